@@ -1,0 +1,185 @@
+"""What one run is: three frozen dataclasses, the profiles and arms of ``experiments.yml``, and where files live.
+
+Nothing here imports torch, so that the Snakefile can read it in milliseconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A parameter that does not exist, has the wrong type or cannot have this value."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which stories, how they are cut, and which frozen networks see them."""
+
+    source: str = "storyworld"  # a name of storylib.sources
+    stories: int | None = None  # at most this many stories; None: all that the source has
+    context: int = 4  # K: frames that the model sees before the one it predicts
+    split_seed: int = 0  # which stories are held out; independent of the training seed
+    split_by: str = "group"  # "group": leak-free; "story": a random split, which leaks (to measure how much)
+    image_encoder: str = "efficientnet_lite0"
+    text_encoder: str = "minilm"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The trainable part; the encoders are frozen and run once, before training."""
+
+    width: int = 256  # shared space, fused state and temporal state
+    fusion: str = "concat"  # "concat", "gate" or "cross_attention"
+    temporal: str = "gru"  # "gru", "lstm" or "transformer"
+    dropout: float = 0.1
+    text_decoder: str = "gpt2-small"  # "gpt2-small": from scratch, 3 layers; or "hf:<repo>"
+    text_length: int = 48  # word pieces of a text that are learned and written; the rest is cut
+    image_size: int = 64  # pixels a side of the predicted picture
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How it is trained. Every loss has one weight; 0 switches the loss off and it is then not logged at all."""
+
+    contrastive_weight: float = 1.0  # THE ablation: image-text alignment of the context's and target's frames
+    contrastive_loss: str = "infonce"  # "infonce" (CLIP) or "siglip"
+    next_image_weight: float = 1.0
+    next_text_weight: float = 1.0
+    text_weight: float = 1.0
+    image_weight: float = 1.0
+    epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1  # share of the steps
+    seed: int = 0
+    threads: int = 1  # CPU threads of a training; one, so that a metric never depends on how many cores were free
+    device: str = field(default="auto", metadata={"identity": False})  # "auto", "cpu", "cuda" or "mps"
+
+
+CHOICES = {
+    "split_by": ("group", "story"),
+    "fusion": ("concat", "gate", "cross_attention"),
+    "temporal": ("gru", "lstm", "transformer"),
+    "contrastive_loss": ("infonce", "siglip"),
+    "device": ("auto", "cpu", "cuda", "mps"),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run. Field names are unique across the three parts, so that overrides stay flat and short."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def replace(self, **changes: Any) -> Config:
+        """A copy with some fields changed, by their flat names; an unknown name or a wrong type is an error."""
+        parts = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
+        owners = {f.name: (part, f) for part, value in parts.items() for f in dataclasses.fields(value)}
+        for name, value in changes.items():
+            if name not in owners:
+                raise ConfigError(unknown("parameter", name, owners))
+            part, spec = owners[name]
+            parts[part] = dataclasses.replace(parts[part], **{name: _checked(name, value, str(spec.type))})
+        return Config(**parts)
+
+    def flat(self) -> dict[str, Any]:
+        """All fields as one flat dictionary."""
+        return {k: v for part in dataclasses.asdict(self).values() for k, v in part.items()}
+
+    def identity(self) -> str:
+        """Hash of everything that can change a result: not the device, which changes only the speed."""
+        hidden = {f.name for p in dataclasses.fields(self) for f in dataclasses.fields(getattr(self, p.name))
+                  if not f.metadata.get("identity", True)}  # fmt: skip
+        return digest({k: v for k, v in self.flat().items() if k not in hidden})
+
+
+def configure(profile: str = "quick", arm: str | None = None, **overrides: Any) -> Config:
+    """The configuration of a profile and an arm of ``experiments.yml``, with overrides by flat name.
+
+    >>> configure("quick", source="storyworld", contrastive_weight=0.0).train.contrastive_weight
+    0.0
+    """
+    plan = experiments()
+    if profile not in plan["profiles"]:
+        raise ConfigError(unknown("profile", profile, plan["profiles"]))
+    settings = dict(plan["profiles"][profile])
+    per_source = settings.pop("sources", {})
+    settings.pop("seeds")
+    settings |= per_source.get(overrides.get("source", DataConfig.source), {})
+    if arm is not None:
+        if arm not in plan["arms"]:
+            raise ConfigError(unknown("arm", arm, plan["arms"]))
+        settings |= plan["arms"][arm]
+    return Config().replace(**(settings | overrides))
+
+
+def experiments() -> dict[str, Any]:
+    """``experiments.yml``: profiles (with their seeds) and arms, each a short diff of the defaults."""
+    for path in (project_root() / "experiments.yml", Path(__file__).with_name("experiments.yml")):
+        if path.exists():
+            plan: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return plan
+    raise ConfigError("experiments.yml is neither in the project nor in the installed package; reinstall storylib")
+
+
+def seeds(profile: str) -> list[int]:
+    """The training seeds of a profile."""
+    return list(experiments()["profiles"][profile]["seeds"])
+
+
+def unknown(kind: str, name: str, known: Any) -> str:
+    """One sentence for a misspelt name: what it might have been, and what there is."""
+    close = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(sorted(str(k) for k in known))}."
+
+
+def digest(value: Any) -> str:
+    """Twelve hexadecimal digits that name any JSON value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def project_root() -> Path:
+    """The checkout that storylib runs from, or the current folder when it is installed elsewhere."""
+    if os.environ.get("STORYLIB_HOME"):
+        return Path(os.environ["STORYLIB_HOME"]).expanduser()
+    checkout = Path(__file__).resolve().parents[1]
+    return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
+
+
+def cache_dir(*parts: str) -> Path:
+    """Downloads, drawn worlds and features: safe to delete, rebuilt when missing (``STORYLIB_CACHE`` moves it)."""
+    return Path(os.environ.get("STORYLIB_CACHE") or project_root() / "cache").joinpath(*parts)
+
+
+def runs_dir() -> Path:
+    """Where run records are kept (``STORYLIB_RUNS`` moves it)."""
+    return Path(os.environ.get("STORYLIB_RUNS") or project_root() / "runs")
+
+
+def _checked(name: str, value: Any, annotation: str) -> Any:
+    wanted = {"int": int, "float": (int, float), "str": str, "bool": bool}
+    options = [a.strip() for a in annotation.split("|")]
+    if value is None and "None" in options:
+        return None
+    fits = [t for t in options if t != "None" and isinstance(value, wanted[t])]  # type: ignore[arg-type]
+    if not fits or (isinstance(value, bool) and "bool" not in options):
+        raise ConfigError(f"Parameter {name!r} must be {annotation}, not {value!r} ({type(value).__name__}).")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise ConfigError(unknown(name, value, CHOICES[name]))
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
+        raise ConfigError(f"Parameter {name!r} must not be negative, but is {value!r}.")
+    return float(value) if fits[0] == "float" else value

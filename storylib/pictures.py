@@ -1,0 +1,205 @@
+"""Pictures, opened safely and looked at once: a content digest, a perceptual hash, and whether they can be read."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import TypeAlias
+
+import imagehash
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm.auto import tqdm
+
+from storylib.config import cache_dir
+
+PictureLike: TypeAlias = "Path | Image.Image"
+
+
+class PictureError(ValueError):
+    """A picture that cannot be read; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What is known of a picture after one look at it."""
+
+    digest: str  # SHA-256 of the file's bytes (or of the pixels, if there is no file), 32 hexadecimal digits
+    perceptual: int | None  # 64-bit perceptual hash; None for a picture that cannot be read or shows nothing
+    error: str | None = None
+
+
+def open_picture(image: PictureLike) -> Image.Image:
+    """An upright 8-bit RGB picture: the first image of an animation, transparency laid on white, 16 bits scaled to 8.
+
+    Raises PictureError, naming the file, for anything that is not a readable picture.
+    """
+    try:
+        if isinstance(image, Image.Image):
+            return _rgb(image)
+        with Image.open(image) as picture:
+            return _rgb(picture)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can make a decoder raise almost anything
+        raise PictureError(f"{image} cannot be read as a picture ({error})") from error
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    picture.load()
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):  # Pillow would cut these at 255: 16-bit pictures would come out white
+        values = np.asarray(picture, dtype=np.float64)
+        if picture.mode != "F":
+            values = values / 257 if picture.mode != "I" or values.max() > 255 else values
+        elif values.max() <= 1:
+            values = values * 255
+        picture = Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
+    if picture.has_transparency_data:  # the hidden colours under transparent pixels are often black
+        page = Image.new("RGBA", picture.size, "white")
+        page.alpha_composite(picture.convert("RGBA"))
+        picture = page
+    return picture.convert("RGB")
+
+
+def picture_digest(image: PictureLike) -> str:
+    """Content digest; two files with the same bytes share it."""
+    if isinstance(image, Image.Image):
+        return _digest(str(image.size).encode() + open_picture(image).tobytes())
+    try:
+        stat = os.stat(image)
+        return _file_digest(os.fspath(image), stat.st_size, stat.st_mtime_ns)
+    except OSError as error:
+        raise PictureError(f"{image} cannot be read ({error.strerror})") from error
+
+
+@functools.cache
+def _file_digest(path: str, size: int, changed: int) -> str:
+    """One reading per file and process: size and time of change are there to notice a file that was replaced."""
+    return _digest(Path(path).read_bytes())
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def inspect(images: Sequence[PictureLike], progress: bool = True) -> list[Picture]:
+    """One look at each picture. What was seen is kept by content, so that the next call only reads bytes.
+
+    The first look runs on all cores and is saved every 1,000 pictures, so a killed one goes on where it stopped.
+    Pictures that cannot be read are not kept: a mended file is seen at once.
+    """
+    store = cache_dir("picture-hashes.json")
+    seen, errors = _load(store), {}
+    digests = []
+    for image in images:
+        try:
+            digests.append(picture_digest(image))
+        except PictureError as error:  # a missing file has no content; its message names it
+            digests.append(_digest(str(image).encode()))
+            errors[digests[-1]] = _reason(error, image)
+    new = {d: image for d, image in zip(digests, images, strict=True) if d not in seen and d not in errors}
+    if new:
+        found: dict[str, int | None] = {}
+        work, bar = (
+            iter(new.items()),
+            tqdm(total=len(new), desc="look at pictures", unit="picture", disable=not progress),
+        )
+        with ThreadPoolExecutor(os.cpu_count()) as pool, bar:  # threads do: Pillow decodes without holding the lock
+            while batch := list(islice(work, 1000)):
+                for digest, (value, problem) in zip(dict(batch), pool.map(_look, dict(batch).values()), strict=True):
+                    if problem is None:
+                        found[digest] = value
+                    else:
+                        errors[digest] = problem
+                    bar.update()
+                write_atomically(store, json.dumps(_load(store) | found))  # another process may have saved meanwhile
+        seen |= found
+    return [
+        Picture(digest, seen.get(digest), f"{image} {errors[digest]}" if digest in errors else None)
+        for digest, image in zip(digests, images, strict=True)
+    ]
+
+
+def _load(store: Path) -> dict[str, int | None]:
+    try:
+        return dict(json.loads(store.read_text(encoding="utf-8")))
+    except (OSError, ValueError):  # not there yet, or damaged: it is only a cache
+        return {}
+
+
+def _look(image: PictureLike) -> tuple[int | None, str | None]:
+    try:
+        return _perceptual_hash(open_picture(image)), None
+    except PictureError as error:
+        return None, _reason(error, image)
+
+
+def _reason(error: PictureError, image: PictureLike) -> str:
+    """Without the file's name, since several empty files share one digest."""
+    return str(error).removeprefix(f"{image} ")
+
+
+def _perceptual_hash(picture: Image.Image) -> int | None:
+    """DCT hash (Zauner 2010, as in the imagehash package); a nearly uniform picture has none, since it matches all."""
+    small = picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    if np.asarray(small).std() < 4:  # grey levels; the faintest real drawing of African Storybook has 5.2
+        return None
+    return int(str(imagehash.phash(small)), 16)
+
+
+_BITS = np.array([i.bit_count() for i in range(1 << 16)], dtype=np.uint8)
+
+
+def hash_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Number of differing bits of two arrays of 64-bit hashes, (N,) uint64 each."""
+    return _BITS[np.ascontiguousarray(a ^ b).view(np.uint16).reshape(-1, 4)].sum(axis=1)
+
+
+def near_hashes(hashes: Iterable[int], distance: int) -> list[tuple[int, int]]:
+    """All index pairs i < j of 64-bit hashes that differ in at most ``distance`` bits.
+
+    Multi-index hashing (Norouzi et al. 2012). Of distance // 2 + 1 bands of bits, at least one differs in no more than
+    one bit, else the sum would be too large; so only hashes that agree in a band up to one bit are compared.
+    """
+    values = np.fromiter(hashes, dtype=np.uint64)
+    rows = np.arange(len(values))
+    pairs: set[tuple[int, int]] = set()
+    edges = np.linspace(0, 64, distance // 2 + 2).astype(int).tolist()
+    for low, high in pairwise(edges):
+        band = (values >> np.uint64(low)) & np.uint64(2 ** (high - low) - 1)  # (N,)
+        order = np.argsort(band, kind="stable")
+        ordered = band[order]
+        for flip in [0, *(1 << bit for bit in range(high - low if distance else 0))]:
+            wanted = band ^ np.uint64(flip)
+            first = np.searchsorted(ordered, wanted, "left")
+            count = np.searchsorted(ordered, wanted, "right") - first
+            for part in np.array_split(rows, 1 + int(count.sum()) // 4_000_000):  # bounds the memory
+                left = np.repeat(part, count[part])
+                step = np.arange(len(left)) - np.repeat(np.cumsum(count[part]) - count[part], count[part])
+                right = order[np.repeat(first[part], count[part]) + step]
+                once = left < right
+                left, right = left[once], right[once]
+                near = hash_distance(values[left], values[right]) <= distance
+                pairs.update(zip(left[near].tolist(), right[near].tolist(), strict=True))
+    return sorted(pairs)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file in one step, so that a killed process or a full disk never leaves half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
