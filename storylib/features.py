@@ -1,0 +1,140 @@
+"""Encode every unique picture and text once, and keep the vectors on disk, memory-mapped and found by fingerprint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from storylib.config import cache_dir, digest
+from storylib.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder
+from storylib.pictures import open_picture, picture_digest, write_atomically
+from storylib.stories import Frame, Story, Window
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Features:
+    """One row per frame of the stories, in their order; rows of equal pictures or texts point to the same vector."""
+
+    image_vectors: np.ndarray  # (unique pictures, Di) float32, memory-mapped
+    text_vectors: np.ndarray  # (unique texts, Dt) float32, memory-mapped
+    thumbnails: np.ndarray  # (unique pictures, S, S, 3) uint8, memory-mapped: what the image decoder learns to draw
+    image_of: np.ndarray  # (frames,) row of each frame's picture
+    text_of: np.ndarray  # (frames,)
+    texts: list[str]  # (frames,)
+    keys: list[tuple[str, int]]  # (frames,) story id and page
+    fingerprint: str  # of the data and both encoders
+
+    @cached_property
+    def row(self) -> dict[tuple[str, int], int]:
+        return {key: i for i, key in enumerate(self.keys)}
+
+    def rows(self, stories: Sequence[Story]) -> np.ndarray:
+        """Rows of all frames of some stories."""
+        return np.array([self.row[s.id, f.page] for s in stories for f in s.frames], dtype=np.int64)
+
+    def window_rows(self, windows: Sequence[Window]) -> np.ndarray:
+        """(windows, K + 1) rows: the context's frames, then the target's."""
+        frames: list[list[Frame]] = [[*w.context, w.target] for w in windows]
+        return np.array([[self.row[w.story.id, f.page] for f in fs] for w, fs in zip(windows, frames, strict=True)])
+
+
+def encode(
+    stories: Sequence[Story],
+    image: str = "efficientnet_lite0",
+    text: str = "minilm",
+    image_size: int = 64,
+    device: str = "cpu",
+) -> Features:
+    """Features of all frames: loaded if these stories were encoded before, resumed if that was cut off.
+
+    image, text: names of frozen encoders (see storylib.encoders). image_size: pixels a side of the thumbnails.
+    """
+    frames = [f for s in stories for f in s.frames]
+    digests = [picture_digest(f.image) for f in frames]
+    pictures, image_of = np.unique(digests, return_inverse=True)
+    texts, text_of = np.unique([f.text for f in frames], return_inverse=True)
+    example = dict(zip(digests, frames, strict=True))
+
+    def image_batches(done: int) -> Iterator[dict[str, np.ndarray]]:
+        encoder = load_image_encoder(image, device)
+
+        def prepare(key: str) -> tuple[Any, np.ndarray]:
+            picture = open_picture(example[key].image)
+            small = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
+            return encoder.prepare(picture), np.asarray(small)
+
+        with ThreadPoolExecutor() as pool:
+            for start in range(done, len(pictures), BATCH):
+                prepared, thumbnails = zip(*pool.map(prepare, pictures[start : start + BATCH]), strict=True)
+                yield {"vectors": encoder.embed(prepared).numpy(), "thumbnails": np.stack(thumbnails)}
+
+    def text_batches(done: int) -> Iterator[dict[str, np.ndarray]]:
+        encoder = load_text_encoder(text, device)
+        for start in range(done, len(texts), BATCH):
+            yield {"vectors": encoder.embed([str(t) for t in texts[start : start + BATCH]]).numpy()}
+
+    image_key = digest(["image", encoder_fingerprint(image), image_size, list(pictures)])
+    text_key = digest(["text", encoder_fingerprint(text), [str(t) for t in texts]])
+    images = _stored(
+        cache_dir("features", f"image-{image_key}"), len(pictures), image_batches, f"encode pictures, {image}"
+    )
+    words = _stored(cache_dir("features", f"text-{text_key}"), len(texts), text_batches, f"encode texts, {text}")
+    return Features(
+        image_vectors=images["vectors"],
+        text_vectors=words["vectors"],
+        thumbnails=images["thumbnails"],
+        image_of=image_of,
+        text_of=text_of,
+        texts=[f.text for f in frames],
+        keys=[(s.id, f.page) for s in stories for f in s.frames],
+        fingerprint=digest([image_key, text_key, [[s.id, f.page] for s in stories for f in s.frames]]),
+    )
+
+
+def _stored(
+    folder: Path, count: int, batches: Callable[[int], Iterator[dict[str, np.ndarray]]], title: str
+) -> dict[str, np.ndarray]:
+    """Arrays of ``count`` rows from disk, computed batch by batch if they are not there yet.
+
+    A batch is written and flushed before it is counted, so a killed pass goes on from the last whole batch.
+    """
+    if not folder.exists():
+        partial = folder.with_suffix(".partial")
+        partial.mkdir(parents=True, exist_ok=True)
+        counter = partial / "done.json"
+        done = json.loads(counter.read_text())["rows"] if counter.exists() else 0
+        arrays: dict[str, np.memmap] = (
+            {p.stem: np.load(p, mmap_mode="r+") for p in partial.glob("*.npy")} if done else {}
+        )
+        with tqdm(total=count, initial=done, desc=title, unit="row") as bar:
+            for batch in batches(done) if done < count else ():
+                size = len(next(iter(batch.values())))
+                for name, rows in batch.items():
+                    if name not in arrays:
+                        path = partial / f"{name}.npy"
+                        shape = (count, *rows.shape[1:])
+                        arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=rows.dtype, shape=shape)
+                    arrays[name][done : done + size] = rows
+                    arrays[name].flush()
+                done += size
+                write_atomically(counter, json.dumps({"rows": done}))
+                bar.update(size)
+        del arrays
+        counter.unlink()
+        try:
+            partial.rename(folder)
+        except OSError:  # another process finished the same pass first; its rows are the same
+            shutil.rmtree(partial, ignore_errors=True)
+    return {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}

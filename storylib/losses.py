@@ -1,0 +1,89 @@
+"""Every training loss: small functions, and one named dictionary that is summed once."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from storylib.config import TrainConfig
+
+
+def contrastive_loss(
+    image: Tensor, text: Tensor, scale: Tensor, not_negative: Tensor, kind: str = "infonce", bias: Tensor | None = None
+) -> Tensor:
+    """Image-text alignment over the pairs of a batch.
+
+    image, text: (N, D) unit vectors, pair i in row i. scale: scalar, 1 / temperature. not_negative: (N, N) bool, pairs
+    that must not be pushed apart (same story, same picture or same text); the diagonal is ignored.
+    kind: "infonce", symmetric, CLIP (Radford et al. 2021), or "siglip", a sigmoid per pair (Zhai et al. 2023).
+    """
+    logits = scale * image @ text.T  # (N, N)
+    positive = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    ignored = not_negative & ~positive
+    if kind == "siglip":
+        logits = logits if bias is None else logits + bias
+        signs = positive.float() * 2 - 1
+        return (-F.logsigmoid(signs * logits)).masked_fill(ignored, 0.0).sum() / len(logits)
+    logits = logits.masked_fill(ignored, float("-inf"))
+    labels = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
+
+
+def same(ids: Tensor) -> Tensor:
+    """(N, N) bool: which rows share an id."""
+    return ids[:, None] == ids[None, :]
+
+
+def next_embedding_loss(predicted: Tensor, bank: Tensor, target: Tensor, excluded: Tensor, scale: Tensor) -> Tensor:
+    """Pick the next page among all training pages, as the evaluation does among the held-out ones.
+
+    predicted: (B, D). bank: (C, D) unit vectors of every training page; the other pages of the same story are the hard
+    negatives that teach order. target: (B,) index into the bank. excluded: (B, C) bool, no candidates: the window's
+    own context and copies of the target.
+    """
+    logits = scale * F.normalize(predicted, dim=-1) @ bank.T
+    keep = F.one_hot(target, len(bank)).bool()
+    return F.cross_entropy(logits.masked_fill(excluded & ~keep, float("-inf")), target)
+
+
+def text_loss(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
+    """Cross-entropy per real token. log_probabilities: (B, T, V). tokens: (B, T), -100 where padding."""
+    return F.nll_loss(log_probabilities.transpose(1, 2), tokens, ignore_index=-100)
+
+
+def image_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean absolute error of pixels in 0..1, (B, 3, S, S): sharper than the squared error (Zhao et al. 2017)."""
+    return F.l1_loss(predicted, target)
+
+
+def compute_losses(out: dict[str, Tensor], batch: dict[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
+    """The losses that are on, weighted, by name. One that is off is absent, not a constant zero."""
+    losses = {}
+    if config.next_image_weight:
+        value = next_embedding_loss(
+            out["next_image"], batch["image_bank"], batch["target"], batch["image_excluded"], out["next_image_scale"]
+        )
+        losses["next_image"] = config.next_image_weight * value
+    if config.next_text_weight:
+        value = next_embedding_loss(
+            out["next_text"], batch["text_bank"], batch["target"], batch["text_excluded"], out["next_text_scale"]
+        )
+        losses["next_text"] = config.next_text_weight * value
+    if config.text_weight:
+        losses["text"] = config.text_weight * text_loss(out["token_log_probabilities"], batch["tokens"])
+    if config.image_weight:
+        losses["image"] = config.image_weight * image_loss(out["picture"], batch["picture"])
+    if config.contrastive_weight:
+        flat = {k: batch[k].flatten() for k in ("story_id", "image_id", "text_id")}
+        not_negative = same(flat["story_id"]) | same(flat["image_id"]) | same(flat["text_id"])
+        value = contrastive_loss(
+            out["image_shared"].flatten(0, 1),
+            out["text_shared"].flatten(0, 1),
+            out["alignment_scale"],
+            not_negative,
+            config.contrastive_loss,
+            out["alignment_bias"],
+        )
+        losses["contrastive"] = config.contrastive_weight * value
+    return losses

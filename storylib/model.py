@@ -1,0 +1,160 @@
+"""The storyteller: four frames in; the next frame's picture and text out, as embeddings, words and pixels.
+
+    image vectors -> projection \\                                        / next image embedding
+                                 fusion -> temporal model -> story state -- next text embedding
+    text vectors  -> projection /                                         \\ text decoder, image decoder
+
+Each prediction is a mixture of the context plus a correction that starts at zero, so an untrained model equals a
+floor and training can only be judged on what it adds.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from storylib.config import ModelConfig
+from storylib.decoders import ImageDecoder, TextDecoder
+
+
+class Centre(nn.Module):
+    """Frozen features, centred on the training mean and scaled to unit length: the space of every retrieval score."""
+
+    mean: Tensor
+
+    def __init__(self, mean: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.clone())
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors - self.mean, dim=-1)
+
+
+class Fusion(nn.Module):
+    """One vector per frame from its picture and its text; (B, K, W) each."""
+
+    def __init__(self, kind: str, width: int, dropout: float) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "concat":
+            self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Dropout(dropout))
+        elif kind == "gate":
+            self.gate = nn.Linear(2 * width, width)
+        else:  # pictures ask, the texts of all frames answer: with one text the answer could not depend on the picture
+            self.attention = nn.MultiheadAttention(width, 4, dropout=dropout, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, image: Tensor, text: Tensor) -> Tensor:
+        if self.kind == "concat":
+            return self.norm(self.mix(torch.cat([image, text], dim=-1)))
+        if self.kind == "gate":
+            gate = self.gate(torch.cat([image, text], dim=-1)).sigmoid()
+            return self.norm(gate * image + (1 - gate) * text)
+        answer, _ = self.attention(image, text, text, need_weights=False)
+        return self.norm(image + answer)
+
+
+class Temporal(nn.Module):
+    """States of a story after each frame, (B, K, W) -> (B, K, W); the last one is the story state."""
+
+    def __init__(self, kind: str, width: int, frames: int, dropout: float) -> None:
+        super().__init__()
+        self.kind = kind
+        if kind == "transformer":
+            self.position = nn.Parameter(torch.randn(frames, width) * 0.02)
+            layer = nn.TransformerEncoderLayer(width, 4, 4 * width, dropout, "gelu", batch_first=True, norm_first=True)
+            self.network: nn.Module = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        else:
+            self.network = {"gru": nn.GRU, "lstm": nn.LSTM}[kind](width, width, batch_first=True)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        if self.kind == "transformer":
+            causal = nn.Transformer.generate_square_subsequent_mask(frames.shape[1], device=frames.device)
+            return self.network(frames + self.position, mask=causal, is_causal=True)
+        return self.network(frames)[0]
+
+
+class NextEmbedding(nn.Module):
+    """The next frame's embedding: a mixture of the context's embeddings plus a correction that starts at zero.
+
+    The mixture starts as the recency-weighted mean, a floor. Its weights are free to be negative: a story moves away
+    from its start.
+    """
+
+    def __init__(self, width: int, dim: int, frames: int, dropout: float) -> None:
+        super().__init__()
+        recency = torch.arange(1, frames + 1, dtype=torch.float)
+        self.mixture = nn.Parameter(recency / recency.sum())
+        start = nn.Linear(width, dim)
+        nn.init.zeros_(start.weight)
+        nn.init.zeros_(start.bias)
+        self.correction = nn.Sequential(nn.Dropout(dropout), start)
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+
+    def forward(self, state: Tensor, context: Tensor) -> Tensor:
+        """(B, D) from the state (B, W) and the context's centred vectors (B, K, D)."""
+        return torch.einsum("k,bkd->bd", self.mixture, context) + self.correction(state)
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_scale.exp().clamp(max=100)
+
+
+class StoryModel(nn.Module):
+    """All trainable parts. image_mean (Di,) and text_mean (Dt,) are the training pages' mean features.
+
+    The parts that every arm of the ablation shares are built first and in one order, so that the same seed gives the
+    same initial weights whatever the arm.
+    """
+
+    def __init__(
+        self, config: ModelConfig, image_mean: Tensor, text_mean: Tensor, vocabulary_size: int, frames: int = 4
+    ) -> None:
+        super().__init__()
+        width, dropout = config.width, config.dropout
+        self.config = config
+        self.image_space, self.text_space = Centre(image_mean), Centre(text_mean)
+        self.image_projection = nn.Linear(len(image_mean), width)
+        self.text_projection = nn.Linear(len(text_mean), width)
+        self.fusion = Fusion(config.fusion, width, dropout)
+        self.temporal = Temporal(config.temporal, width, frames, dropout)
+        self.next_image = NextEmbedding(width, len(image_mean), frames, dropout)
+        self.next_text = NextEmbedding(width, len(text_mean), frames, dropout)
+        self.text_decoder = TextDecoder(vocabulary_size, width, frames, config.text_decoder, config.text_length)
+        self.image_decoder = ImageDecoder(width, frames, config.image_size)
+        self.log_alignment_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # learned, as in CLIP
+        self.alignment_bias = nn.Parameter(torch.tensor(-10.0))  # SigLIP only
+
+    def shared(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (..., W) of pictures and texts in the space that the contrastive loss aligns."""
+        return (
+            F.normalize(self.image_projection(self.image_space(image)), dim=-1),
+            F.normalize(self.text_projection(self.text_space(text)), dim=-1),
+        )
+
+    def read(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
+        """Read the context: image (B, K, Di) and text (B, K, Dt) features in, next embeddings and states out."""
+        image, text = self.image_space(image), self.text_space(text)
+        frames = self.fusion(self.image_projection(image), self.text_projection(text))  # (B, K, W)
+        states = self.temporal(frames)
+        state = states[:, -1]
+        return {
+            "story": torch.cat([frames, state[:, None]], dim=1),  # (B, K + 1, W): the text decoder's prefix
+            "state": state,
+            "next_image": self.next_image(state, image),
+            "next_text": self.next_text(state, text),
+        }
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Everything the losses need. The target's own frame enters only as a target."""
+        out = self.read(batch["image"][:, :-1], batch["text"][:, :-1])
+        out["image_shared"], out["text_shared"] = self.shared(batch["image"], batch["text"])
+        out["token_log_probabilities"] = self.text_decoder(
+            out["story"], batch["tokens"].clamp(min=0), batch["context_tokens"]
+        )
+        out["picture"] = self.image_decoder(out["state"], batch["context_pictures"])
+        out["next_image_scale"], out["next_text_scale"] = self.next_image.scale, self.next_text.scale
+        out["alignment_scale"] = self.log_alignment_scale.exp().clamp(max=100)
+        out["alignment_bias"] = self.alignment_bias
+        return out
