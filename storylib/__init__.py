@@ -1,0 +1,46 @@
+"""storylib: predict the next frame of an illustrated story, and measure honestly what a contrastive loss adds."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+# Names are imported when first used: reading a configuration must not cost the import of torch.
+_EXPORTS = {
+    "config": ("Config", "ConfigError", "configure", "seeds"),
+    "stories": ("Frame", "Splits", "Story", "Window", "leakage", "picture_reuse", "split_stories", "windows"),
+    "sources": ("SourceError", "load_stories"),
+    "encoders": ("EncoderError",),
+    "features": ("Features", "encode"),
+    "runs": (
+        "Data",
+        "Run",
+        "RunError",
+        "ablation_answer",
+        "best_floor",
+        "compare",
+        "describe",
+        "evaluate_run",
+        "load_run",
+        "metric_table",
+        "prepare",
+        "train",
+    ),
+}
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+__all__ = [*sorted(_HOME), "plots"]
+
+if TYPE_CHECKING:
+    from storylib import plots as plots
+    from storylib.config import Config as Config
+    from storylib.config import configure as configure
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return importlib.import_module("storylib.plots")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"storylib.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'storylib' has no attribute {name!r}")

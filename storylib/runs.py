@@ -1,0 +1,295 @@
+"""The record of a run: what was trained, on what, by which code, and what came of it; found again by content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from storylib.config import Config, digest, project_root, runs_dir, unknown
+from storylib.decoders import Vocabulary, load_tokenizer
+from storylib.encoders import encoder_fingerprint
+from storylib.evaluation import METRICS, MODEL, ORACLE, evaluate, metric_value, summarise, sums_of
+from storylib.features import Features, encode
+from storylib.model import StoryModel
+from storylib.pictures import write_atomically
+from storylib.sources import load_stories
+from storylib.statistics import holm, paired_difference
+from storylib.stories import Splits, Story, split_stories
+from storylib.training import WindowDataset, build_model, build_vocabulary, fit, load_weights, pick_device
+
+PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas", "storylib")
+TRAINING_CODE = ("config", "encoders", "features", "losses", "model", "decoders", "training", "stories")
+EVALUATION_CODE = (*TRAINING_CODE, "metrics", "floors", "evaluation", "statistics")
+
+
+class RunError(RuntimeError):
+    """A run that is not there, not finished or not comparable."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a configuration's data part stands for."""
+
+    stories: list[Story]
+    splits: Splits
+    features: Features
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training on disk; everything is read from its files."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        return json.loads((self.path / "run.json").read_text())
+
+    @cached_property
+    def config(self) -> Config:
+        return Config().replace(**self.record["config"])
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        return pd.read_csv(self.path / "history.csv")
+
+    @cached_property
+    def metrics(self) -> dict[str, dict[str, Any]]:
+        return self._evaluated("metrics.json", lambda p: json.loads(p.read_text())["metrics"])
+
+    @cached_property
+    def per_window(self) -> pd.DataFrame:
+        return self._evaluated("per_window.parquet", pd.read_parquet)
+
+    @property
+    def model_rows(self) -> pd.DataFrame:
+        """The model's own rows of the per-window table, with what it wrote."""
+        rows = self.per_window[self.per_window["predictor"] == MODEL]
+        return rows.merge(self.generations, on=["story", "page"], how="left")
+
+    @cached_property
+    def generations(self) -> pd.DataFrame:
+        return self._evaluated("generations.jsonl", lambda p: pd.read_json(p, lines=True, dtype={"story": str}))
+
+    def _evaluated(self, name: str, read: Any) -> Any:
+        path = self.path / name
+        if not path.exists():
+            raise RunError(f"{self.id} has not been evaluated yet: call storylib.evaluate_run(run) first")
+        return read(path)
+
+    def vocabulary(self) -> Vocabulary:
+        pieces = json.loads((self.path / "vocabulary.json").read_text())
+        return Vocabulary(load_tokenizer(self.config.model.text_decoder, self.config.data.text_encoder), pieces)
+
+    def model(self, data: Data) -> StoryModel:
+        """The trained model at its best epoch."""
+        model = build_model(self.config, data.features, data.splits, self.vocabulary())
+        load_weights(model, self.path / "model.safetensors")
+        return model.eval()
+
+
+def prepare(config: Config) -> Data:
+    """Stories, leak-free splits and features of a configuration; each is cached and computed once."""
+    data = config.data
+    stories = load_stories(data.source, limit=data.stories)
+    splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
+    device = pick_device(config.train.device)
+    features = encode(stories, data.image_encoder, data.text_encoder, config.model.image_size, device)
+    return Data(stories, splits, features)
+
+
+def train(config: Config, data: Data, fresh: bool = False) -> Run:
+    """Train, or return the finished run of the same configuration, data and code. A killed run goes on.
+
+    fresh: train again even if there is a finished run.
+    """
+    folder = runs_dir() / run_id(config, data)
+    run = Run(folder)
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    if (folder / "run.json").exists():
+        return run
+    folder.mkdir(parents=True, exist_ok=True)
+    vocabulary = build_vocabulary(data.features, data.splits, config)
+    write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
+    datasets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
+    model = build_model(config, data.features, data.splits, vocabulary)
+    result = fit(model, datasets["train"], datasets["validation"], config.train, folder)
+    record = {
+        "id": folder.name,
+        "config": config.flat(),
+        "data": {
+            "fingerprint": data.features.fingerprint,
+            "encoders": [encoder_fingerprint(config.data.image_encoder), encoder_fingerprint(config.data.text_encoder)],
+            "stories": {name: len(part) for name, part in data.splits},
+            "windows": {name: len(dataset) for name, dataset in datasets.items()},
+            "vocabulary": len(vocabulary),
+        },
+        "best_epoch": result.best_epoch,
+        "seconds": round(result.seconds, 2),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "code": code_fingerprint(TRAINING_CODE),
+        **provenance(pick_device(config.train.device)),
+    }
+    write_atomically(folder / "run.json", json.dumps(record, indent=2))
+    return run
+
+
+def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False) -> Run:
+    """Score a run on held-out stories and write its metrics; nothing is done if this code did so before."""
+    code = code_fingerprint(EVALUATION_CODE)
+    path = run.path / "metrics.json"
+    if not fresh and path.exists() and json.loads(path.read_text()).get("code") == code:
+        return run
+    vocabulary = run.vocabulary()
+    parts = dict(data.splits)
+    model = run.model(data)
+    train_set, held = (WindowDataset(data.features, parts[name], vocabulary, run.config) for name in ("train", split))
+    table, pictures = evaluate(model, vocabulary, train_set, held)
+    np.save(run.path / "pictures.npy", pictures)
+    written = table[(table["predictor"] == MODEL) & table["generation"].notna()][["story", "page", "generation"]]
+    lines = [json.dumps(row, ensure_ascii=False) for row in written.to_dict("records")]
+    write_atomically(run.path / "generations.jsonl", "\n".join(lines) + "\n")
+    table.drop(columns=["generation"]).to_parquet(run.path / "per_window.parquet", index=False)
+    summary = summarise(table)
+    rows = [{"metric": k, "value": v["value"], "low": v["interval"][0], "high": v["interval"][1], **v["floors"]}
+            for k, v in summary.items()]  # fmt: skip
+    write_atomically(run.path / "metrics_summary.csv", pd.DataFrame(rows).to_csv(index=False))
+    write_atomically(path, json.dumps({"code": code, "split": split, "metrics": summary}, indent=2))
+    return Run(run.path)
+
+
+def run_id(config: Config, data: Data) -> str:
+    """A name to read and a hash to find by: of the configuration, the data and the code that trains."""
+    key = digest([config.identity(), data.features.fingerprint, code_fingerprint(TRAINING_CODE)])
+    return f"{config.data.source}-contrastive{config.train.contrastive_weight:g}-seed{config.train.seed}-{key[:8]}"
+
+
+def load_run(name: str) -> Run:
+    """A finished run by its id. Raises RunError with the nearest names."""
+    path = runs_dir() / name
+    if not (path / "run.json").exists():
+        raise RunError(unknown("run", name, [p.parent.name for p in runs_dir().glob("*/run.json")]))
+    return Run(path)
+
+
+def metric_table(run: Run) -> pd.DataFrame:
+    """One row a metric: the model, its 95 % interval, and every floor."""
+    rows = []
+    for name, m in run.metrics.items():
+        digits = METRICS[name].digits
+        low, high = m["interval"]
+        rows.append(
+            {"group": m["group"], "metric": m["title"], "model": round(m["value"], digits),
+             "95 % interval": f"{low:.{digits}f} to {high:.{digits}f}",
+             **{floor: round(value, digits) for floor, value in m["floors"].items()}}
+        )  # fmt: skip
+    return pd.DataFrame(rows).set_index(["group", "metric"])
+
+
+def compare(on: Sequence[Run], off: Sequence[Run], draws: int = 2000) -> pd.DataFrame:
+    """Arm ``on`` minus arm ``off`` on every metric, paired by seed and window, with intervals and Holm-corrected p."""
+    tables = [pd.concat([r.model_rows.assign(seed=r.config.train.seed) for r in arm]) for arm in (on, off)]
+    keys = [t[["seed", "story", "page"]].sort_values(["seed", "story", "page"]).to_numpy().tolist() for t in tables]
+    if keys[0] != keys[1]:
+        raise RunError("the two arms were not evaluated on the same seeds and windows, so they cannot be paired")
+    rows = {}
+    for name, metric in METRICS.items():
+        values = [metric_value(metric, t) for t in tables]
+        if None in values:
+            continue
+        difference = paired_difference(sums_of(metric, tables[0]), sums_of(metric, tables[1]), metric.reduce, draws)
+        rows[name] = {
+            "title": metric.title, "group": metric.group, "on": values[0], "off": values[1],
+            "difference": difference.value, "low": difference.low, "high": difference.high, "p": difference.p,
+            "higher_is_better": metric.higher_is_better,
+        }  # fmt: skip
+    table = pd.DataFrame(rows).T.rename_axis("metric").reset_index().infer_objects()
+    table["p_holm"] = holm(table["p"].to_numpy(float))
+    better = np.where(table["higher_is_better"], table["difference"] > 0, table["difference"] < 0)
+    clear = ~((table["low"] <= 0) & (table["high"] >= 0)) & (table["p_holm"] < 0.05)
+    table["verdict"] = np.where(~clear, "no difference", np.where(better, "better", "worse"))
+    return table
+
+
+def ablation_answer(table: pd.DataFrame) -> str:
+    """The result of ``compare`` in words: what the loss changed, and what it did not."""
+    said = []
+    for verdict, words in (("better", "it improves"), ("worse", "it worsens")):
+        titles = list(table.loc[table["verdict"] == verdict, "title"])
+        if titles:
+            said.append(f"{words} {', '.join(titles)}")
+    same = int((table["verdict"] == "no difference").sum())
+    changed = "; ".join(said) if said else "it changes none of the metrics measurably"
+    rest = f"On {same} of {len(table)} metrics there is no difference."
+    return f"With the contrastive loss, all else equal, {changed}. {rest}"
+
+
+def best_floor(entry: dict[str, Any]) -> tuple[str, float]:
+    """Name and value of the best floor of an entry of metrics.json; the oracle, which knows the answer, is none."""
+    floors = {name: value for name, value in entry["floors"].items() if name != ORACLE}
+    pick = max if entry["higher_is_better"] else min
+    name = pick(floors, key=lambda floor: floors[floor])
+    return name, floors[name]
+
+
+@lru_cache
+def code_fingerprint(modules: Sequence[str]) -> str:
+    """Hash of the source of some modules: a run of older code is never taken for a new one.
+
+    storylib.sources is not among them: what a source returns is in the data's own fingerprint.
+    """
+    files = [Path(__file__).with_name(f"{m}.py") for m in modules]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Commit, versions, machine and peak memory of this process."""
+
+    def git(*args: str) -> str:
+        done = subprocess.run(["git", *args], cwd=project_root(), capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed as a package"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(git("status", "--porcelain")),
+        "python": platform.python_version(),
+        "versions": versions,
+        "device": device,
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
+    }
+
+
+def describe(runs: Sequence[Run]) -> pd.DataFrame:
+    """How a page was made: the run records behind it."""
+    columns = ("commit", "dirty", "device", "seconds", "peak_memory_mb", "best_epoch")
+    rows = [{"run": r.id, "seed": r.config.train.seed, "data": r.record["data"]["fingerprint"]}
+            | {c: r.record[c] for c in columns} for r in runs]  # fmt: skip
+    return pd.DataFrame(rows).assign(commit=lambda t: t["commit"].str[:8]).set_index("run")
