@@ -1,0 +1,163 @@
+"""Shared fixtures. Tests never touch the user's cache or runs."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import os
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from storylib.config import project_root
+
+# Set before storylib is used anywhere, also in the notebooks and commands that tests start.
+_scratch = tempfile.mkdtemp(prefix="storylib-tests-")
+atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
+os.environ["STORYLIB_CACHE"] = os.path.join(_scratch, "cache")
+os.environ["STORYLIB_RUNS"] = os.path.join(_scratch, "runs")
+
+# The same examples every time, and no folder of failed ones in the checkout.
+settings.register_profile("storylib", database=None, derandomize=True, deadline=None)
+settings.load_profile("storylib")
+
+REAL = project_root().parent / "shared" / "data" / "african_storybook"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of this test alone."""
+    monkeypatch.setenv("STORYLIB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def real_stories_folder() -> Path:
+    """The real African Storybook, where this machine has it."""
+    if not REAL.is_dir():
+        pytest.skip("the real stories are not at ../shared/data/african_storybook")
+    return REAL
+
+
+def noise(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
+    """A picture of large coloured blobs, so that its perceptual hash survives a change of size and quality."""
+    blobs = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(blobs).resize(size, Image.Resampling.BICUBIC)
+
+
+# A tiny world for the trained parts: 14 stories of 6 pages, and encoders that are fixed random projections.
+
+HEROES = "fox owl bear frog lion goat duck hare wolf crab swan mole seal toad".split()
+TINY = {
+    "width": 16, "image_size": 16, "text_length": 16, "epochs": 2, "batch_size": 8, "device": "cpu",
+}  # fmt: skip
+
+
+def tiny_stories() -> list[Any]:
+    """One hero and one colour a story; the last page's picture and the first page's text are shared by two stories."""
+    from storylib.stories import Frame, Story
+
+    stories = []
+    for i, hero in enumerate(HEROES):
+        frames = []
+        for page in range(1, 7):
+            shade = np.random.default_rng(1000 * i + page).integers(0, 60, (24, 24, 3)) + 12 * i
+            shade[:, 4 * page - 4 : 4 * page] = 255  # a bar that moves on
+            text = f"The {hero} takes step {page} to the {HEROES[(i + page) % len(HEROES)]}."
+            frames.append(Frame(Image.fromarray(shade.astype(np.uint8)), text, page))
+        stories.append(Story(f"s{i:02d}", f"The {hero}", tuple(frames), "CC-BY", "us", group=f"g{i}"))
+    for i in (10, 12):  # both held out for the test
+        frames = list(stories[i + 1].frames)
+        frames[0] = dataclasses.replace(frames[0], text=stories[i].frames[0].text)
+        frames[5] = dataclasses.replace(frames[5], image=stories[i].frames[5].image)
+        stories[i + 1] = dataclasses.replace(stories[i + 1], frames=tuple(frames))
+    return stories
+
+
+class StubEncoder:
+    """A fixed random projection of pixels or of words, which counts what it is given."""
+
+    def __init__(self, name: str, dim: int) -> None:
+        self.name, self.dim, self.seen = name, dim, 0
+        self.matrix = np.random.default_rng(dim).normal(size=(192, dim)).astype(np.float32)
+
+    def prepare(self, item: Any) -> np.ndarray:
+        if isinstance(item, str):
+            words = np.zeros(192, np.float32)
+            for word in item.split():
+                words[zlib.crc32(word.encode()) % 192] += 1
+            return words
+        return np.asarray(item.resize((8, 8)), np.float32).reshape(-1) / 255
+
+    def embed(self, prepared: Any) -> Any:
+        import torch
+
+        self.seen += len(prepared)
+        rows = [self.prepare(p) if isinstance(p, str) else p for p in prepared]
+        return torch.from_numpy(np.stack(rows) @ self.matrix)
+
+
+def use_stub_encoders(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
+    """Put stubs in the place of both frozen encoders; what they saw can be read from them."""
+    stubs = {"image": StubEncoder("stub-image", 24), "text": StubEncoder("stub-text", 20)}
+    patch.setattr("storylib.features.load_image_encoder", lambda name, device="cpu": stubs["image"])
+    patch.setattr("storylib.features.load_text_encoder", lambda name, device="cpu": stubs["text"])
+    return stubs
+
+
+@pytest.fixture
+def stub_encoders(monkeypatch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
+    return use_stub_encoders(monkeypatch)
+
+
+def tiny_config(**overrides: Any) -> Any:
+    from storylib.config import Config
+
+    return Config().replace(**(TINY | overrides))
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> Any:
+    """storylib.runs.Data: 8 stories to train, 2 to validate, 4 to test."""
+    from storylib.features import encode
+    from storylib.runs import Data
+    from storylib.stories import Splits
+
+    stories = tiny_stories()
+    splits = Splits(stories[:8], stories[8:10], stories[10:], {s.id: i for i, s in enumerate(stories)})
+    with pytest.MonkeyPatch.context() as patch:
+        use_stub_encoders(patch)
+        return Data(stories, splits, encode(stories, image_size=TINY["image_size"]))
+
+
+@pytest.fixture(scope="session")
+def tiny_sets(tiny_data: Any) -> dict[str, Any]:
+    """The vocabulary, and the data set of each split."""
+    from storylib.training import WindowDataset, build_vocabulary
+
+    config = tiny_config()
+    vocabulary = build_vocabulary(tiny_data.features, tiny_data.splits, config)
+    sets = {name: WindowDataset(tiny_data.features, part, vocabulary, config) for name, part in tiny_data.splits}
+    return {"vocabulary": vocabulary, **sets}
+
+
+@pytest.fixture(scope="session")
+def tiny_runs(tiny_data: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[float, int], Any]:
+    """Trained and evaluated runs by contrastive weight and seed, in a folder of their own."""
+    from storylib.runs import evaluate_run, train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORYLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
+        runs = {}
+        for weight in (1.0, 0.0):
+            for seed in (0, 1):
+                config = tiny_config(contrastive_weight=weight, seed=seed)
+                runs[weight, seed] = evaluate_run(train(config, tiny_data), tiny_data)
+    return runs

@@ -1,0 +1,317 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import re
+import socket
+import tarfile
+import threading
+import time
+import zipfile
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_african_storybook import write_story
+
+from storylib import download
+from storylib.download import DownloadError, WrongFileError, fetch, file_sha256, read_sums, unpack
+from storylib.sources import african_storybook, load_stories
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves ``files`` (path -> bytes); notes every request; can cut off, lack Range support, or fail."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.requests: list[tuple[str, str | None]] = []  # path and Range header
+        self.sent = 0  # bytes of content
+        self.cuts: list[int] = []  # the next answers end after so many bytes
+        self.ranges = True
+        self.status: list[int] = []  # of the next answers
+        self.base = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        hub, wanted = self.server, self.headers.get("Range")
+        hub.requests.append((self.path, wanted))
+        content = hub.files.get(self.path)
+        if hub.status or content is None:
+            return self.send_error(hub.status.pop() if hub.status else 404)
+        start = int(re.fullmatch(r"bytes=(\d+)-", wanted)[1]) if wanted and hub.ranges else 0
+        if start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        body = content[start : start + hub.cuts.pop(0)] if hub.cuts else content[start:]
+        hub.sent += len(body)
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+LARGE = np.random.default_rng(0).bytes(400_000)  # a picture that does not compress
+BODY = bytes(range(256)) * 2000  # 512,000 bytes
+
+
+def test_a_cut_off_download_is_resumed(hub, tmp_path):
+    hub.files["/file"] = BODY
+    hub.cuts = [300_000]
+    path = fetch(f"{hub.base}/file", tmp_path / "file", sha256=hashlib.sha256(BODY).hexdigest())
+    assert path.read_bytes() == BODY
+    (_, first), (_, second) = hub.requests
+    start = int(second.removeprefix("bytes=").removesuffix("-"))
+    assert first is None and 200_000 < start <= 300_000
+    assert hub.sent == 300_000 + len(BODY) - start  # only what was missing was sent again
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["SHA256SUMS", "file"]
+    fetch(f"{hub.base}/file", path)
+    assert len(hub.requests) == 2  # there already
+
+
+def test_a_killed_download_is_resumed_by_the_next_call(hub, tmp_path):
+    hub.files["/file"] = BODY
+    (tmp_path / "file.partial").write_bytes(BODY[:100_000])
+    assert fetch(f"{hub.base}/file", tmp_path / "file").read_bytes() == BODY
+    assert hub.requests == [("/file", "bytes=100000-")]
+    (tmp_path / "whole.partial").write_bytes(BODY)  # killed between the last byte and the renaming
+    assert fetch(f"{hub.base}/file", tmp_path / "whole").read_bytes() == BODY
+    (tmp_path / "long.partial").write_bytes(BODY + b"more")  # of something else
+    assert fetch(f"{hub.base}/file", tmp_path / "long").read_bytes() == BODY
+
+
+def test_a_server_without_ranges_starts_again(hub, tmp_path):
+    hub.files["/file"], hub.ranges, hub.cuts = BODY, False, [300_000]
+    assert fetch(f"{hub.base}/file", tmp_path / "file").read_bytes() == BODY
+    assert hub.sent == 300_000 + len(BODY)
+
+
+def test_it_tries_again_but_not_forever(hub, tmp_path):
+    hub.files["/file"], hub.status = BODY, [503, 503, 429]
+    assert fetch(f"{hub.base}/file", tmp_path / "file").read_bytes() == BODY
+    hub.status = [503] * 9
+    with pytest.raises(DownloadError, match="503"):
+        fetch(f"{hub.base}/file", tmp_path / "other")
+    assert len(hub.status) == 5  # one attempt and three more
+    hub.status, hub.requests = [], []
+    with pytest.raises(DownloadError, match=r"/none answers 404 \(Not Found\)\. Use a copy\."):
+        fetch(f"{hub.base}/none", tmp_path / "none", otherwise="Use a copy.")
+    assert len(hub.requests) == 1
+
+
+def test_an_unreachable_hub_names_the_alternative(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(DownloadError) as caught:
+            fetch(f"http://127.0.0.1:{port}/x", tmp_path / "x", otherwise="Without network, use a copy.", wait=0.001)
+    message = str(caught.value)
+    assert message.startswith(f"http://127.0.0.1:{port}/x cannot be reached (") and "refused" in message
+    assert message.endswith("Without network, use a copy.") and message.count("refused") == 1
+
+
+def test_a_wrong_digest_names_everything_and_leaves_nothing(hub, tmp_path):
+    hub.files["/file"] = b"wrong"
+    expected, got = hashlib.sha256(BODY).hexdigest(), hashlib.sha256(b"wrong").hexdigest()
+    with pytest.raises(WrongFileError) as caught:
+        fetch(f"{hub.base}/file", tmp_path / "file", sha256=expected)
+    assert all(part in str(caught.value) for part in (f"{hub.base}/file", expected, got))
+    assert list(tmp_path.iterdir()) == []
+    hub.files["/file"] = BODY
+    assert fetch(f"{hub.base}/file", tmp_path / "file", sha256=expected).read_bytes() == BODY
+
+
+def test_a_file_that_changed_on_disk_is_downloaded_again(hub, tmp_path, caplog):
+    hub.files["/file"] = BODY
+    path = fetch(f"{hub.base}/file", tmp_path / "file")
+    path.write_bytes(b"rotten")
+    assert fetch(f"{hub.base}/file", path).read_bytes() == BODY and "downloading it again" in caplog.text
+    by_hand = tmp_path / "by_hand"
+    by_hand.write_bytes(b"brought on a stick")
+    fetch("http://127.0.0.1:9/never", by_hand)
+    assert read_sums(tmp_path / "SHA256SUMS") == {"file": file_sha256(path), "by_hand": file_sha256(by_hand)}
+
+
+def test_a_full_disk_is_said_so(hub, tmp_path, monkeypatch):
+    hub.files["/file"] = BODY
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "_receive", full)
+    with pytest.raises(DownloadError, match=r"is full.*STORYLIB_CACHE"):
+        fetch(f"{hub.base}/file", tmp_path / "file")
+
+
+def make_tar(
+    members: dict[str, bytes | tarfile.TarInfo], comment: str | None = "c0ffee", top: str = "repo-c0ffee/"
+) -> bytes:
+    """As ``git archive`` writes it: gzip, a pax header with the commit, everything below one folder."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", pax_headers={"comment": comment} if comment else None) as tar:
+        folder = tarfile.TarInfo(top)
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+            else:
+                info = tarfile.TarInfo(top + name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def linked(name: str, to: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = tarfile.SYMTYPE, to
+    return info
+
+
+def test_only_wanted_files_are_unpacked(tmp_path):
+    (tmp_path / "a.tar.gz").write_bytes(make_tar({"in/a.txt": b"a", "in/b.jpg": b"b", "out.txt": b"c"}))
+    folder = unpack(tmp_path / "a.tar.gz", tmp_path / "out", r"in/.*\.txt", "c0ffee")
+    assert [str(p.relative_to(folder)) for p in folder.rglob("*.*")] == ["in/a.txt"]
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        zipped.writestr("repo/in/a.txt", b"a")
+        zipped.writestr("repo/x.txt", b"x")
+        zipped.comment = b"c0ffee"
+    assert (unpack(tmp_path / "a.zip", tmp_path / "out2", r"in/.*", "c0ffee") / "in" / "a.txt").read_bytes() == b"a"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar.gz", "a.zip", "out", "out2"]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (make_tar({"../../evil.txt": b"x"}), "unsafe path 'repo-c0ffee/../../evil.txt'"),
+    (make_tar({"x": b"x"}, top="/repo/"), "unsafe path '/repo/x'"),
+    (make_tar({"l": linked("repo-c0ffee/l", "/etc/passwd")}), "not a plain file"),
+    (make_tar({"big": b"x" * 2_000_000}), "more than 1048576 bytes"),
+    (make_tar({"a": b"x"}, comment="beef"), "holds commit beef, expected c0ffee"),
+    (make_tar({"a": b"x"}, comment=None), "holds commit unknown, expected c0ffee"),
+    (make_tar({}), "none of the files"),
+    (make_tar({"a": b"x"})[:-9], "damaged"),
+    (make_tar({"a": b"x"})[:-8] + bytes(8), "damaged"),  # another checksum than its content has
+    (make_tar({"a": BODY, "b": BODY})[:2000], "damaged"),
+    (b"<html>sorry</html>", "damaged or no archive"),
+])  # fmt: skip
+def test_bad_archives_are_refused_and_leave_nothing(tmp_path, content, message):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tar.gz").write_bytes(content)
+    with pytest.raises(WrongFileError) as caught:
+        unpack(tmp_path / "in" / "a.tar.gz", tmp_path / "in" / "out", commit="c0ffee", limit=1 << 20)
+    assert message in str(caught.value)
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["a.tar.gz"] and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_killed_unpacking_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "a.tar.gz").write_bytes(make_tar({f"{i}.txt": bytes([i]) * 10 for i in range(5)}))
+    copied = []
+
+    def copy(source, target, real=download.shutil.copyfileobj):
+        copied.append(target.name)
+        if len(copied) == 3:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(download.shutil, "copyfileobj", copy)
+    with pytest.raises(KeyboardInterrupt):
+        unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    unpack(tmp_path / "a.tar.gz", tmp_path / "out")
+    assert [Path(name).name for name in copied[3:]] == ["2.txt", "3.txt", "4.txt"]  # 0 and 1 were there
+    assert [p.read_bytes() for p in sorted((tmp_path / "out").iterdir())] == [bytes([i]) * 10 for i in range(5)]
+
+
+@pytest.fixture
+def upstream(hub, cache, tmp_path, monkeypatch):
+    """Both repositories as GitHub serves them, with stories of our own, and the digests of their English texts."""
+    monkeypatch.setenv("STORYLIB_HOME", str(tmp_path / "home"))  # so that there is no copy beside the project
+    monkeypatch.delenv("STORYLIB_AFRICAN_STORYBOOK", raising=False)
+    root = tmp_path / "upstream"
+    for number in ("0001", "0002"):
+        write_story(root, number, [f"Page {i}." for i in range(1, 7)], 8)
+    for repository, commit in (african_storybook.TEXTS, african_storybook.PICTURES):
+        name = repository.partition("/")[2]
+        files = {
+            str(f.relative_to(root / name)): f.read_bytes() for f in sorted((root / name).rglob("*.*")) if f.is_file()
+        }
+        files |= {"README.md": b"readme", "0001/01.jpg": LARGE}
+        hub.files[f"/{repository}/archive/{commit}.tar.gz"] = make_tar(files, commit, f"{name}-{commit}/")
+    digests = tmp_path / "digests"
+    texts = sorted((root / "asp-source").rglob("0*.md"))
+    digests.write_text("".join(f"{file_sha256(f)}  {f.relative_to(root / 'asp-source')}\n" for f in texts))
+    monkeypatch.setattr(african_storybook, "download", lambda real=african_storybook.download: real(hub.base, digests))
+    return hub
+
+
+def archive_of(pinned: tuple[str, str]) -> str:
+    return f"/{pinned[0]}/archive/{pinned[1]}.tar.gz"
+
+
+def test_the_storybook_is_downloaded_resumed_and_kept(upstream, cache):
+    pictures = archive_of(african_storybook.PICTURES)
+    upstream.cuts = [
+        10**9,
+        len(upstream.files[pictures]) // 2,
+    ]  # the texts come whole, the pictures are cut off half-way
+    stories = load_stories("african_storybook")
+    assert [s.id for s in stories] == ["0001_a-tale", "0002_a-tale"]
+    assert [path for path, _ in upstream.requests] == [archive_of(african_storybook.TEXTS), pictures, pictures]
+    assert upstream.requests[-1][1] is not None  # resumed, not begun again
+    assert not list(cache.rglob("README.md")) and not list(cache.rglob("*.partial"))
+    assert len(read_sums(cache / "downloads" / "SHA256SUMS")) == 2
+    before = len(upstream.requests)
+    assert len(load_stories("african_storybook")) == 2 and len(upstream.requests) == before
+
+
+@pytest.mark.parametrize("wrong", ["another commit", "a web page", "a changed text"])
+def test_a_wrong_archive_is_named_deleted_and_downloaded_again(upstream, cache, wrong):
+    url = archive_of(african_storybook.TEXTS)
+    right = upstream.files[url]
+    commit = african_storybook.TEXTS[1]
+    text = b"# A tale\n\n##\nChanged.\n\n##\n* License: [CC-BY]\n"
+    upstream.files[url], message = {
+        "another commit": (
+            make_tar({"en/0001_a-tale.md": text}, "f" * 40),
+            f"holds commit {'f' * 40}, expected {commit}",
+        ),
+        "a web page": (b"<html>rate limit</html>", "damaged or no archive"),
+        "a changed text": (make_tar({"en/0001_a-tale.md": text}, commit), r"the text en/0001_a-tale\.md differs"),
+    }[wrong]
+    with pytest.raises(WrongFileError, match=message) as caught:
+        load_stories("african_storybook")
+    assert upstream.base + url in str(caught.value)
+    assert [p.name for p in cache.rglob("*") if p.is_file()] == ["SHA256SUMS"]
+    upstream.files[url] = right
+    assert len(load_stories("african_storybook")) == 2
+
+
+def test_without_network_the_way_out_is_named(upstream, cache):
+    upstream.shutdown()
+    upstream.server_close()
+    with pytest.raises(DownloadError, match=r"cannot be reached.*STORYLIB_AFRICAN_STORYBOOK"):
+        load_stories("african_storybook")

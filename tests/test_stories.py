@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+
+import pytest
+from conftest import noise
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storylib.pictures import Picture
+from storylib.stories import (
+    Frame,
+    Story,
+    connected,
+    fingerprint,
+    group_stories,
+    leakage,
+    near_duplicate_pictures,
+    near_duplicate_texts,
+    picture_reuse,
+    split_stories,
+    windows,
+)
+
+POOL = [noise(i, (32, 32)) for i in range(60)]
+WORDS = "sun moon rain goat tree hill river stone bread drum".split()
+
+
+def story(name: str, *images: int, group: str | None = None) -> Story:
+    """One page per picture of the pool; texts so short that only pictures can link."""
+    frames = tuple(Frame(POOL[i % len(POOL)], f"{name} {i}", page) for page, i in enumerate(images, 1))
+    return Story(name, name, frames, group=group)
+
+
+@given(st.sets(st.integers(1, 30)), st.integers(1, 6))
+def test_windows_never_cross_a_gap_and_miss_none(pages, context):
+    frames = tuple(Frame(POOL[0], str(page), page) for page in sorted(pages))
+    found = [[f.page for f in (*w.context, w.target)] for w in windows([Story("s", "s", frames)], context)]
+    assert found == [list(range(p, p + context + 1)) for p in sorted(pages) if set(range(p, p + context + 1)) <= pages]
+
+
+def test_fingerprint_changes_with_everything():
+    one = story("a", 1, 2)
+    variants = [
+        [one],
+        [story("b", 1, 2)],
+        [story("a", 2, 1)],
+        [story("a", 1, 3)],
+        [dataclasses.replace(one, group="g")],
+        [dataclasses.replace(one, frames=(one.frames[0], dataclasses.replace(one.frames[1], text="other")))],
+        [dataclasses.replace(one, frames=(one.frames[0], dataclasses.replace(one.frames[1], page=3)))],
+        [
+            dataclasses.replace(
+                one, frames=(one.frames[0], dataclasses.replace(one.frames[1], attributes={"who": "fox"}))
+            )
+        ],
+        [one, story("c", 5)],
+        [story("c", 5), one],
+    ]
+    prints = [fingerprint(v) for v in variants]
+    assert len(set(prints)) == len(prints) and prints[0] == fingerprint([story("a", 1, 2)])
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.lists(st.tuples(st.lists(st.integers(0, 59), min_size=1, max_size=4), st.sampled_from([None, None, "x", "y"])),
+             min_size=1, max_size=30),
+    st.integers(0, 3),
+)  # fmt: skip
+def test_no_group_crosses_a_split_and_every_story_is_there_once(plan, seed):
+    stories = [story(f"s{n}", *images, group=group) for n, (images, group) in enumerate(plan)]
+    splits = split_stories(stories, seed=seed)
+    assert sorted(s.id for _, part in splits for s in part) == sorted(s.id for s in stories)
+    where = {s.id: name for name, part in splits for s in part}
+    for a, b in itertools.combinations(stories, 2):
+        same_source_group = a.group is not None and a.group == b.group
+        both_open = a.group is None and b.group is None
+        shared = both_open and {id(f.image) for f in a.frames} & {id(f.image) for f in b.frames}
+        if same_source_group or shared:
+            assert where[a.id] == where[b.id] and splits.groups[a.id] == splits.groups[b.id]
+    again = split_stories(stories, seed=seed)
+    assert [s.id for s in again.test] == [s.id for s in splits.test]
+    order = {s.id: n for n, s in enumerate(stories)}
+    for _, part in splits:
+        assert [order[s.id] for s in part] == sorted(order[s.id] for s in part)
+    groups = set(splits.groups.values())
+    sizes = [list(splits.groups.values()).count(g) for g in groups]
+    if len(groups) >= 3 and max(sizes) == 1:
+        assert splits.train and splits.validation and splits.test
+
+
+def test_split_shares_and_large_groups():
+    stories = [story(f"s{n}", n % 60, group="giant" if n < 30 else f"g{n}") for n in range(100)]
+    splits = split_stories(stories, seed=1)
+    assert len(splits.test) == len(splits.validation) == 15
+    assert {f"s{n}" for n in range(30)} <= {s.id for s in splits.train}
+    assert {s.id for s in splits.test} != {s.id for s in split_stories(stories, seed=2).test}
+    assert not split_stories(stories, validation=0.0).validation
+    tens = [story(f"s{n}", n % 60, group="pair" if n < 2 else "ten" if n < 12 else f"g{n}") for n in range(100)]
+    parts = [split_stories(tens, seed=seed) for seed in range(10)]
+    assert all({f"s{n}" for n in range(2, 12)} <= {s.id for s in part.train} for part in parts)  # 10 of 100 is too many
+    assert any("s0" in {s.id for s in part.test} for part in parts)  # 2 of 100 is not
+
+
+def test_split_errors_and_tiny_sets():
+    with pytest.raises(ValueError, match="no stories"):
+        split_stories([])
+    with pytest.raises(ValueError, match="same id 'a'"):
+        split_stories([story("a", 1), story("a", 2)])
+    with pytest.raises(ValueError, match="'group'"):
+        split_stories([story("a", 1)], by="grop")
+    assert [len(part) for _, part in split_stories([story("a", 1), story("b", 2)])] == [2, 0, 0]
+    assert [len(part) for _, part in split_stories([story("a", 1), story("b", 2), story("c", 3)])] == [1, 1, 1]
+
+
+@given(st.lists(st.integers(0, 2**64 - 1), max_size=8), st.lists(st.tuples(st.integers(0, 7), st.integers(0, 63))))
+def test_near_duplicate_pictures_connect_like_all_pairs(base, changes):
+    hashes = base + [base[i % len(base)] ^ (1 << bit) for i, bit in changes if base]
+    pictures = [Picture(str(i), value) for i, value in enumerate(hashes)] + [Picture("blank", None)] * 2
+    all_pairs = [
+        (i, j) for i, j in itertools.combinations(range(len(hashes)), 2) if (hashes[i] ^ hashes[j]).bit_count() <= 8
+    ]
+    got, expected = (connected(links, len(pictures)) for links in (near_duplicate_pictures(pictures), all_pairs))
+    assert partition(got) == partition(expected)
+
+
+def partition(labels) -> set[frozenset[int]]:
+    return {frozenset(i for i, label in enumerate(labels) if label == wanted) for wanted in labels}
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=14), max_size=10),
+    st.sampled_from([0.3, 0.5, 0.55, 0.7, 1.0]),
+    st.integers(1, 5),
+)
+def test_near_duplicate_texts_connect_like_all_pairs(texts, similarity, words):
+    def bag(text):
+        return set(itertools.pairwise(text))
+
+    def alike(a, b):
+        if min(len(a), len(b)) < words:
+            return False
+        union = bag(a) | bag(b)
+        return a == b or (bool(union) and len(bag(a) & bag(b)) >= similarity * len(union))
+
+    expected = [(i, j) for i, j in itertools.combinations(range(len(texts)), 2) if alike(texts[i], texts[j])]
+    links = near_duplicate_texts([" ".join(t).title() + "!" for t in texts], similarity, words)
+    assert partition(connected(links, len(texts))) == partition(connected(expected, len(texts)))
+
+
+def test_texts_of_a_retold_story_are_linked_and_formulas_are_not():
+    texts = [
+        "Once upon a time there lived a king.",
+        "Once upon a time there lived a hen.",
+        "The fox ran down to the river and drank until its belly was as round as a drum.",
+        "Then the fox ran down to the river and drank until its belly was round as a drum!",
+        "The fox slept.",
+        "The fox slept.",
+    ]
+    assert near_duplicate_texts(texts) == [(2, 3)]
+
+
+def test_groups_by_picture_text_and_source():
+    long = "one day the old goat walked over the high hill to see the wide sea"
+    stories = [
+        story("a", 1, 2),
+        story("b", 2, 3),
+        story("c", 4),
+        Story("d", "d", (Frame(POOL[5], long),)),
+        Story("e", "e", (Frame(POOL[6], long.upper()),)),
+        story("f", 1, group="own"),  # a source that names its groups is believed, whatever the pictures say
+        story("g", 7, group="own"),
+    ]
+    groups = group_stories(stories)
+    assert partition(groups.values()) == {frozenset(p) for p in ([0, 1], [2], [3, 4], [5, 6])}
+
+
+def test_reuse_and_leakage_of_a_worked_case():
+    stories = [story("a", 1, 2, 2), story("b", 2, 3), story("c", 4), story("d", 4, 5)]
+    reuse = picture_reuse(stories)
+    assert dataclasses.asdict(reuse) == {
+        "stories": 4, "pages": 8, "shared": 5, "repeated": 2, "groups": 2, "largest": 2,
+    }  # fmt: skip
+    splits = split_stories(stories)
+    by_hand = dataclasses.replace(splits, train=[stories[0]], validation=[], test=[stories[1], stories[2]])
+    leak = leakage(by_hand)
+    assert (leak.stories, leak.pages, leak.picture_pages, leak.text_pages, leak.leaked_pages, leak.leaked_stories) == (
+        2, 3, 1, 0, 1, 1,
+    )  # fmt: skip
+    assert leakage(dataclasses.replace(splits, test=[])).leaked_pages == 0
+
+
+def test_the_group_split_never_leaks_and_a_random_one_does(real_stories_folder, caplog):
+    from storylib.sources import load_stories
+
+    stories = load_stories("african_storybook", root=real_stories_folder)
+    for seed in range(3):
+        assert leakage(split_stories(stories, seed=seed)).leaked_pages == 0
+        assert leakage(split_stories(stories, seed=seed, by="story")).leaked_pages > 50
+    reuse = picture_reuse(stories)
+    assert 95 <= reuse.groups <= 115 and 180 <= reuse.largest <= 205 and 600 <= reuse.repeated <= 720
+    assert all(re.search(r"\S", f.text) for s in stories for f in s.frames)
