@@ -107,15 +107,26 @@ class TextDecoder(nn.Module):
         return torch.logaddexp(language, F.logsigmoid(self.cache_gate) + cache.clamp(min=1e-12).log())
 
     def forward(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
-        """Log-probabilities (B, T, V) of each token given the story and the tokens before it (shifted: never itself).
+        """Log-probability (B, T) of each true token given the story and the tokens before it (shifted: never itself).
 
         story: (B, P, width) what the prefix is made of. tokens: (B, T) ids. context: (B, K, T) ids.
+        The same as picking from ``distribution``, without normalising a row per vocabulary entry.
         """
+        logits = self._logits(story, tokens)
+        language = logits.gather(-1, tokens[..., None]).squeeze(-1) - logits.logsumexp(-1)
+        cached = self.word_cache(context).gather(1, tokens).clamp(min=1e-12).log()
+        return torch.logaddexp(F.logsigmoid(-self.cache_gate) + language, F.logsigmoid(self.cache_gate) + cached)
+
+    def distribution(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
+        """Log-probabilities (B, T, V) of every word at every position; arguments as in ``forward``."""
+        return self.mix(self._logits(story, tokens), self.word_cache(context)[:, None])
+
+    def _logits(self, story: Tensor, tokens: Tensor) -> Tensor:
         prefix = self.prefix(story)  # (B, P, E)
         words = self.lm.get_input_embeddings()(tokens[:, :-1])
         mask = torch.cat([tokens.new_ones(prefix.shape[:2]), (tokens[:, :-1] != Vocabulary.PAD).long()], dim=1)
         logits = self.lm(inputs_embeds=torch.cat([prefix, words], dim=1), attention_mask=mask).logits
-        return self.mix(logits[:, prefix.shape[1] - 1 :], self.word_cache(context)[:, None])
+        return logits[:, prefix.shape[1] - 1 :]  # (B, T, V)
 
     @torch.inference_mode()
     def write(self, story: Tensor, context: Tensor, length: int = 48, **options: Any) -> Tensor:

@@ -158,7 +158,7 @@ def predict(model: StoryModel, vocabulary: Vocabulary, held: WindowDataset) -> P
         parts["nll"].append(_nll(decode(out["story"], tokens.clamp(min=0), batch["context_tokens"]), tokens))
         shuffled = decode(away["story"], tokens.clamp(min=0), other["context_tokens"])
         parts["nll_shuffled"].append(_nll(shuffled, tokens))
-        written = decode.write(out["story"], batch["context_tokens"], length=tokens.shape[1])
+        written = decode.write(out["story"], batch["context_tokens"], length=model.config.text_length)
         parts["words"] += vocabulary.decode(written)
     joined: dict[str, Any] = {k: v if k == "words" else torch.cat(v) for k, v in parts.items()}
     return Prediction(**joined)
@@ -173,8 +173,8 @@ class Rotated(WindowDataset):
 
 
 def _nll(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
-    """(B,) summed over real tokens. log_probabilities: (B, T, V), tokens: (B, T) with -100 for padding."""
-    return F.nll_loss(log_probabilities.transpose(1, 2), tokens, ignore_index=-100, reduction="none").sum(1).cpu()
+    """(B,) summed over real tokens. log_probabilities: (B, T), tokens: (B, T) with -100 for padding."""
+    return -(log_probabilities * (tokens != -100)).sum(1).cpu()
 
 
 class Truth:

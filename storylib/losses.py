@@ -48,8 +48,9 @@ def next_embedding_loss(predicted: Tensor, bank: Tensor, target: Tensor, exclude
 
 
 def text_loss(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
-    """Cross-entropy per real token. log_probabilities: (B, T, V). tokens: (B, T), -100 where padding."""
-    return F.nll_loss(log_probabilities.transpose(1, 2), tokens, ignore_index=-100)
+    """Cross-entropy per real token. log_probabilities: (B, T) of the true tokens. tokens: (B, T), -100 for padding."""
+    real = tokens != -100
+    return -(log_probabilities * real).sum() / real.sum().clamp(min=1)
 
 
 def image_loss(predicted: Tensor, target: Tensor) -> Tensor:

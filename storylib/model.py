@@ -18,14 +18,23 @@ from storylib.config import ModelConfig
 from storylib.decoders import ImageDecoder, TextDecoder
 
 
-class Centre(nn.Module):
-    """Frozen features, centred on the training mean and scaled to unit length: the space of every retrieval score."""
+class FrozenSpace(nn.Module):
+    """Frozen features, centred on the training mean and scaled to unit length: the space of every retrieval score.
 
-    mean: Tensor
+    vectors: (P, D) features of the training pages. rank: how many principal directions are kept in ``basis``.
+    """
 
-    def __init__(self, mean: Tensor) -> None:
+    mean: Tensor  # (D,)
+    basis: Tensor  # (rank, D) principal directions of the unit vectors, each as long as its standard deviation
+
+    def __init__(self, vectors: Tensor, rank: int) -> None:
         super().__init__()
-        self.register_buffer("mean", mean.clone())
+        self.register_buffer("mean", vectors.mean(0))
+        unit = self(vectors)
+        variance, directions = torch.linalg.eigh(unit.T @ unit / len(unit))  # ascending
+        rank = min(rank, len(variance))
+        spread = variance[-rank:].clamp(min=0).sqrt()
+        self.register_buffer("basis", (directions[:, -rank:] * spread).T.contiguous())
 
     def forward(self, vectors: Tensor) -> Tensor:
         return F.normalize(vectors - self.mean, dim=-1)
@@ -79,22 +88,27 @@ class NextEmbedding(nn.Module):
     """The next frame's embedding: a mixture of the context's embeddings plus a correction that starts at zero.
 
     The mixture starts as the recency-weighted mean, a floor. Its weights are free to be negative: a story moves away
-    from its start.
+    from its start. The correction moves along the principal directions of the training pages, far along the long ones
+    and little along the short: with some thousand windows a free one learns them by heart.
     """
 
-    def __init__(self, width: int, dim: int, frames: int, dropout: float) -> None:
+    basis: Tensor
+
+    def __init__(self, width: int, basis: Tensor, frames: int, dropout: float) -> None:
         super().__init__()
         recency = torch.arange(1, frames + 1, dtype=torch.float)
         self.mixture = nn.Parameter(recency / recency.sum())
-        start = nn.Linear(width, dim)
-        nn.init.zeros_(start.weight)
-        nn.init.zeros_(start.bias)
-        self.correction = nn.Sequential(nn.Dropout(dropout), start)
+        self.dropout = nn.Dropout(dropout)
+        self.correction = nn.Linear(width, len(basis))
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
+        self.register_buffer("basis", basis.clone())
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
 
     def forward(self, state: Tensor, context: Tensor) -> Tensor:
         """(B, D) from the state (B, W) and the context's centred vectors (B, K, D)."""
-        return torch.einsum("k,bkd->bd", self.mixture, context) + self.correction(state)
+        mixture = torch.einsum("k,bkd->bd", self.mixture, context)
+        return mixture + self.correction(self.dropout(state)) @ self.basis
 
     @property
     def scale(self) -> Tensor:
@@ -102,25 +116,26 @@ class NextEmbedding(nn.Module):
 
 
 class StoryModel(nn.Module):
-    """All trainable parts. image_mean (Di,) and text_mean (Dt,) are the training pages' mean features.
+    """All trainable parts, over the two frozen spaces of dimensions Di and Dt.
 
     The parts that every arm of the ablation shares are built first and in one order, so that the same seed gives the
     same initial weights whatever the arm.
     """
 
     def __init__(
-        self, config: ModelConfig, image_mean: Tensor, text_mean: Tensor, vocabulary_size: int, frames: int = 4
+        self, config: ModelConfig, image: FrozenSpace, text: FrozenSpace, vocabulary_size: int, frames: int = 4
     ) -> None:
         super().__init__()
         width, dropout = config.width, config.dropout
         self.config = config
-        self.image_space, self.text_space = Centre(image_mean), Centre(text_mean)
-        self.image_projection = nn.Linear(len(image_mean), width)
-        self.text_projection = nn.Linear(len(text_mean), width)
+        self.image_space, self.text_space = image, text
+        self.dropout = nn.Dropout(config.feature_dropout)
+        self.image_projection = nn.Linear(len(image.mean), width)
+        self.text_projection = nn.Linear(len(text.mean), width)
         self.fusion = Fusion(config.fusion, width, dropout)
         self.temporal = Temporal(config.temporal, width, frames, dropout)
-        self.next_image = NextEmbedding(width, len(image_mean), frames, dropout)
-        self.next_text = NextEmbedding(width, len(text_mean), frames, dropout)
+        self.next_image = NextEmbedding(width, image.basis, frames, config.feature_dropout)
+        self.next_text = NextEmbedding(width, text.basis, frames, config.feature_dropout)
         self.text_decoder = TextDecoder(vocabulary_size, width, frames, config.text_decoder, config.text_length)
         self.image_decoder = ImageDecoder(width, frames, config.image_size)
         self.log_alignment_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # learned, as in CLIP
@@ -129,14 +144,15 @@ class StoryModel(nn.Module):
     def shared(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors (..., W) of pictures and texts in the space that the contrastive loss aligns."""
         return (
-            F.normalize(self.image_projection(self.image_space(image)), dim=-1),
-            F.normalize(self.text_projection(self.text_space(text)), dim=-1),
+            F.normalize(self.image_projection(self.dropout(self.image_space(image))), dim=-1),
+            F.normalize(self.text_projection(self.dropout(self.text_space(text))), dim=-1),
         )
 
     def read(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
         """Read the context: image (B, K, Di) and text (B, K, Dt) features in, next embeddings and states out."""
         image, text = self.image_space(image), self.text_space(text)
-        frames = self.fusion(self.image_projection(image), self.text_projection(text))  # (B, K, W)
+        projected = self.image_projection(self.dropout(image)), self.text_projection(self.dropout(text))
+        frames = self.fusion(*projected)  # (B, K, W)
         states = self.temporal(frames)
         state = states[:, -1]
         return {

@@ -26,7 +26,7 @@ from storylib.config import Config, ConfigError, TrainConfig
 from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.features import Features
 from storylib.losses import compute_losses
-from storylib.model import StoryModel
+from storylib.model import FrozenSpace, StoryModel
 from storylib.pictures import write_atomically
 from storylib.stories import Splits, Story, Window, windows
 
@@ -73,6 +73,7 @@ class WindowDataset(Dataset):
         context, target = frames[:, :-1], frames[:, -1]
         own = torch.zeros(len(frames), len(self.image), dtype=torch.bool).scatter_(1, context, True)
         tokens = self.tokens[target]
+        tokens = tokens[:, : int((tokens != Vocabulary.PAD).sum(1).max())]  # no longer than the batch's longest
         return self.bank | {
             "image": self.image[frames],
             "text": self.text[frames],
@@ -146,9 +147,11 @@ def build_model(config: Config, features: Features, splits: Splits, vocabulary: 
     """An untrained model; its weights depend on the seed alone."""
     torch.manual_seed(config.train.seed)
     rows = features.rows(splits.train)
-    image_mean = torch.from_numpy(features.image_vectors[features.image_of[rows]].mean(0))
-    text_mean = torch.from_numpy(features.text_vectors[features.text_of[rows]].mean(0))
-    return StoryModel(config.model, image_mean, text_mean, len(vocabulary), config.data.context)
+    image, text = (
+        FrozenSpace(torch.from_numpy(vectors[of[rows]]), config.model.correction_rank)
+        for vectors, of in ((features.image_vectors, features.image_of), (features.text_vectors, features.text_of))
+    )
+    return StoryModel(config.model, image, text, len(vocabulary), config.data.context)
 
 
 @dataclass(frozen=True)
