@@ -5,7 +5,7 @@ A floor is scored by the same code as the model: to evaluation both are predicto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from storylib import metrics
 from storylib.decoders import Vocabulary
 from storylib.floors import Prediction, copies, floors
 from storylib.model import StoryModel
-from storylib.statistics import interval, story_sums
+from storylib.statistics import Difference, interval, paired_difference, story_sums
 from storylib.training import WindowDataset, forward_batches
 
 BLEU_COLUMNS = [f"bleu_{i}" for i in range(10)]
@@ -287,12 +287,14 @@ def summarise(per_window: pd.DataFrame, draws: int = 2000) -> dict[str, dict[str
     groups = dict(iter(per_window.groupby("predictor", sort=False)))
     model = groups.pop(MODEL)
     for name, metric in METRICS.items():
-        known = {str(f): metric_value(metric, rows) for f, rows in groups.items()}
-        known = {f: round(v, 6) for f, v in known.items() if v is not None}
+        values = {str(f): metric_value(metric, rows) for f, rows in groups.items()}
+        known = {f: round(v, 6) for f, v in values.items() if v is not None}
         estimate = interval(sums_of(metric, model), metric.reduce, draws)
         if name == "context_gap":
             known = {"a model that ignores its context": 0.0}
         if known and np.isfinite(estimate.value):
+            best = best_floor(known, metric.higher_is_better)
+            gain = paired_gain(metric, model, groups[best], draws) if best in groups else estimate
             summary[name] = {
                 "title": metric.title,
                 "group": metric.group,
@@ -300,8 +302,24 @@ def summarise(per_window: pd.DataFrame, draws: int = 2000) -> dict[str, dict[str
                 "interval": [round(estimate.low, 6), round(estimate.high, 6)],
                 "higher_is_better": metric.higher_is_better,
                 "floors": known,
+                "best_floor": best,
+                "gain": round(gain.value, 6),
+                "gain_interval": [round(gain.low, 6), round(gain.high, 6)],
             }
     return summary
+
+
+def best_floor(floors: Mapping[str, float], higher_is_better: bool) -> str:
+    """The floor that is hardest to beat; the oracle, which knows the answer, is none."""
+    honest = {name: value for name, value in floors.items() if name != ORACLE}
+    return (max if higher_is_better else min)(honest, key=lambda name: honest[name])
+
+
+def paired_gain(metric: Metric, model: pd.DataFrame, floor: pd.DataFrame, draws: int = 2000) -> Difference:
+    """The model minus a floor on the same stories, with its interval."""
+    stories = set(model["story"]) & set(floor["story"])
+    ours, theirs = (sums_of(metric, rows[rows["story"].isin(stories)]) for rows in (model, floor))
+    return paired_difference(ours, theirs, metric.reduce, draws)
 
 
 def metric_value(metric: Metric, rows: pd.DataFrame) -> float | None:

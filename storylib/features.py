@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from storylib.config import cache_dir, digest
 from storylib.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder
@@ -64,7 +64,9 @@ def encode(
     frames = [f for s in stories for f in s.frames]
     digests = [picture_digest(f.image) for f in frames]
     pictures, image_of = np.unique(digests, return_inverse=True)
-    texts, text_of = np.unique([f.text for f in frames], return_inverse=True)
+    texts = sorted({f.text for f in frames}, key=lambda text: (len(text), text))  # batches of like length pad little
+    text_row = {text: i for i, text in enumerate(texts)}
+    text_of = np.array([text_row[f.text] for f in frames])
     example = dict(zip(digests, frames, strict=True))
 
     def image_batches(done: int) -> Iterator[dict[str, np.ndarray]]:
@@ -83,10 +85,10 @@ def encode(
     def text_batches(done: int) -> Iterator[dict[str, np.ndarray]]:
         encoder = load_text_encoder(text, device)
         for start in range(done, len(texts), BATCH):
-            yield {"vectors": encoder.embed([str(t) for t in texts[start : start + BATCH]]).numpy()}
+            yield {"vectors": encoder.embed(texts[start : start + BATCH]).numpy()}
 
     image_key = digest(["image", encoder_fingerprint(image), image_size, list(pictures)])
-    text_key = digest(["text", encoder_fingerprint(text), [str(t) for t in texts]])
+    text_key = digest(["text", encoder_fingerprint(text), texts])
     images = _stored(
         cache_dir("features", f"image-{image_key}"), len(pictures), image_batches, f"encode pictures, {image}"
     )
@@ -106,35 +108,37 @@ def encode(
 def _stored(
     folder: Path, count: int, batches: Callable[[int], Iterator[dict[str, np.ndarray]]], title: str
 ) -> dict[str, np.ndarray]:
-    """Arrays of ``count`` rows from disk, computed batch by batch if they are not there yet.
+    """Arrays of ``count`` rows, memory-mapped; computed first, by one process at a time, if they are not on disk."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.exists():
+                _compute(folder, count, batches, title)
+    return {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
+
+
+def _compute(folder: Path, count: int, batches: Callable[[int], Iterator[dict[str, np.ndarray]]], title: str) -> None:
+    """Write arrays batch by batch, then publish the folder in one step.
 
     A batch is written and flushed before it is counted, so a killed pass goes on from the last whole batch.
     """
-    if not folder.exists():
-        partial = folder.with_suffix(".partial")
-        partial.mkdir(parents=True, exist_ok=True)
-        counter = partial / "done.json"
-        done = json.loads(counter.read_text())["rows"] if counter.exists() else 0
-        arrays: dict[str, np.memmap] = (
-            {p.stem: np.load(p, mmap_mode="r+") for p in partial.glob("*.npy")} if done else {}
-        )
-        with tqdm(total=count, initial=done, desc=title, unit="row") as bar:
-            for batch in batches(done) if done < count else ():
-                size = len(next(iter(batch.values())))
-                for name, rows in batch.items():
-                    if name not in arrays:
-                        path = partial / f"{name}.npy"
-                        shape = (count, *rows.shape[1:])
-                        arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=rows.dtype, shape=shape)
-                    arrays[name][done : done + size] = rows
-                    arrays[name].flush()
-                done += size
-                write_atomically(counter, json.dumps({"rows": done}))
-                bar.update(size)
-        del arrays
-        counter.unlink()
-        try:
-            partial.rename(folder)
-        except OSError:  # another process finished the same pass first; its rows are the same
-            shutil.rmtree(partial, ignore_errors=True)
-    return {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
+    partial = folder.with_suffix(".partial")
+    partial.mkdir(exist_ok=True)
+    counter = partial / "done.json"
+    done = json.loads(counter.read_text())["rows"] if counter.exists() else 0
+    begun = partial.glob("*.npy") if done else ()
+    arrays: dict[str, np.memmap] = {p.stem: np.load(p, mmap_mode="r+") for p in begun}
+    with tqdm(total=count, initial=done, desc=title, unit="row") as bar:
+        for batch in batches(done) if done < count else ():
+            size = len(next(iter(batch.values())))
+            for name, rows in batch.items():
+                if name not in arrays:
+                    path, shape = partial / f"{name}.npy", (count, *rows.shape[1:])
+                    arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=rows.dtype, shape=shape)
+                arrays[name][done : done + size] = rows
+                arrays[name].flush()
+            done += size
+            write_atomically(counter, json.dumps({"rows": done}))
+            bar.update(size)
+    counter.unlink()
+    partial.rename(folder)

@@ -100,12 +100,12 @@ def training_curves(run: Run) -> Figure:
     return figure
 
 
-def beside_floors(run: Run, names: Sequence[str]) -> Figure:
+def beside_floors(metrics: dict[str, dict[str, Any]], names: Sequence[str]) -> Figure:
     """The model with its interval, and every floor as a grey mark with its name; the oracle is hollow."""
     style()
     figure, axes = plt.subplots(1, len(names), figsize=(2.6 * len(names), 3.6))
     for axis, name in zip(np.atleast_1d(axes), names, strict=True):
-        entry = run.metrics[name]
+        entry = metrics[name]
         low, high = entry["interval"]
         axis.errorbar(
             0, entry["value"], [[entry["value"] - low], [high - entry["value"]]], fmt="o", color=MODEL_COLOUR, capsize=4

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 
 from storylib.config import Config, digest, project_root, runs_dir, unknown
 from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.encoders import encoder_fingerprint
-from storylib.evaluation import METRICS, MODEL, ORACLE, evaluate, metric_value, summarise, sums_of
+from storylib.evaluation import METRICS, MODEL, evaluate, metric_value, summarise, sums_of
 from storylib.features import Features, encode
 from storylib.model import StoryModel
 from storylib.pictures import write_atomically
@@ -123,12 +124,17 @@ def train(config: Config, data: Data, fresh: bool = False) -> Run:
     fresh: train again even if there is a finished run.
     """
     folder = runs_dir() / run_id(config, data)
-    run = Run(folder)
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    if (folder / "run.json").exists():
-        return run
     folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # the same run, asked for twice at once, is trained once
+        if fresh:
+            shutil.rmtree(folder)
+            folder.mkdir()
+        if not (folder / "run.json").exists():
+            _train(config, data, folder)
+    return Run(folder)
+
+
+def _train(config: Config, data: Data, folder: Path) -> None:
     vocabulary = build_vocabulary(data.features, data.splits, config)
     write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
     datasets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
@@ -151,7 +157,6 @@ def train(config: Config, data: Data, fresh: bool = False) -> Run:
         **provenance(pick_device(config.train.device)),
     }
     write_atomically(folder / "run.json", json.dumps(record, indent=2))
-    return run
 
 
 def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False) -> Run:
@@ -192,18 +197,28 @@ def load_run(name: str) -> Run:
     return Run(path)
 
 
-def metric_table(run: Run) -> pd.DataFrame:
-    """One row a metric: the model, its 95 % interval, and every floor."""
+def pooled_metrics(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+    """The metrics of one arm over all its seeds: like ``run.metrics``, with intervals over stories and seeds."""
+    return summarise(pd.concat([r.per_window.assign(seed=r.config.train.seed) for r in runs], ignore_index=True))
+
+
+def metric_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """One row a metric: the model, its 95 % interval, what it gains over the best floor, and every floor."""
     rows = []
-    for name, m in run.metrics.items():
+    for name, m in metrics.items():
         digits = METRICS[name].digits
-        low, high = m["interval"]
-        rows.append(
-            {"group": m["group"], "metric": m["title"], "model": round(m["value"], digits),
-             "95 % interval": f"{low:.{digits}f} to {high:.{digits}f}",
-             **{floor: round(value, digits) for floor, value in m["floors"].items()}}
-        )  # fmt: skip
-    return pd.DataFrame(rows).set_index(["group", "metric"])
+        low, high, gain, gain_low, gain_high = (
+            f"{v:.{digits}f}" for v in (*m["interval"], m["gain"], *m["gain_interval"])
+        )
+        row = {
+            "group": m["group"],
+            "metric": m["title"],
+            "model": f"{m['value']:.{digits}f}",
+            "95 % interval": f"{low} to {high}",
+        }
+        row |= {"best floor": m["best_floor"], "model − best floor": f"{gain} ({gain_low} to {gain_high})"}
+        rows.append(row | {floor: f"{value:.{digits}f}" for floor, value in m["floors"].items()})
+    return pd.DataFrame(rows).set_index(["group", "metric"]).fillna("")
 
 
 def compare(on: Sequence[Run], off: Sequence[Run], draws: int = 2000) -> pd.DataFrame:
@@ -242,14 +257,6 @@ def ablation_answer(table: pd.DataFrame) -> str:
     changed = "; ".join(said) if said else "it changes none of the metrics measurably"
     rest = f"On {same} of {len(table)} metrics there is no difference."
     return f"With the contrastive loss, all else equal, {changed}. {rest}"
-
-
-def best_floor(entry: dict[str, Any]) -> tuple[str, float]:
-    """Name and value of the best floor of an entry of metrics.json; the oracle, which knows the answer, is none."""
-    floors = {name: value for name, value in entry["floors"].items() if name != ORACLE}
-    pick = max if entry["higher_is_better"] else min
-    name = pick(floors, key=lambda floor: floors[floor])
-    return name, floors[name]
 
 
 @lru_cache
