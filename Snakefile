@@ -1,0 +1,190 @@
+"""The graph from stories to the book: features -> train -> evaluate -> chapters -> book.
+
+`make book` and `make runs` call it; by hand:
+
+    .venv/bin/python -m snakemake --cores 2 --config source=storyworld profile=quick -- book
+
+    (add --dry-run to see what would be done, and why)
+
+Each job leaves a small receipt; the records themselves lie in runs/, where storylib finds them by their configuration.
+A job is done again when a file that it lists, its configuration in experiments.yml or its command has changed.
+"""
+
+import dataclasses
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from storylib.config import configure, experiments, seeds
+
+SOURCE = config.get("source", "storyworld")
+PROFILE = config.get("profile", "quick")
+ROOT = "_build/" + re.sub(r"[^\w.-]+", "_", f"{SOURCE}-{PROFILE}")  # "folder:<path>" is a source too
+SOURCE_WORD = shlex.quote(SOURCE)
+PYTHON = shlex.quote(sys.executable)
+ARMS = list(experiments()["arms"])
+SEEDS = seeds(PROFILE)
+
+# The modules behind each stage. A stage lists those of the stages before it too, because after a killed run two receipts
+# may be equal while the code between them has changed. What only opens doors (__main__, cache, runner, book, workflow) is
+# not here: it changes no result.
+LAYERS = {
+    "features": ["config", "pictures", "stories", "download", "encoders", "features"],
+    "train": ["losses", "decoders", "model", "training", "runs"],
+    "evaluate": ["metrics", "floors", "evaluation", "statistics"],
+    "chapter": ["leaks", "plots"],
+}
+
+
+def modules(*stages):
+    return [f"storylib/{name}.py" for stage in stages for name in LAYERS[stage]]
+
+
+def sources():
+    files = sorted(Path("storylib/sources").rglob("*"))
+    return [str(path) for path in files if path.suffix in (".py", ".sha256")]
+
+
+def evaluations(arms=ARMS, seeds=SEEDS):
+    return expand(f"{ROOT}/evaluations/{{arm}}-seed{{seed}}.json", arm=arms, seed=seeds)
+
+
+def tables():
+    """The table of a user's own folder; the other sources do not change by themselves."""
+    name, _, path = SOURCE.partition(":")
+    folder = Path(path or os.environ.get("STORYLIB_FOLDER", ""))
+    return [str(t) for t in folder.glob("metadata.*")] if name == "folder" and folder.name else []
+
+
+# What each notebook reads. 02 and 03 look closely at one run, 04 compares the arms over all seeds.
+TO_FEATURES = sources() + modules("features")
+TO_TRAIN = TO_FEATURES + modules("train")
+TO_EVALUATE = TO_TRAIN + modules("evaluate")
+CHAPTERS = {
+    "01_data": [f"{ROOT}/features.json", *TO_FEATURES, "storylib/metrics.py"],  # the leak is scored by its ranks
+    "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
+    "03_evaluate": [*evaluations(["contrastive-on"], [0]), *TO_EVALUATE],
+    "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE],
+}
+
+# Every job says when it starts and ends; what it prints goes to its log, whose end is shown when it fails.
+shell.prefix(
+    r"""set -euo pipefail; step() {{
+      text=$1 log=$2 start=$SECONDS; shift 2
+      echo "  $(date +%H:%M:%S)  $text ..." >&2
+      if "$@" > "$log" 2>&1; then echo "  $(date +%H:%M:%S)  done in $((SECONDS - start)) s: $text" >&2
+      else code=$?; echo "FAILED: $text. The end of $log:" >&2; tail -n 30 "$log" | sed 's/^/  | /' >&2; exit $code; fi
+    }}; """
+)
+
+
+wildcard_constraints:
+    arm="|".join(ARMS),
+    seed=r"\d+",
+    chapter="|".join(CHAPTERS),
+
+
+def receipts():
+    # Snakemake does not make a missing intermediate file again while what comes after it exists: after a failed run it
+    # would call a stale book up to date. Asking for every receipt by name rules that out.
+    return [f"{ROOT}/features.json", *expand(f"{ROOT}/runs/{{arm}}-seed{{seed}}.json", arm=ARMS, seed=SEEDS), *evaluations()]
+
+
+rule book:
+    input:
+        receipts(),
+        expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        "_build/html/book.json",
+
+
+rule runs:
+    input:
+        receipts(),
+
+
+rule render:
+    input:
+        chapters=expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file()],
+        settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py"],
+    output:
+        "_build/html/book.json",
+    params:
+        executed=f"{ROOT}/executed",
+    log:
+        f"{ROOT}/logs/book.log",
+    shell:
+        "step 'building the book, strictly (about 20 seconds)' {log}"
+        " {PYTHON} -m storylib.book --executed {params.executed} --output _build"
+
+
+rule features:
+    input:
+        TO_FEATURES,
+        tables(),
+    output:
+        f"{ROOT}/features.json",
+    params:
+        settings=dataclasses.asdict(configure(PROFILE, source=SOURCE).data),
+    log:
+        f"{ROOT}/logs/features.log",
+    threads: workflow.cores
+    shell:
+        "step 'reading the stories and encoding every picture and text once (1 to 5 minutes)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib features --source {SOURCE_WORD} --profile {PROFILE}"
+        " --receipt {output}"
+
+
+rule train:
+    input:
+        f"{ROOT}/features.json",
+        TO_TRAIN,
+    output:
+        f"{ROOT}/runs/{{arm}}-seed{{seed}}.json",
+    params:
+        # so that a changed arm redoes that arm, and a comment in experiments.yml nothing
+        settings=lambda w: configure(PROFILE, w.arm, source=SOURCE, seed=int(w.seed)).flat(),
+    log:
+        f"{ROOT}/logs/train-{{arm}}-seed{{seed}}.log",
+    threads: 1
+    priority: 2  # the longest jobs first, so that no core idles at the end
+    shell:
+        "step 'training {wildcards.arm}, seed {wildcards.seed} (1 to 3 minutes)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib train --source {SOURCE_WORD} --profile {PROFILE}"
+        " --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
+
+
+rule evaluate:
+    input:
+        f"{ROOT}/runs/{{arm}}-seed{{seed}}.json",
+        TO_EVALUATE,
+    output:
+        f"{ROOT}/evaluations/{{arm}}-seed{{seed}}.json",
+    log:
+        f"{ROOT}/logs/evaluate-{{arm}}-seed{{seed}}.log",
+    threads: 1
+    priority: 1
+    shell:
+        "step 'evaluating {wildcards.arm}, seed {wildcards.seed}, on held-out stories (about a minute)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib evaluate --source {SOURCE_WORD} --profile {PROFILE}"
+        " --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
+
+
+rule chapter:
+    input:
+        lambda w: CHAPTERS[w.chapter],
+        modules("chapter"),
+        notebook="notebooks/{chapter}.ipynb",
+    output:
+        f"{ROOT}/executed/notebooks/{{chapter}}.ipynb",
+    params:
+        figures=f"{ROOT}/executed/figures",
+    log:
+        f"{ROOT}/logs/{{chapter}}.log",
+    threads: 1
+    shell:
+        "step 'executing {input.notebook} (about half a minute)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.runner {input.notebook} {output} --figures {params.figures}"
+        " -p source {SOURCE_WORD} -p profile {PROFILE}"

@@ -1,0 +1,204 @@
+"""The graph redoes what depends on a change and nothing else, also after a failure and after ``kill -9``.
+
+It runs here on modules that do nothing but write their receipts, so that only the graph is tested.
+"""
+
+import ast
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from storylib import workflow
+from storylib.config import ConfigError
+from storylib.workflow import main, only_one, run_workflow
+
+ROOT = Path(__file__).parents[1]
+SNAKEFILE = (ROOT / "Snakefile").read_text()
+LAYERS = ast.literal_eval(re.search(r"^LAYERS = (\{.*?^\})", SNAKEFILE, flags=re.DOTALL | re.MULTILINE)[1])
+CHAPTERS = re.findall(r'^    "(\d\d_\w+)": \[', SNAKEFILE, flags=re.MULTILINE)
+DOORS = {"__init__", "__main__", "cache", "runner", "book", "workflow"}  # they open doors and change no result
+
+STAGE = """import json, os, sys, time
+from pathlib import Path
+text = " ".join(sys.argv[1:])
+print(text, file=sys.stderr)
+with open("done.txt", "a") as log:
+    print(text, file=log)
+time.sleep(float(os.environ.get("SLOW", 0)))
+if os.environ.get("BREAK", "nothing") in text:
+    sys.exit("broken on purpose")
+output = Path(sys.argv[sys.argv.index("--receipt") + 1] if "--receipt" in sys.argv else sys.argv[2])
+if "--executed" in sys.argv:
+    output = Path("_build/html/book.json")
+output.parent.mkdir(parents=True, exist_ok=True)
+output.write_text("{}")
+"""
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A project whose stages only write their receipts."""
+    for name in [m for layer in LAYERS.values() for m in layer] + ["__init__", "sources/__init__"]:
+        path = tmp_path / "storylib" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    shutil.copy(ROOT / "storylib" / "config.py", tmp_path / "storylib")
+    for name in ("__main__", "runner", "book"):
+        (tmp_path / "storylib" / f"{name}.py").write_text(STAGE)
+    for name in ("Snakefile", "experiments.yml", "_config.yml", "_toc.yml", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    plan = (tmp_path / "experiments.yml").read_text().replace("seeds: [0, 1, 2]", "seeds: [0, 1]", 1)
+    (tmp_path / "experiments.yml").write_text(plan)
+    (tmp_path / "book").mkdir()
+    (tmp_path / "book" / "index.md").touch()
+    (tmp_path / "notebooks").mkdir()
+    for chapter in CHAPTERS:
+        (tmp_path / "notebooks" / f"{chapter}.ipynb").write_text("{}")
+    monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return tmp_path
+
+
+def make(tree, target="book", source="storyworld"):
+    """The exit code, and what ran, as words: features, train ..., or the name of a notebook."""
+    (tree / "done.txt").unlink(missing_ok=True)
+    code = run_workflow(target, source, "quick", 4)
+    lines = (tree / "done.txt").read_text().splitlines() if (tree / "done.txt").exists() else []
+    return code, sorted(
+        "book" if "--executed" in line else line.split()[0].removeprefix("notebooks/").removesuffix(".ipynb")
+        for line in lines
+    )  # fmt: skip
+
+
+def edit(path, text="\n# edited\n"):
+    path.write_text(path.read_text() + text)
+
+
+RUNS = 2 * len(yaml.safe_load((ROOT / "experiments.yml").read_text())["arms"])
+
+
+def test_the_layers_name_every_module():
+    listed = {name for layer in LAYERS.values() for name in layer}
+    assert listed == {p.stem for p in (ROOT / "storylib").glob("*.py")} - DOORS
+
+
+def test_the_chapters_are_those_of_the_book():
+    toc = re.findall(r"file: notebooks/(\w+)", (ROOT / "_toc.yml").read_text())
+    assert toc == CHAPTERS
+    assert not list(ROOT.glob("notebooks/*.ipynb")) or {p.stem for p in ROOT.glob("notebooks/*.ipynb")} == set(CHAPTERS)
+
+
+def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
+    everything = sorted(["features", "book", *CHAPTERS, *["train", "evaluate"] * RUNS])
+    assert make(tree) == (0, everything)
+    assert "open " in capsys.readouterr().err
+    started = time.monotonic()
+    assert make(tree) == (0, [])
+    assert "nothing to do" in capsys.readouterr().err and time.monotonic() - started < 30
+
+    (tree / "notebooks" / "03_evaluate.ipynb").touch()
+    assert make(tree) == (0, [])
+    edit(tree / "notebooks" / "03_evaluate.ipynb")
+    assert make(tree) == (0, ["03_evaluate", "book"])
+    edit(tree / "storylib" / "statistics.py")
+    assert make(tree) == (0, sorted(["03_evaluate", "04_ablation", "book", *["evaluate"] * RUNS]))
+    edit(tree / "experiments.yml", "# a comment\n")
+    assert make(tree) == (0, ["book"])  # a page quotes the file; no run depends on a comment
+    plan = (tree / "experiments.yml").read_text()
+    (tree / "experiments.yml").write_text(plan.replace("contrastive_weight: 0.0", "contrastive_weight: 0.1"))
+    assert make(tree) == (0, sorted(["04_ablation", "book", *["train", "evaluate"] * (RUNS // 2)]))
+
+
+def test_another_source_is_another_folder_and_back_is_only_the_book(tree):
+    assert make(tree)[0] == 0
+    code, done = make(tree, source="african_storybook")
+    assert code == 0 and done.count("train") == RUNS
+    assert make(tree) == (0, ["book"])
+    assert (tree / "_build" / "african_storybook-quick" / "features.json").exists()
+
+
+def test_a_folder_of_ones_own_is_a_source_and_its_table_is_watched(tree, tmp_path, monkeypatch):
+    own = tmp_path / "my pictures"
+    own.mkdir()
+    (own / "metadata.csv").write_text("file_name,text,story_id,position\n")
+    monkeypatch.chdir(tmp_path)
+    code, done = make(tree, target="runs", source="folder:my pictures")
+    assert code == 0 and "features" in done
+    assert (tree / "done.txt").read_text().count(f"--source folder:{own} ") == len(done)
+    edit(own / "metadata.csv", "a.jpg,A,a,1\n")
+    assert "features" in make(tree, target="runs", source="folder:my pictures")[1]
+
+
+def test_runs_leave_the_book_alone_and_go_on_past_a_failure(tree, monkeypatch, capfd):
+    monkeypatch.setenv("BREAK", "--arm contrastive-on --seed 1")
+    code, done = make(tree, target="runs")
+    said = capfd.readouterr().err
+    assert code != 0 and done.count("train") == RUNS and done.count("evaluate") == RUNS - 1
+    assert "FAILED: training contrastive-on, seed 1" in said and "broken on purpose" in said
+    monkeypatch.delenv("BREAK")
+    assert make(tree, target="runs") == (0, ["evaluate", "train"])
+    assert not (tree / "_build" / "html").exists()
+
+
+def test_a_receipt_lost_in_a_failure_is_made_again(tree, monkeypatch):
+    assert make(tree)[0] == 0
+    edit(tree / "storylib" / "model.py")
+    monkeypatch.setenv("BREAK", "train --source storyworld --profile quick --arm contrastive-on --seed 1")
+    assert make(tree)[0] != 0
+    monkeypatch.delenv("BREAK")
+    code, done = make(tree)
+    assert code == 0 and "train" in done and "04_ablation" in done and done.count("features") == 0
+    assert make(tree) == (0, [])
+
+
+def test_a_killed_run_is_taken_over_and_a_living_one_is_not(tree, capsys):
+    command = [sys.executable, "-m", "storylib.workflow", "book", "--cores", "2"]
+    there = {**os.environ, "PYTHONPATH": str(ROOT), "SLOW": "1"}  # our workflow, working on the tree
+    first = subprocess.Popen(command, cwd=ROOT, env=there, start_new_session=True, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while (
+        "train" not in (tree / "done.txt").read_text() if (tree / "done.txt").exists() else time.monotonic() < deadline
+    ):
+        time.sleep(0.2)
+    assert main(["book"]) == 2
+    assert "Another make runs in this folder" in capsys.readouterr().err
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert list((tree / ".snakemake" / "locks").iterdir())
+    code, done = make(tree)
+    assert code == 0 and "features" not in done and 0 < done.count("train") < RUNS
+    assert "taking over" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--source", "storyword"], "Did you mean 'storyworld'?"),
+        (["--profile", "quik"], "Did you mean 'quick'?"),
+    ],
+)
+def test_a_misspelt_name_is_one_clear_sentence(options, says, capsys):
+    assert main(["book", *options]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workflow, "run_workflow", interrupt)
+    assert main(["book"]) == 130
+    assert "goes on from here" in capsys.readouterr().err
+
+
+def test_two_at_a_time_are_refused(tmp_path):
+    with only_one(tmp_path / "lock"), pytest.raises(ConfigError, match="Another make"), only_one(tmp_path / "lock"):
+        pass
