@@ -13,7 +13,9 @@ _EXPORTS = {
     "stories": ("Frame", "Splits", "Story", "Window", "leakage", "picture_reuse", "split_stories", "windows"),
     "sources": ("SourceError", "load_stories"),
     "encoders": ("EncoderError",),
+    "floors": ("FLOOR_TITLES",),
     "features": ("Features", "encode"),
+    "attributes": ("attribute_accuracy",),
     "runs": (
         "Data",
         "Run",
@@ -22,6 +24,7 @@ _EXPORTS = {
         "compare",
         "describe",
         "evaluate_run",
+        "in_words",
         "load_run",
         "metric_table",
         "pooled_metrics",

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import sys
 from pathlib import Path
 
 from storylib.config import ConfigError, configure
+
+
+def file_digest(path: Path) -> str:
+    """So that a receipt changes if and only if the result did."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,9 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
         receipt = {"features": data.features.fingerprint, "stories": len(data.stories)}
         if options.stage != "features":
             run = runs.train(config, data)
-            receipt |= {"run": run.id, "seconds": run.record["seconds"]}
+            receipt |= {"run": run.id, "weights": file_digest(run.path / "model.safetensors")}
             if options.stage == "evaluate":
                 runs.evaluate_run(run, data)
+                receipt["metrics"] = file_digest(run.path / "metrics.json")
     except (ConfigError, SourceError, PictureError, EncoderError, runs.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

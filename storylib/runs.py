@@ -26,6 +26,7 @@ from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.encoders import encoder_fingerprint
 from storylib.evaluation import METRICS, MODEL, evaluate, metric_value, summarise, sums_of
 from storylib.features import Features, encode
+from storylib.floors import FLOOR_TITLES
 from storylib.model import StoryModel
 from storylib.pictures import write_atomically
 from storylib.sources import load_stories
@@ -244,6 +245,18 @@ def compare(on: Sequence[Run], off: Sequence[Run], draws: int = 2000) -> pd.Data
     clear = ~((table["low"] <= 0) & (table["high"] >= 0)) & (table["p_holm"] < 0.05)
     table["verdict"] = np.where(~clear, "no difference", np.where(better, "better", "worse"))
     return table
+
+
+def in_words(entry: dict[str, Any]) -> str:
+    """One entry of metrics.json as two sentences: the score, its best floor, and the difference."""
+    low, high = entry["gain_interval"]
+    title, floor = entry["title"].capitalize(), entry["best_floor"]
+    verdict = "no difference" if low <= 0 <= high else "a difference"
+    return (
+        f"{title}: {entry['value']:.2f}; the best floor ({FLOOR_TITLES.get(floor, floor)}) reaches "
+        f"{entry['floors'][floor]:.2f}. Paired by window that is {entry['gain']:+.2f} (95 % interval {low:+.2f} to "
+        f"{high:+.2f}), {verdict}."
+    )
 
 
 def ablation_answer(table: pd.DataFrame) -> str:

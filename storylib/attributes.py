@@ -1,0 +1,65 @@
+"""Storyworld knows what is true of every scene: does the next frame that a model writes and finds show it?
+
+Accuracy of each attribute, beside floors and beside the exact ceiling of a perfect reader.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from storylib.runs import Data, Run
+from storylib.statistics import interval, story_sums
+
+
+def attribute_accuracy(runs: Sequence[Run], data: Data) -> pd.DataFrame:
+    """One row an attribute of the next scene, in percent; empty for stories whose truth is not known.
+
+    written: what the generated text says, read by Storyworld's own parser; what it does not say counts as wrong.
+    retrieved: what is true of the page that the model would turn to. Intervals are over stories and seeds.
+    copy-last, majority: floors, on the same windows. text, pictures, both: ceilings of perfect readers.
+    """
+    truths = {(s.id, f.page): f.attributes for s in data.stories for f in s.frames}
+    if runs[0].config.data.source != "storyworld" or not all(truths.values()):
+        return pd.DataFrame()
+    from storylib.sources.storyworld import parse, truth
+
+    rows = pd.concat([r.model_rows.assign(seed=r.config.train.seed) for r in runs]).dropna(subset=["retrieved_page"])
+    keys = list(zip(rows["story"], rows["page"].astype(int), strict=True))
+    target: list[Any] = [truths[key] for key in keys]
+    last: list[Any] = [truths[story, page - 1] for story, page in keys]
+    found = zip(rows["retrieved_story"], rows["retrieved_page"].astype(int), strict=True)
+    guesses: dict[str, list[Any]] = {
+        "written": [parse(str(text)) for text in rows["generation"]],
+        "retrieved": [truths[key] for key in found],
+    }
+    ceilings = truth.ceilings(context=runs[0].config.data.context)
+    common = most_common([f.attributes for s in data.splits.train for f in s.frames if f.attributes], ceilings.index)
+    table = {}
+    for name in ceilings.index:
+        row: dict[str, Any] = {}
+        for what, guess in guesses.items():
+            right = np.array(
+                [g.get(name, _NOTHING) == t[name] for g, t in zip(guess, target, strict=True)], dtype=float
+            )
+            sums = story_sums(np.stack([100 * right, np.ones_like(right)], axis=1), rows["story"], rows["seed"])
+            estimate = interval(sums, lambda s: s[..., 0] / s[..., 1])
+            row[what] = estimate.value
+            row[f"{what}, 95 %"] = f"{estimate.low:.0f} to {estimate.high:.0f}"
+        row["copy-last"] = 100 * np.mean([a[name] == t[name] for a, t in zip(last, target, strict=True)])
+        row["majority"] = 100 * np.mean([t[name] == common[name] for t in target])
+        row |= {f"ceiling, {reader}": 100 * ceilings.loc[name, reader] for reader in ("text", "pictures", "both")}
+        table[name] = row
+    return pd.DataFrame(table).T.infer_objects().rename_axis("attribute")
+
+
+_NOTHING = object()  # equal to no value, not even to None, which says that there is no such thing
+
+
+def most_common(attributes: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:
+    """The majority value of each attribute."""
+    return {name: Counter(a[name] for a in attributes).most_common(1)[0][0] for name in names}
