@@ -34,7 +34,7 @@ LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "features"],
     "train": ["losses", "decoders", "model", "training", "runs"],
     "evaluate": ["metrics", "floors", "evaluation", "statistics"],
-    "chapter": ["leaks", "plots"],
+    "chapter": ["leaks", "attributes", "plots"],
 }
 
 

@@ -16,6 +16,7 @@ _EXPORTS = {
     "floors": ("FLOOR_TITLES",),
     "features": ("Features", "encode"),
     "attributes": ("attribute_accuracy",),
+    "leaks": ("split_report", "twins"),
     "runs": (
         "Data",
         "Run",

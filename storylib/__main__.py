@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
     from storylib import runs  # torch takes seconds to import; a wrong option should not wait for it
+    from storylib.download import DownloadError
     from storylib.encoders import EncoderError
     from storylib.pictures import PictureError, write_atomically
     from storylib.sources import SourceError
@@ -48,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.stage == "evaluate":
                 runs.evaluate_run(run, data)
                 receipt["metrics"] = file_digest(run.path / "metrics.json")
-    except (ConfigError, SourceError, PictureError, EncoderError, runs.RunError) as error:
+    except (ConfigError, SourceError, PictureError, DownloadError, EncoderError, runs.RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if options.receipt:

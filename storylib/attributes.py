@@ -38,7 +38,10 @@ def attribute_accuracy(runs: Sequence[Run], data: Data) -> pd.DataFrame:
         "retrieved": [truths[key] for key in found],
     }
     ceilings = truth.ceilings(context=runs[0].config.data.context)
-    common = most_common([f.attributes for s in data.splits.train for f in s.frames if f.attributes], ceilings.index)
+    common = most_common(
+        [f.attributes for s in data.splits.train for f in s.frames if f.attributes], list(ceilings.index)
+    )
+    groups = rows["story"].to_numpy(), rows["seed"].to_numpy()
     table = {}
     for name in ceilings.index:
         row: dict[str, Any] = {}
@@ -46,7 +49,7 @@ def attribute_accuracy(runs: Sequence[Run], data: Data) -> pd.DataFrame:
             right = np.array(
                 [g.get(name, _NOTHING) == t[name] for g, t in zip(guess, target, strict=True)], dtype=float
             )
-            sums = story_sums(np.stack([100 * right, np.ones_like(right)], axis=1), rows["story"], rows["seed"])
+            sums = story_sums(np.stack([100 * right, np.ones_like(right)], axis=1), *groups)
             estimate = interval(sums, lambda s: s[..., 0] / s[..., 1])
             row[what] = estimate.value
             row[f"{what}, 95 %"] = f"{estimate.low:.0f} to {estimate.high:.0f}"

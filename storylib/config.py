@@ -77,6 +77,21 @@ CHOICES = {
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 
+# Least and greatest values; every other number must be at least 0.
+COUNTS = (
+    "stories",
+    "context",
+    "width",
+    "correction_rank",
+    "text_length",
+    "image_size",
+    "epochs",
+    "batch_size",
+    "threads",
+)
+LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1, float("inf")))
+LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "warmup"), (0, 1))
+
 
 @dataclass(frozen=True)
 class Config:
@@ -182,6 +197,9 @@ def _checked(name: str, value: Any, annotation: str) -> Any:
         raise ConfigError(f"Parameter {name!r} must be {annotation}, not {value!r} ({type(value).__name__}).")
     if name in CHOICES and value not in CHOICES[name]:
         raise ConfigError(unknown(name, value, CHOICES[name]))
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 0:
-        raise ConfigError(f"Parameter {name!r} must not be negative, but is {value!r}.")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        low, high = LIMITS.get(name, (0, float("inf")))
+        if not low <= value <= high:
+            span = f"at least {low}" if high == float("inf") else f"from {low} to {high}"
+            raise ConfigError(f"Parameter {name!r} must be {span}, but is {value!r}.")
     return float(value) if fits[0] == "float" else value

@@ -72,25 +72,13 @@ class TextDecoder(nn.Module):
     """
 
     def __init__(
-        self, vocabulary_size: int, width: int, frames: int, kind: str = "gpt2-small", length: int = 48
+        self, vocabulary: Vocabulary, width: int, frames: int, kind: str = "gpt2-small", length: int = 48
     ) -> None:
         super().__init__()
-        self.lm = self._language_model(kind, vocabulary_size, length + frames + 1)
+        self.lm = language_model(kind, vocabulary, length + frames + 1)
         self.prefix = nn.Linear(width, self.lm.get_input_embeddings().embedding_dim)
         self.cache_gate = nn.Parameter(torch.tensor(math.log(0.1 / 0.9)))
         self.cache_recency = nn.Parameter(torch.zeros(frames))
-
-    @staticmethod
-    def _language_model(kind: str, vocabulary_size: int, positions: int) -> Any:
-        if kind.startswith("hf:"):
-            lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-small'")
-            lm.resize_token_embeddings(vocabulary_size)
-            return lm
-        config = GPT2Config(
-            vocab_size=vocabulary_size, n_positions=positions, n_embd=256, n_layer=3, n_head=4,
-            bos_token_id=None, eos_token_id=Vocabulary.END, pad_token_id=Vocabulary.PAD,
-        )  # fmt: skip
-        return GPT2LMHeadModel(config)
 
     def word_cache(self, context: Tensor) -> Tensor:
         """(B, V) probability of each word under the context's words. context: (B, K, T) token ids."""
@@ -102,9 +90,15 @@ class TextDecoder(nn.Module):
         return cache / cache.sum(-1, keepdim=True).clamp(min=1e-9)
 
     def mix(self, logits: Tensor, cache: Tensor) -> Tensor:
-        """Log-probabilities (..., V) of language model and cache together; padding has none."""
-        language = F.logsigmoid(-self.cache_gate) + logits.log_softmax(-1)
-        return torch.logaddexp(language, F.logsigmoid(self.cache_gate) + cache.clamp(min=1e-12).log())
+        """Log-probabilities (..., V) of language model and cache together."""
+        language, cached = self._shares(cache)
+        return torch.logaddexp(language + logits.log_softmax(-1), cached + cache.clamp(min=1e-12).log())
+
+    def _shares(self, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """Log of the language model's and of the cache's share, (..., 1); an empty cache has none."""
+        empty = cache.sum(-1, keepdim=True) == 0
+        language, cached = F.logsigmoid(-self.cache_gate), F.logsigmoid(self.cache_gate)
+        return torch.where(empty, 0.0, language), torch.where(empty, -torch.inf, cached)
 
     def forward(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
         """Log-probability (B, T) of each true token given the story and the tokens before it (shifted: never itself).
@@ -114,8 +108,9 @@ class TextDecoder(nn.Module):
         """
         logits = self._logits(story, tokens)
         language = logits.gather(-1, tokens[..., None]).squeeze(-1) - logits.logsumexp(-1)
-        cached = self.word_cache(context).gather(1, tokens).clamp(min=1e-12).log()
-        return torch.logaddexp(F.logsigmoid(-self.cache_gate) + language, F.logsigmoid(self.cache_gate) + cached)
+        cache = self.word_cache(context)  # (B, V)
+        ours, theirs = self._shares(cache)  # (B, 1)
+        return torch.logaddexp(ours + language, theirs + cache.gather(1, tokens).clamp(min=1e-12).log())
 
     def distribution(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
         """Log-probabilities (B, T, V) of every word at every position; arguments as in ``forward``."""
@@ -140,6 +135,26 @@ class TextDecoder(nn.Module):
             logits_processor=[_CacheMixture(self, self.word_cache(context))],
             **({"do_sample": False, "no_repeat_ngram_size": 3} | options),
         )
+
+
+def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
+    """A causal LM over our vocabulary: a small GPT-2 from scratch, or a pretrained one that keeps our pieces' rows."""
+    ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
+    if not kind.startswith("hf:"):
+        shape = {"n_positions": positions, "n_embd": 256, "n_layer": 3, "n_head": 4}
+        return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
+    lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-small'")
+    tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}
+    kept = {key: table.weight.detach()[vocabulary.pieces].clone() for key, table in tables.items()}
+    lm.resize_token_embeddings(len(vocabulary))
+    for table, rows in zip((lm.get_input_embeddings(), lm.get_output_embeddings()), kept.values(), strict=False):
+        with torch.no_grad():
+            table.weight[3:] = rows
+            table.weight[:3] = rows.mean(0)  # padding, end and unknown start as no word in particular
+    for name, value in ids.items():
+        setattr(lm.config, name, value)
+        setattr(lm.generation_config, name, value)
+    return lm
 
 
 class _CacheMixture(LogitsProcessor):

@@ -19,7 +19,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 import requests
-from tqdm.auto import tqdm
+from filelock import FileLock
+from tqdm import tqdm
 
 from storylib.config import cache_dir
 from storylib.pictures import write_atomically
@@ -59,12 +60,16 @@ def github_archive(
         return folder
     url = f"{base}/{repository}/archive/{commit}.tar.gz"
     archive = cache_dir("downloads", f"{repository.replace('/', '-')}-{commit[:12]}.tar.gz")
-    fetch(url, archive, sha256, otherwise)
-    try:
-        return unpack(archive, folder, members, commit, check)
-    except WrongFileError as error:
-        archive.unlink(missing_ok=True)  # so that the next call downloads it anew
-        raise WrongFileError(f"{url}: {error} {DELETED} {otherwise}".strip()) from error
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):  # a second process waits, and then finds the folder
+        if folder.is_dir():
+            return folder
+        fetch(url, archive, sha256, otherwise)
+        try:
+            return unpack(archive, folder, members, commit, check)
+        except WrongFileError as error:
+            archive.unlink(missing_ok=True)  # so that the next call downloads it anew
+            raise WrongFileError(f"{url}: {error} {DELETED} {otherwise}".strip()) from error
 
 
 def fetch(url: str, path: Path, sha256: str | None = None, otherwise: str = "", wait: float = 0.5) -> Path:
@@ -97,7 +102,7 @@ def fetch(url: str, path: Path, sha256: str | None = None, otherwise: str = "", 
                 raise DownloadError(f"{url} cannot be reached ({_short(error)}). {otherwise}".strip()) from error
             time.sleep(wait * 2 ** max(0, failures - 1))
         except OSError as error:
-            raise _disk_error(error, path) from error
+            raise disk_error(error, path) from error
     got = file_sha256(partial)
     if sha256 is not None and got != sha256:
         partial.unlink()
@@ -180,7 +185,7 @@ def unpack(
         shutil.rmtree(partial, ignore_errors=True)
         raise WrongFileError(f"{archive.name} is damaged or no archive ({error}).") from error
     except OSError as error:
-        raise _disk_error(error, folder) from error
+        raise disk_error(error, folder) from error
     return folder
 
 
@@ -237,11 +242,26 @@ def _record(path: Path, digest: str) -> None:
     write_atomically(path.with_name(SUMS), "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
 
 
-def _disk_error(error: OSError, path: Path) -> DownloadError:
+def reserve(path: Path) -> None:
+    """Claim all bytes of a file that will be memory-mapped, so that a full disk is an error now, naming the way out.
+
+    Otherwise the file is full of holes, and writing into one on a full disk kills the process without a word (SIGBUS).
+    """
+    try:
+        with path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise disk_error(error, path) from error
+
+
+def disk_error(error: OSError, path: Path) -> DownloadError:
+    """What to say when ``path`` could not be written."""
     if error.errno == errno.ENOSPC:
         return DownloadError(
             f"The disk of {path.parent} is full. Free some space, or set STORYLIB_CACHE to a folder on a larger disk; "
-            "what was received so far is kept."
+            "what is there so far is kept."
         )
     return DownloadError(f"{path} cannot be written ({error.strerror or error}).")
 

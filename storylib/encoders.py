@@ -81,6 +81,8 @@ class TextEncoder:
         ).to(self.device)
         out = self.network(**pieces)
         if self.pooling == "pooler":
+            if getattr(out, "pooler_output", None) is None:
+                raise EncoderError(f"{self.name}: this network has no pooler; use 'cls' or 'mean' pooling")
             return out.pooler_output.float().cpu()
         hidden = out.last_hidden_state  # (B, T, dim)
         if self.pooling == "cls":
@@ -149,7 +151,7 @@ def from_hub(name: str, load: Callable[[], Any], alternative: str) -> Any:
     try:
         return load()
     except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise EncoderError(
             f"The weights of {name!r} could not be loaded: {reason}. If this machine cannot reach the hub, "
             f"use {alternative}, whose weights are installed already, or fill the hub's cache on a machine that can."

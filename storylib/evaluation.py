@@ -147,8 +147,8 @@ def predict(model: StoryModel, vocabulary: Vocabulary, held: WindowDataset) -> P
     """Everything the model says of each window: retrieval vectors, words, a picture, and the truth's likelihood."""
     model.eval()
     parts: dict[str, list[Any]] = {k: [] for k in ("image", "text", "picture", "words", "nll", "nll_shuffled")}
-    others = list(forward_batches(model, Rotated(held)))  # another story's context for each window
-    for batch, other in zip(forward_batches(model, held), others, strict=True):
+    rotated = Rotated(held)  # another story's context for each window
+    for batch, other in zip(forward_batches(model, held), forward_batches(model, rotated), strict=True):
         out = model.read(batch["image"][:, :-1], batch["text"][:, :-1])
         away = model.read(other["image"][:, :-1], other["text"][:, :-1])
         decode, tokens = model.text_decoder, batch["tokens"]
@@ -161,15 +161,24 @@ def predict(model: StoryModel, vocabulary: Vocabulary, held: WindowDataset) -> P
         written = decode.write(out["story"], batch["context_tokens"], length=model.config.text_length)
         parts["words"] += vocabulary.decode(written)
     joined: dict[str, Any] = {k: v if k == "words" else torch.cat(v) for k, v in parts.items()}
+    joined["nll_shuffled"] = joined["nll_shuffled"].masked_fill(rotated.lonely, torch.nan)
     return Prediction(**joined)
 
 
 class Rotated(WindowDataset):
-    """The same windows, each half-way round the list from its own, and so from another story."""
+    """The same windows, each with the frames of a window of another story, about half-way round the list."""
 
     def __init__(self, held: WindowDataset) -> None:
         self.__dict__.update(held.__dict__)
-        self.frames = held.frames.roll(len(held.frames) // 2, dims=0)
+        story = held.story_id[held.frames[:, 0]]
+        turned = (torch.arange(len(story)) + len(story) // 2) % len(story)
+        for _ in range(len(story)):
+            same = story[turned] == story
+            if not same.any():
+                break
+            turned = torch.where(same, (turned + 1) % len(story), turned)
+        self.lonely = story[turned] == story  # windows of the only story there is: no other to take a context from
+        self.frames = held.frames[turned]
 
 
 def _nll(log_probabilities: Tensor, tokens: Tensor) -> Tensor:

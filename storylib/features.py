@@ -16,6 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from storylib.config import cache_dir, digest
+from storylib.download import reserve
 from storylib.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder
 from storylib.pictures import open_picture, picture_digest, write_atomically
 from storylib.stories import Frame, Story, Window
@@ -135,6 +136,7 @@ def _compute(folder: Path, count: int, batches: Callable[[int], Iterator[dict[st
                 if name not in arrays:
                     path, shape = partial / f"{name}.npy", (count, *rows.shape[1:])
                     arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=rows.dtype, shape=shape)
+                    reserve(path)  # a full disk is an error now, not a killed process later
                 arrays[name][done : done + size] = rows
                 arrays[name].flush()
             done += size

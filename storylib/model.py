@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from storylib.config import ModelConfig
-from storylib.decoders import ImageDecoder, TextDecoder
+from storylib.decoders import ImageDecoder, TextDecoder, Vocabulary
 
 
 class FrozenSpace(nn.Module):
@@ -123,7 +123,7 @@ class StoryModel(nn.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, image: FrozenSpace, text: FrozenSpace, vocabulary_size: int, frames: int = 4
+        self, config: ModelConfig, image: FrozenSpace, text: FrozenSpace, vocabulary: Vocabulary, frames: int = 4
     ) -> None:
         super().__init__()
         width, dropout = config.width, config.dropout
@@ -136,7 +136,7 @@ class StoryModel(nn.Module):
         self.temporal = Temporal(config.temporal, width, frames, dropout)
         self.next_image = NextEmbedding(width, image.basis, frames, config.feature_dropout)
         self.next_text = NextEmbedding(width, text.basis, frames, config.feature_dropout)
-        self.text_decoder = TextDecoder(vocabulary_size, width, frames, config.text_decoder, config.text_length)
+        self.text_decoder = TextDecoder(vocabulary, width, frames, config.text_decoder, config.text_length)
         self.image_decoder = ImageDecoder(width, frames, config.image_size)
         self.log_alignment_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # learned, as in CLIP
         self.alignment_bias = nn.Parameter(torch.tensor(-10.0))  # SigLIP only

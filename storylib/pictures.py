@@ -17,11 +17,14 @@ from typing import TypeAlias
 import imagehash
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from storylib.config import cache_dir
 
 PictureLike: TypeAlias = "Path | Image.Image"
+
+PIXELS = 89_478_485  # a quarter of a gigabyte as RGB, where Pillow begins to warn; a small file can hold far more
+HASHES = "picture-hashes-1.json"  # the number changes with ``_perceptual_hash``, so that no older cache is believed
 
 
 class PictureError(ValueError):
@@ -40,22 +43,34 @@ class Picture:
 def open_picture(image: PictureLike) -> Image.Image:
     """An upright 8-bit RGB picture: the first image of an animation, transparency laid on white, 16 bits scaled to 8.
 
-    Raises PictureError, naming the file, for anything that is not a readable picture.
+    Raises PictureError, naming the file and the remedy, for anything that is not a readable picture.
     """
     try:
         if isinstance(image, Image.Image):
-            return _rgb(image)
+            return _rgb(image.copy())
         with Image.open(image) as picture:
+            if picture.width * picture.height > PIXELS:
+                raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
             return _rgb(picture)
     except MemoryError:
         raise
+    except Image.DecompressionBombError as error:
+        raise PictureError(f"{image} is too large ({error}): scale it to less than {PIXELS:,} pixels") from error
+    except PermissionError as error:
+        raise PictureError(f"{image} may not be read: give yourself permission (chmod u+r)") from error
     except Exception as error:  # a damaged file can make a decoder raise almost anything
-        raise PictureError(f"{image} cannot be read as a picture ({error})") from error
+        cause = "the file is empty" if _is_empty(image) else error
+        raise PictureError(f"{image} cannot be read as a picture ({cause}): replace it by a whole copy") from error
+
+
+def _is_empty(image: PictureLike) -> bool:
+    return not isinstance(image, Image.Image) and os.path.isfile(image) and os.path.getsize(image) == 0
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
+    """The picture itself may be changed: copies would cost a sixth of the reading."""
     picture.load()
-    picture = ImageOps.exif_transpose(picture)
+    ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith(("I", "F")):  # Pillow would cut these at 255: 16-bit pictures would come out white
         values = np.asarray(picture, dtype=np.float64)
         if picture.mode != "F":
@@ -67,7 +82,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
         page = Image.new("RGBA", picture.size, "white")
         page.alpha_composite(picture.convert("RGBA"))
         picture = page
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
 
 
 def picture_digest(image: PictureLike) -> str:
@@ -97,7 +112,7 @@ def inspect(images: Sequence[PictureLike], progress: bool = True) -> list[Pictur
     The first look runs on all cores and is saved every 1,000 pictures, so a killed one goes on where it stopped.
     Pictures that cannot be read are not kept: a mended file is seen at once.
     """
-    store = cache_dir("picture-hashes.json")
+    store = cache_dir(HASHES)
     seen, errors = _load(store), {}
     digests = []
     for image in images:
@@ -193,12 +208,12 @@ def near_hashes(hashes: Iterable[int], distance: int) -> list[tuple[int, int]]:
     return sorted(pairs)
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file in one step, so that a killed process or a full disk never leaves half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -32,7 +32,7 @@ from storylib.pictures import write_atomically
 from storylib.sources import load_stories
 from storylib.statistics import holm, paired_difference
 from storylib.stories import Splits, Story, split_stories
-from storylib.training import WindowDataset, build_model, build_vocabulary, fit, load_weights, pick_device
+from storylib.training import WindowDataset, build_model, build_vocabulary, cpu_threads, fit, load_weights, pick_device
 
 PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas", "storylib")
 TRAINING_CODE = ("config", "encoders", "features", "losses", "model", "decoders", "training", "stories")
@@ -90,7 +90,9 @@ class Run:
 
     @cached_property
     def generations(self) -> pd.DataFrame:
-        return self._evaluated("generations.jsonl", lambda p: pd.read_json(p, lines=True, dtype={"story": str}))
+        return self._evaluated(
+            "generations.jsonl", lambda p: pd.read_json(p, lines=True, dtype={"story": str, "generation": str})
+        )
 
     def _evaluated(self, name: str, read: Any) -> Any:
         path = self.path / name
@@ -139,13 +141,14 @@ def _train(config: Config, data: Data, folder: Path) -> None:
     vocabulary = build_vocabulary(data.features, data.splits, config)
     write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
     datasets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
-    model = build_model(config, data.features, data.splits, vocabulary)
+    with cpu_threads(config.train.threads):
+        model = build_model(config, data.features, data.splits, vocabulary)
     result = fit(model, datasets["train"], datasets["validation"], config.train, folder)
     record = {
         "id": folder.name,
         "config": config.flat(),
         "data": {
-            "fingerprint": data.features.fingerprint,
+            "fingerprint": data_fingerprint(data),
             "encoders": [encoder_fingerprint(config.data.image_encoder), encoder_fingerprint(config.data.text_encoder)],
             "stories": {name: len(part) for name, part in data.splits},
             "windows": {name: len(dataset) for name, dataset in datasets.items()},
@@ -162,15 +165,17 @@ def _train(config: Config, data: Data, folder: Path) -> None:
 
 def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False) -> Run:
     """Score a run on held-out stories and write its metrics; nothing is done if this code did so before."""
-    code = code_fingerprint(EVALUATION_CODE)
+    if run.record["data"]["fingerprint"] != data_fingerprint(data):
+        raise RunError(f"{run.id} was trained on other data or another split than the one it is to be evaluated on")
+    stamp = {"code": code_fingerprint(EVALUATION_CODE), "split": split}
     path = run.path / "metrics.json"
-    if not fresh and path.exists() and json.loads(path.read_text()).get("code") == code:
+    if not fresh and path.exists() and stamp.items() <= json.loads(path.read_text()).items():
         return run
     vocabulary = run.vocabulary()
     parts = dict(data.splits)
-    model = run.model(data)
     train_set, held = (WindowDataset(data.features, parts[name], vocabulary, run.config) for name in ("train", split))
-    table, pictures = evaluate(model, vocabulary, train_set, held)
+    with cpu_threads(run.config.train.threads):
+        table, pictures = evaluate(run.model(data), vocabulary, train_set, held)
     np.save(run.path / "pictures.npy", pictures)
     written = table[(table["predictor"] == MODEL) & table["generation"].notna()][["story", "page", "generation"]]
     lines = [json.dumps(row, ensure_ascii=False) for row in written.to_dict("records")]
@@ -180,14 +185,19 @@ def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False)
     rows = [{"metric": k, "value": v["value"], "low": v["interval"][0], "high": v["interval"][1], **v["floors"]}
             for k, v in summary.items()]  # fmt: skip
     write_atomically(run.path / "metrics_summary.csv", pd.DataFrame(rows).to_csv(index=False))
-    write_atomically(path, json.dumps({"code": code, "split": split, "metrics": summary}, indent=2))
+    write_atomically(path, json.dumps(stamp | {"metrics": summary}, indent=2))
     return Run(run.path)
 
 
 def run_id(config: Config, data: Data) -> str:
     """A name to read and a hash to find by: of the configuration, the data and the code that trains."""
-    key = digest([config.identity(), data.features.fingerprint, code_fingerprint(TRAINING_CODE)])
+    key = digest([config.identity(), data_fingerprint(data), code_fingerprint(TRAINING_CODE)])
     return f"{config.data.source}-contrastive{config.train.contrastive_weight:g}-seed{config.train.seed}-{key[:8]}"
+
+
+def data_fingerprint(data: Data) -> str:
+    """Changes with any word, picture or encoder, and with which stories are held out."""
+    return digest([data.features.fingerprint, {name: [s.id for s in part] for name, part in data.splits}])
 
 
 def load_run(name: str) -> Run:

@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -32,7 +32,10 @@ class Frame:
 
 @dataclass(frozen=True)
 class Story:
-    """Ordered frames. A source that knows which stories belong together says so with ``group``."""
+    """Ordered frames. A source that knows which stories belong together says so with ``group``.
+
+    split: the part that the publishers of the data put the story in; ``split_stories`` keeps it held out.
+    """
 
     id: str
     title: str
@@ -40,6 +43,7 @@ class Story:
     licence: str = ""
     credit: str = ""
     group: str | None = None
+    split: str | None = None  # "train", "validation" or "test"; None: the data has no official split
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def fingerprint(stories: Sequence[Story]) -> str:
         for frame in story.frames:
             truth = json.dumps(frame.attributes, sort_keys=True, default=str)
             picture = picture_digest(frame.image)
-            for part in (story.id, story.group or "", str(frame.page), frame.text, picture, truth):
+            official = [story.split] if story.split else []
+            for part in (story.id, story.group or "", str(frame.page), frame.text, picture, truth, *official):
                 sha.update(part.encode(errors="surrogatepass") + b"\0")
     return sha.hexdigest()[:12]
 
@@ -88,6 +93,7 @@ class Splits:
     validation: list[Story]
     test: list[Story]
     groups: dict[str, int]
+    left_out: list[Story] = field(default_factory=list)  # would leak into an official test or validation part
 
     def __iter__(self) -> Iterator[tuple[str, list[Story]]]:
         return iter((("train", self.train), ("validation", self.validation), ("test", self.test)))
@@ -106,6 +112,9 @@ def split_stories(
     by: "group" keeps every group whole; "story" splits at random, as most published systems do, and leaks.
     largest: groups with more than this share of the stories go to training.
     With three groups or more no wanted part stays empty; with fewer, everything is training.
+
+    Stories with an official ``split`` stay there, and only a part that has none is drawn from the rest. By "group", a
+    story that repeats a page of an official test story is then in no part but in ``left_out``; by "story" it stays.
     """
     if by not in ("group", "story"):
         raise ValueError(unknown("way to split", by, ("group", "story")))
@@ -114,44 +123,74 @@ def split_stories(
     twice = [name for name, count in Counter(s.id for s in stories).items() if count > 1]
     if twice:
         raise ValueError(f"two stories have the same id {twice[0]!r}; every story needs its own")
-    groups = group_stories(stories) if by == "group" else {s.id: i for i, s in enumerate(stories)}
+    owners = _owners(stories)  # (pages,)
+    clusters = page_clusters(stories) if by == "group" else owners
+    official = np.array([s.split if s.split in ("test", "validation") else "train" for s in stories])  # (stories,)
+    leaks = np.zeros(len(stories), dtype=bool)
+    for held, others in (("test", ["validation", "train"]), ("validation", ["train"])):
+        seen = np.isin(clusters, clusters[official[owners] == held])
+        leaks[owners[seen & np.isin(official[owners], others)]] = True
+    groups = _joined(stories, owners[~leaks[owners]], clusters[~leaks[owners]])
+
+    kept = [[s for s, where, leak in zip(stories, official, leaks, strict=True) if where == name and not leak]
+            for name in ("test", "validation", "train")]  # fmt: skip
+    parts, pool = {"test": kept[0], "validation": kept[1], "train": list[Story]()}, kept[2]
     members: dict[int, list[Story]] = defaultdict(list)
-    for story in stories:
+    for story in pool:
         members[groups[story.id]].append(story)
-    parts: dict[str, list[Story]] = {"test": [], "validation": [], "train": []}
-    wanted = {"test": round(test * len(stories)), "validation": round(validation * len(stories))}
-    for name, share in (("test", test), ("validation", validation)):
-        if share > 0:
-            wanted[name] = max(1, wanted[name]) if len(members) >= 3 else 0
+    shares = {name: share for name, share in (("test", test), ("validation", validation)) if share and not parts[name]}
+    enough = len(members) > len(shares)
+    wanted = {name: max(1, round(share * len(pool))) for name, share in shares.items()} if enough else {}
     for group in np.random.default_rng(seed).permutation(sorted(members)):
         size = len(members[group])
-        fits = (p for p in wanted if size <= max(1, largest * len(stories)) and len(parts[p]) + size <= wanted[p])
+        fits = (p for p in wanted if size <= max(1, largest * len(pool)) and len(parts[p]) + size <= wanted[p])
         parts[next(fits, "train")].extend(members[group])
     position = {s.id: i for i, s in enumerate(stories)}
     ordered = {name: sorted(part, key=lambda s: position[s.id]) for name, part in parts.items()}
-    return Splits(ordered["train"], ordered["validation"], ordered["test"], groups)
+    left_out = [story for story, leak in zip(stories, leaks, strict=True) if leak]
+    return Splits(ordered["train"], ordered["validation"], ordered["test"], groups, left_out)
 
 
 def group_stories(stories: Sequence[Story]) -> dict[str, int]:
     """Number of the connected group of each story: linked by a near-duplicate picture, text, or the source itself."""
+    return _joined(stories, _owners(stories), page_clusters(stories))
+
+
+def page_clusters(stories: Sequence[Story]) -> np.ndarray:
+    """Cluster number of each page, (pages,): pages share it if they show or say nearly the same, or through others.
+
+    All pages of the stories that a source puts into one group share one too.
+    """
+    frames = [f for s in stories for f in s.frames]
     links: list[tuple[int, int]] = []
     known: dict[str, int] = {}
-    owners = []
-    for index, story in enumerate(stories):
-        if story.group is not None:
-            links.append((known.setdefault(story.group, index), index))
-        owners += [index] * len(story.frames)
-    frames = [f for s in stories for f in s.frames]
+    open_ends = []
+    for page, owner in enumerate(_owners(stories).tolist()):
+        group = stories[owner].group
+        if group is None:
+            open_ends.append(page)
+        else:
+            links.append((known.setdefault(group, page), page))
     # A source that names its groups knows better than any hash (Storyworld's texts share a grammar by design).
-    open_ends = [i for i, owner in enumerate(owners) if stories[owner].group is None]
     pictures = inspect([frames[i].image for i in open_ends])
     for a, b in near_duplicate_pictures(pictures) + near_duplicate_texts([frames[i].text for i in open_ends]):
-        links.append((owners[open_ends[a]], owners[open_ends[b]]))
-    labels = connected(links, len(stories))
-    return {story.id: int(label) for story, label in zip(stories, labels, strict=True)}
+        links.append((open_ends[a], open_ends[b]))
+    return connected(links, len(frames))
 
 
-def connected(links: Sequence[tuple[int, int]], size: int) -> np.ndarray:
+def _owners(stories: Sequence[Story]) -> np.ndarray:
+    """Index of the story that each page is in, (pages,)."""
+    return np.repeat(np.arange(len(stories)), [len(s.frames) for s in stories])
+
+
+def _joined(stories: Sequence[Story], owners: np.ndarray, clusters: np.ndarray) -> dict[str, int]:
+    """Group number of each story: stories with pages in one cluster are one group. owners, clusters: (pages,)."""
+    size = len(stories) + 1 + int(clusters.max(initial=0))
+    labels = connected(np.stack([owners, clusters + len(stories)], axis=1), size)
+    return {story.id: int(label) for story, label in zip(stories, labels, strict=False)}
+
+
+def connected(links: Sequence[tuple[int, int]] | np.ndarray, size: int) -> np.ndarray:
     """Component number of each of ``size`` nodes, (size,), given undirected links between their indices."""
     rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(size, size))
@@ -219,7 +258,7 @@ class Reuse:
 
 def picture_reuse(stories: Sequence[Story]) -> Reuse:
     """Count near-duplicate pictures across stories."""
-    owners = np.repeat(np.arange(len(stories)), [len(s.frames) for s in stories])  # (pages,)
+    owners = _owners(stories)  # (pages,)
     seen: dict[int, set[int]] = defaultdict(set)
     repeated = 0
     clusters = connected(near_duplicate_pictures(inspect([f.image for s in stories for f in s.frames])), len(owners))
@@ -248,7 +287,7 @@ def leakage(splits: Splits) -> Leakage:
     frames = [f for s in splits.train for f in s.frames]
     start = len(frames)  # frames from here on are the test part
     frames += [f for s in splits.test for f in s.frames]
-    owners = np.repeat(np.arange(len(splits.test)), [len(s.frames) for s in splits.test])
+    owners = _owners(splits.test)
     by_picture = _seen_before(near_duplicate_pictures(inspect([f.image for f in frames])), start, len(frames))
     by_text = _seen_before(near_duplicate_texts([f.text for f in frames]), start, len(frames))
     leaked = by_picture | by_text

@@ -20,7 +20,7 @@ from accelerate.utils import DistributedDataParallelKwargs
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from storylib.config import Config, ConfigError, TrainConfig
 from storylib.decoders import Vocabulary, load_tokenizer
@@ -151,7 +151,7 @@ def build_model(config: Config, features: Features, splits: Splits, vocabulary: 
         FrozenSpace(torch.from_numpy(vectors[of[rows]]), config.model.correction_rank)
         for vectors, of in ((features.image_vectors, features.image_of), (features.text_vectors, features.text_of))
     )
-    return StoryModel(config.model, image, text, len(vocabulary), config.data.context)
+    return StoryModel(config.model, image, text, vocabulary, config.data.context)
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,11 @@ def fit(model: StoryModel, train: WindowDataset, validation: WindowDataset, conf
                 _save(folder / "checkpoint.pt", state, accelerator.unwrap_model(network), optimizer, schedule)
         bar.close()
         accelerator.wait_for_everyone()
+    if not state["best_epoch"]:
+        raise ConfigError(
+            "Training diverged: the validation loss was never a number. Lower learning_rate "
+            f"(it is {config.learning_rate:g})."
+        )
     load_weights(model, folder / "model.safetensors")
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return Fit(model.cpu().eval(), state["best_epoch"], state["seconds"])

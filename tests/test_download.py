@@ -3,12 +3,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 import re
 import socket
 import tarfile
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -168,6 +170,21 @@ def test_a_full_disk_is_said_so(hub, tmp_path, monkeypatch):
         fetch(f"{hub.base}/file", tmp_path / "file")
 
 
+def test_a_mapped_file_is_claimed_or_not_there(tmp_path, monkeypatch):
+    path = tmp_path / "vectors.npy"
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(1000, 100))
+    download.reserve(path)
+    assert path.stat().st_blocks * 512 >= 400_000 and not np.load(path).any()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DownloadError, match=r"is full.*STORYLIB_CACHE"):
+        download.reserve(path)
+    assert not path.exists()
+
+
 def make_tar(
     members: dict[str, bytes | tarfile.TarInfo], comment: str | None = "c0ffee", top: str = "repo-c0ffee/"
 ) -> bytes:
@@ -288,6 +305,14 @@ def test_the_storybook_is_downloaded_resumed_and_kept(upstream, cache):
     assert len(load_stories("african_storybook")) == 2 and len(upstream.requests) == before
 
 
+def test_two_at_once_download_once(upstream, cache):
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: load_stories("african_storybook"), range(3)))
+    assert found[0] == found[1] == found[2] and len(found[0]) == 2
+    urls = [archive_of(pinned) for pinned in (african_storybook.TEXTS, african_storybook.PICTURES)]
+    assert [path for path, _ in upstream.requests] == urls and not list(cache.rglob("*.partial"))
+
+
 @pytest.mark.parametrize("wrong", ["another commit", "a web page", "a changed text"])
 def test_a_wrong_archive_is_named_deleted_and_downloaded_again(upstream, cache, wrong):
     url = archive_of(african_storybook.TEXTS)
@@ -305,7 +330,7 @@ def test_a_wrong_archive_is_named_deleted_and_downloaded_again(upstream, cache, 
     with pytest.raises(WrongFileError, match=message) as caught:
         load_stories("african_storybook")
     assert upstream.base + url in str(caught.value)
-    assert [p.name for p in cache.rglob("*") if p.is_file()] == ["SHA256SUMS"]
+    assert {p.name for p in cache.rglob("*") if p.is_file()} <= {"SHA256SUMS", "asp-source.lock"}
     upstream.files[url] = right
     assert len(load_stories("african_storybook")) == 2
 

@@ -3,10 +3,14 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
 import pytest
 from conftest import noise
+from PIL import Image
 
+from storylib.pictures import open_picture
 from storylib.sources import SourceError, folder, load_stories
+from storylib.stories import split_stories, windows
 
 ROWS = [
     {"file_name": "a/2.png", "text": " The dog\n runs. ", "story_id": "a", "position": 2},
@@ -63,27 +67,34 @@ def test_both_forms_give_the_same_stories(cache, pictures, kind):
     ({"file_name": "/etc/passwd"}, "line 3: file_name '/etc/passwd' must be a path inside"),
     ({"file_name": ""}, "line 3: file_name '' must be"),
     ({"story_id": " "}, "line 3: story_id is empty"),
+    ({"text": "x" * 2**20}, "line 3: the text has 1,048,576 characters, more than 50,000: shorten or divide it"),
 ])  # fmt: skip
-def test_errors_name_file_line_and_column(pictures, kind, change, message):
+def test_errors_name_file_line_and_column(pictures, kind, change, message, caplog):
     rows = [dict(ROWS[0], text="One line."), ROWS[1] | change]
     write(pictures, rows, kind)
     if kind == "jsonl":
         message = message.replace("line 3", "line 2")
     with pytest.raises(SourceError) as caught:
-        folder.load(root=pictures)
+        folder.load(root=pictures, strict=True)
     assert message in str(caught.value) and f"metadata.{kind}" in str(caught.value)
+    (story,) = folder.load(root=pictures)  # without strict the row is left out and named
+    assert [f.page for f in story.frames] == [2]
+    assert message in caplog.text
 
 
 def test_missing_columns_and_broken_lines(pictures):
     write(pictures, [{k: v for k, v in ROWS[0].items() if k != "text"}])
     with pytest.raises(SourceError, match=r"line 1: the column 'text' is missing\. Wanted: file_name, text"):
+        folder.load(root=pictures, strict=True)
+    with pytest.raises(SourceError, match=r"describes no page with a text; with strict=True"):
         folder.load(root=pictures)
-    for line, message in (("{", "line 1 is not JSON"), ("[1]", "line 1 is not a JSON object")):
+    deep = "[" * 100_000
+    for line, message in (("{", "line 1 is not JSON"), ("[1]", "line 1 is not a JSON object"), (deep, "is not JSON")):
         (pictures / "metadata.jsonl").write_text(line)
         with pytest.raises(SourceError, match=message):
-            folder.load(root=pictures)
-    (pictures / "metadata.jsonl").write_bytes(b"\xff\xfe{")
-    with pytest.raises(SourceError, match="not UTF-8"):
+            folder.load(root=pictures, strict=True)
+    (pictures / "metadata.jsonl").write_bytes(b'{"a": 1}\n{"b": "caf\xe9"}')
+    with pytest.raises(SourceError, match=r"metadata\.jsonl, line 2 is not UTF-8 text: save the file as UTF-8"):
         folder.load(root=pictures)
     write(pictures, [ROWS[2]])
     with pytest.raises(SourceError, match="no page with a text"):
@@ -95,7 +106,49 @@ def test_where_is_the_folder(tmp_path, monkeypatch):
     with pytest.raises(SourceError, match="STORYLIB_FOLDER"):
         load_stories("folder")
     monkeypatch.setenv("STORYLIB_FOLDER", str(tmp_path))
-    with pytest.raises(SourceError, match=r"needs a metadata\.jsonl or metadata\.csv"):
+    with pytest.raises(SourceError, match=r"needs a metadata\.jsonl or metadata\.csv.*python -m storylib"):
         load_stories("folder")
     with pytest.raises(SourceError, match="does not exist"):
         load_stories(f"folder:{tmp_path / 'nowhere'}")
+
+
+def test_a_file_without_permission_says_so(pictures, monkeypatch):
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    write(pictures, ROWS)
+    monkeypatch.setattr("pathlib.Path.read_text", denied)  # chmod would not stop a superuser
+    with pytest.raises(SourceError, match=r"metadata\.jsonl cannot be read \(Permission denied\).*chmod u\+r"):
+        folder.load(root=pictures)
+
+
+def test_every_kind_of_picture_becomes_upright_rgb(cache, tmp_path):
+    red = Image.new("RGB", (20, 10), (200, 30, 30))
+    exif = red.getexif()
+    exif[0x0112] = 6
+    red.save(tmp_path / "turned.jpg", exif=exif)
+    red.convert("RGBA").save(tmp_path / "rgba.png")
+    red.convert("L").save(tmp_path / "grey.png")
+    red.convert("1").save(tmp_path / "bits.tiff")
+    red.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    red.convert("P").save(tmp_path / "palette.gif")
+    red.save(tmp_path / "moving.webp", save_all=True, append_images=[red.rotate(180)], lossless=True)
+    Image.fromarray(np.full((10, 20), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    names = sorted(p.name for p in tmp_path.iterdir() if p.is_file())
+    write(tmp_path, [{"file_name": n, "text": n, "story_id": "s", "position": i} for i, n in enumerate(names)])
+    (story,) = load_stories(f"folder:{tmp_path}", strict=True)
+    opened = {f.text: open_picture(f.image) for f in story.frames}
+    assert {p.mode for p in opened.values()} == {"RGB"} and len(opened) == 8
+    assert {n for n, p in opened.items() if p.size == (10, 20)} == {"turned.jpg"}
+
+
+def test_the_template_loads_and_splits(cache, tmp_path, capsys):
+    assert folder.main([str(tmp_path / "mine")]) == 0 and "README.md" in capsys.readouterr().out
+    stories = load_stories(f"folder:{tmp_path / 'mine'}", strict=True)
+    assert [s.id for s in stories] == ["story-1", "story-2", "story-3"] and all(s.title and s.credit for s in stories)
+    assert all(list(windows([s])) for s in stories)
+    assert [len(part) for _, part in split_stories(stories)] == [1, 1, 1]
+    explained = (tmp_path / "mine" / "README.md").read_text()
+    assert all(f"| {column} " in explained for column in folder.COLUMNS) and "`story-1/1.png`" in explained
+    assert folder.main([str(tmp_path / "mine")]) == 2 and "there already" in capsys.readouterr().err
+    assert folder.main([]) == 2 and folder.main(["--help"]) == 0

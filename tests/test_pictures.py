@@ -2,6 +2,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import struct
+import subprocess
+import sys
+import zlib
 
 import imagehash
 import numpy as np
@@ -70,8 +74,59 @@ def test_an_unreadable_picture_is_named(tmp_path, content):
         path.write_bytes(path.read_bytes()[:2000])
     elif content is not None:
         path.write_bytes(content)
-    with pytest.raises(PictureError, match=r"broken\.jpg"):
+    with pytest.raises(PictureError, match=r"broken\.jpg") as caught:
         open_picture(path)
+    cause = "the file is empty" if content == b"" else "No such file" if content is None else ""
+    assert cause in str(caught.value) and "replace it by a whole copy" in str(caught.value)
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(cache, tmp_path):
+    path = tmp_path / "bomb.png"
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b""))]
+    body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    with pytest.raises(PictureError, match=r"bomb\.png is too large.*scale it to less than 89,478,485 pixels"):
+        open_picture(path)
+    Image.new("1", (10_000, 9_000)).save(path)  # below what Pillow itself refuses
+    with pytest.warns(Image.DecompressionBombWarning), pytest.raises(PictureError, match="10000 x 9000 pixels"):
+        open_picture(path)
+
+
+def test_a_picture_without_permission_says_so(tmp_path, monkeypatch):
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", denied)
+    with pytest.raises(PictureError, match=r"a\.png may not be read: give yourself permission"):
+        open_picture(tmp_path / "a.png")
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from storylib.pictures import inspect
+print(sorted(str(p.perceptual) for p in inspect(sorted(Path(sys.argv[1]).iterdir())[int(sys.argv[2])::2], False)))
+"""
+
+
+def test_two_processes_may_look_at_once(cache, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(40):
+        noise(i, (32, 32)).save(folder / f"{i:02d}.png")
+    both = [subprocess.Popen([sys.executable, "-c", LOOK, folder, str(i)], stdout=subprocess.PIPE) for i in range(2)]
+    assert all(p.communicate()[0].count(b",") == 19 for p in both)
+    kept = json.loads((cache / pictures.HASHES).read_text())
+    assert 20 <= len(kept) <= 40 and [p.name for p in cache.iterdir()] == [pictures.HASHES]
+    assert all(p.perceptual == kept.get(p.digest, p.perceptual) for p in inspect(sorted(folder.iterdir()), False))
+
+
+def test_a_cache_of_another_version_is_not_believed(cache):
+    cache.mkdir()
+    (image,) = inspect([noise(1)], False)
+    (cache / pictures.HASHES).rename(cache / "picture-hashes-0.json")
+    (cache / "picture-hashes-0.json").write_text(json.dumps({image.digest: 0}))
+    assert inspect([noise(1)], False) == [image]
 
 
 def test_digest_is_of_content(tmp_path):
@@ -116,7 +171,7 @@ def test_inspect_looks_once_and_goes_on_after_a_kill(cache, tmp_path, monkeypatc
     monkeypatch.setattr(pictures, "islice", lambda work, n: itertools.islice(work, 4))  # save every 4
     with pytest.raises(KeyboardInterrupt):
         inspect(images, progress=False)
-    assert len(json.loads((cache / "picture-hashes.json").read_text())) == 8
+    assert len(json.loads((cache / pictures.HASHES).read_text())) == 8
     looked.clear()
     monkeypatch.setattr(pictures, "_look", lambda image: looked.append(image) or real_look(image))
     first = inspect(images, progress=False)
@@ -138,7 +193,7 @@ def test_broken_pictures_are_not_remembered(cache, tmp_path):
 
 def test_a_damaged_cache_is_rebuilt(cache):
     cache.mkdir()
-    (cache / "picture-hashes.json").write_text('{"half":')
+    (cache / pictures.HASHES).write_text('{"half":')
     assert inspect([noise(1)], progress=False)[0].perceptual is not None
 
 

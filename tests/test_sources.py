@@ -7,7 +7,7 @@ from conftest import noise
 
 from storylib import sources
 from storylib.pictures import PictureError
-from storylib.sources import SourceError, load_stories, without_broken_pictures
+from storylib.sources import SourceError, load_stories, one_line, without_broken_pictures
 from storylib.stories import Frame, Story, windows
 
 
@@ -51,3 +51,38 @@ def test_a_source_of_broken_pictures_only(cache, tmp_path):
         load_stories(f"folder:{tmp_path}")
     with pytest.raises(PictureError, match=r"x\.jpg"):
         load_stories("folder", root=tmp_path, strict=True)
+
+
+def test_what_no_page_is_stays_out_or_stops(cache, tmp_path, monkeypatch, caplog):
+    noise(1).save(tmp_path / "a.png")
+    page = Frame(tmp_path / "a.png", "A fox.")
+    book = Frame(tmp_path / "a.png", "x" * 1_000_000, 2)
+    stories = [Story("a", "first", (page, book)), Story("a", "second", (page,)), Story("b", "only", (book,))]
+    monkeypatch.setattr("storylib.sources.folder.load", lambda limit: stories)
+    (kept,) = load_stories("folder")
+    assert kept.title == "first" and kept.frames == (page,)
+    assert "a second story with the id 'a', 'second': give each story its own id" in caplog.text
+    assert f"a, page 2 ({tmp_path / 'a.png'}): its text has 1,000,000 characters, more than 50,000" in caplog.text
+    with pytest.raises(SourceError, match="shorten or divide it"):
+        load_stories("folder", strict=True)
+    stories[:] = stories[1:2] * 2
+    with pytest.raises(SourceError, match="a second story with the id 'a'"):
+        load_stories("folder", strict=True)
+
+
+def test_options_may_stand_in_the_name(cache, tmp_path):
+    noise(1).save(tmp_path / "a.png")
+    (tmp_path / "metadata.csv").write_text("file_name,text,story_id,position\na.png,A fox.,a,1\n")
+    assert len(load_stories(f"folder:{tmp_path}?")) == 1
+    with pytest.raises(SourceError, match="Unknown option 'tests'"):
+        load_stories(f"folder:{tmp_path}?tests=1")
+    with pytest.raises(SourceError, match="Unknown option 'text'"):
+        load_stories("folder", root=tmp_path, text=1)
+
+
+@pytest.mark.parametrize(("text", "expected"), [
+    ("a\n b\t\u00a0c ", "a b c"), ("a\x00b\x1bc", "a b c"), ("a\ud800b", "a b"), ("\u2028", ""),
+    ("ŋ «é» ቃል 😀", "ŋ «é» ቃል 😀"),
+])  # fmt: skip
+def test_one_line(text, expected):
+    assert one_line(text) == expected

@@ -49,6 +49,7 @@ def test_fingerprint_changes_with_everything():
         [story("a", 2, 1)],
         [story("a", 1, 3)],
         [dataclasses.replace(one, group="g")],
+        [dataclasses.replace(one, split="test")],
         [dataclasses.replace(one, frames=(one.frames[0], dataclasses.replace(one.frames[1], text="other")))],
         [dataclasses.replace(one, frames=(one.frames[0], dataclasses.replace(one.frames[1], page=3)))],
         [
@@ -102,6 +103,38 @@ def test_split_shares_and_large_groups():
     parts = [split_stories(tens, seed=seed) for seed in range(10)]
     assert all({f"s{n}" for n in range(2, 12)} <= {s.id for s in part.train} for part in parts)  # 10 of 100 is too many
     assert any("s0" in {s.id for s in part.test} for part in parts)  # 2 of 100 is not
+
+
+def official(name: str, split: str | None, *images: int) -> Story:
+    return dataclasses.replace(story(name, *images), split=split)
+
+
+def test_an_official_test_part_stays_and_what_would_leak_into_it_is_left_out():
+    stories = [official(f"t{n}", "test", n) for n in range(10)]
+    stories += [official(f"r{n}", "train", n + 10) for n in range(20)]
+    stories += [official("leak", "train", 3, 40), official("chain", "train", 40, 41)]
+    splits = split_stories(stories)
+    assert [s.id for s in splits.test] == [f"t{n}" for n in range(10)]
+    assert [s.id for s in splits.left_out] == ["leak"] and "chain" in {s.id for s in splits.train + splits.validation}
+    assert len(splits.validation) == 3 and leakage(splits).leaked_pages == 0
+    assert splits.groups["chain"] != splits.groups["t3"]
+    random = split_stories(stories, by="story")
+    assert [s.id for s in random.test] == [s.id for s in splits.test] and not random.left_out
+    assert sorted(s.id for _, part in random for s in part) == sorted(s.id for s in stories)
+
+
+def test_an_official_validation_part_stays_too():
+    stories = [official(f"t{n}", "test", n) for n in range(3)] + [
+        official(f"v{n}", "validation", n + 2) for n in range(3)
+    ]
+    stories += [official(f"r{n}", "train", n + 4) for n in range(4)]
+    splits = split_stories(stories)
+    assert [[s.id for s in part] for _, part in splits] == [["r1", "r2", "r3"], ["v1", "v2"], ["t0", "t1", "t2"]]
+    assert [s.id for s in splits.left_out] == ["v0", "r0"]  # v0 shows a picture of t2, r0 one of v2
+    only = [official(f"v{n}", "validation", n) for n in range(2)] + [
+        official(f"r{n}", "train", n + 4) for n in range(20)
+    ]
+    assert len(split_stories(only).validation) == 2 and len(split_stories(only).test) == 3
 
 
 def test_split_errors_and_tiny_sets():

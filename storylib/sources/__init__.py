@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect as signatures
 import logging
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import parse_qsl
 
 from storylib.config import unknown
 from storylib.pictures import PictureError, inspect
@@ -18,8 +21,11 @@ log = logging.getLogger(__name__)
 SOURCES: dict[str, str] = {
     "storyworld": "storylib.sources.storyworld",
     "african_storybook": "storylib.sources.african_storybook",
+    "story_reasoning": "storylib.sources.story_reasoning",
+    "hugging_face": "storylib.sources.hugging_face",
     "folder": "storylib.sources.folder",
 }
+LONGEST = 50_000  # characters of a page's text; the longest whole story of StoryReasoning has half of it
 
 
 class SourceError(ValueError):
@@ -29,24 +35,63 @@ class SourceError(ValueError):
 def load_stories(
     source: str = "storyworld", limit: int | None = None, strict: bool = False, **options: Any
 ) -> list[Story]:
-    """Stories of a source, with every picture known to be readable.
+    """Stories of a source, with every picture known to be readable, every text usable and every id its own.
 
-    source: a name of SOURCES; "folder:<path>" and "african_storybook:<path>" say where it is.
-    limit: at most this many stories. strict: a picture that cannot be read is an error; otherwise its page is left
-    out, named in the log and counted. options: the source's own (see its module).
+    source: a name of SOURCES; "folder:<path>" and "african_storybook:<path>" say where it is, and options may follow:
+    "hugging_face:<path or repository>?images=pictures&texts=captions".
+    limit: at most this many stories. strict: whatever cannot be used is an error; otherwise it is left out, named in
+    the log and counted. options: the source's own (see its module).
     """
-    name, _, root = source.partition(":")
+    name, _, rest = source.partition(":")
     if name not in SOURCES:
         raise SourceError(unknown("source", name, SOURCES))
-    if root:
-        options["root"] = root
+    root, _, query = rest.partition("?")
+    options = dict(parse_qsl(query)) | ({"root": root} if root else {}) | options
     load: Callable[..., list[Story]] = importlib.import_module(SOURCES[name]).load
-    stories = without_broken_pictures(load(limit=limit, **options), strict)
+    known = signatures.signature(load).parameters
+    if "strict" in known:  # the made-up worlds have nothing that could be wrong
+        options["strict"] = strict
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        for option in options:
+            if option not in known:
+                raise SourceError(f"{unknown('option', option, known)} (source {name!r})")
+    stories = without_broken_pictures(_sound(load(limit=limit, **options), strict), strict)
     if not stories:
         raise SourceError(
             f"The source {source!r} has no page with a readable picture; the log names what was left out."
         )
     return stories
+
+
+def leave_out(problem: str, strict: bool) -> None:
+    """Something that a source cannot use: an error if ``strict``, otherwise a line in the log."""
+    if strict:
+        raise SourceError(f"{problem} (With strict=False it would be left out.)")
+    log.warning("left out: %s", problem)
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks, control characters and halves of surrogate pairs, which tokenizers cannot take."""
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]+", " ", text).split())
+
+
+def _sound(stories: Sequence[Story], strict: bool) -> list[Story]:
+    """Without stories whose id is taken and pages whose text is no page's."""
+    seen: set[str] = set()
+    kept = []
+    for story in stories:
+        if story.id in seen:
+            leave_out(f"a second story with the id {story.id!r}, {story.title!r}: give each story its own id.", strict)
+            continue
+        seen.add(story.id)
+        for frame in story.frames:
+            if len(frame.text) > LONGEST:
+                size = f"its text has {len(frame.text):,} characters, more than {LONGEST:,}"
+                leave_out(f"{story.id}, page {frame.page} ({frame.image}): {size}: shorten or divide it.", strict)
+        frames = tuple(f for f in story.frames if len(f.text) <= LONGEST)
+        if frames:
+            kept.append(story if len(frames) == len(story.frames) else dataclasses.replace(story, frames=frames))
+    return kept
 
 
 def without_broken_pictures(stories: Sequence[Story], strict: bool = False) -> list[Story]:

@@ -12,12 +12,13 @@ import functools
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from storylib.config import cache_dir, project_root, unknown
 from storylib.download import GITHUB, WrongFileError, file_sha256, github_archive, read_sums
-from storylib.sources import SourceError
+from storylib.sources import SourceError, leave_out, one_line
 from storylib.stories import Frame, Story
 
 log = logging.getLogger(__name__)
@@ -41,14 +42,17 @@ def load(
     limit: int | None = None,
     root: str | os.PathLike | None = None,
     language: str = "en",
-    licences: Sequence[str] | None = None,
+    licences: Sequence[str] | str | None = None,
+    strict: bool = False,
 ) -> list[Story]:
     """Stories in the order of their numbers, without covers, back pages and pages that have no text.
 
     root: a folder that holds asp-source and asp-imagebank; by default STORYLIB_AFRICAN_STORYBOOK, else
     ../shared/data/african_storybook beside the project, else a download of about a gigabyte into the cache.
-    language: a folder name of asp-source. licences: only these, such as ("CC-BY",).
+    language: a folder name of asp-source. licences: only these, such as ("CC-BY",) or "CC-BY,CC-BY-NC".
+    strict: a text that cannot be read is an error; that pictures do not fit its pages never is.
     """
+    licences = licences.split(",") if isinstance(licences, str) else licences
     for licence in licences or ():
         if licence not in LICENCES:
             raise SourceError(unknown("licence", licence, LICENCES))
@@ -59,7 +63,11 @@ def load(
     for path in texts:
         if limit is not None and len(stories) >= limit:
             break
-        story = read_story(path, pictures / path.name[:4])
+        try:
+            story = read_story(path, pictures / path.name[:4])
+        except SourceError as error:
+            leave_out(str(error), strict)
+            continue
         if isinstance(story, str):
             dropped.append(f"{path.stem}: {story}")
         elif not licences or story.licence in licences:
@@ -77,11 +85,9 @@ def load(
 
 def read_story(path: Path, pictures: Path) -> Story | str:
     """One story, or the reason why it cannot be used. path: its text; pictures: the folder of its pictures."""
-    try:
-        title, *pages, about = re.split(r"^##[ \t]*$", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
-    except ValueError:  # one block only, or not UTF-8
+    title, pages, facts = read_text(path)
+    if not pages:
         return "the text is not in pages"
-    facts = dict(re.findall(r"^\* ([^:\n]+):[ \t]*(.*)$", about, flags=re.MULTILINE))
     if "License" not in facts:
         return "the last block names no licence"
     if not pictures.is_dir():
@@ -97,9 +103,25 @@ def read_story(path: Path, pictures: Path) -> Story | str:
     frames = tuple(Frame(files[i], text, page=i) for i, text in enumerate(texts, 1) if text)
     if not frames:
         return "no page has a text"
-    licence = facts.pop("License").strip("[] ").replace("CC BY", "CC-BY")
+    licence = _licence(facts.pop("License"))
     credit = "; ".join(f"{role}: {who.strip()}" for role, who in facts.items() if who.strip())
     return Story(path.stem, plain(title), frames, licence, f"{credit}; African Storybook Project")
+
+
+def read_text(path: Path) -> tuple[str, list[str], dict[str, str]]:
+    """Title, pages (maybe none) and the last block's facts, such as License, Text and Illustration."""
+    try:
+        title, *pages = re.split(r"^##[ \t]*$", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is not UTF-8 text: save it as UTF-8, or take a whole copy.") from error
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read ({error.strerror}): give yourself permission (chmod u+r).") from error
+    about = dict(re.findall(r"^\* ([^:\n]+):[ \t]*(.*)$", pages[-1], flags=re.MULTILINE)) if pages else {}
+    return title, pages[:-1], about
+
+
+def _licence(text: str) -> str:
+    return text.strip("[] ").replace("CC BY", "CC-BY")
 
 
 def plain(text: str) -> str:
@@ -108,6 +130,59 @@ def plain(text: str) -> str:
     text = re.sub(r"(?<![\w\\])([*_]{1,3})(?=\S)([^*_]+)(?<=[^\s\\])\1(?!\w)", r"\2", text)
     text = re.sub(r"\\([\\`*_{}\[\]()#+\-.!<>|~])", r"\1", text)
     return " ".join(text.split())
+
+
+ROLES = ("Text", "Illustration", "Adaptation", "Translated By", "Translation")
+CREDITS = """# Who made the stories
+
+The stories come from the [African Storybook](https://africanstorybook.org), whose authors, illustrators and translators
+gave them to everybody under [Creative Commons](https://creativecommons.org/licenses/) licences. The texts are those of
+[{texts}](https://github.com/{texts}), the pictures those of
+[{pictures}](https://github.com/{pictures}). Texts were cut into pages and freed of Markdown signs, pictures scaled to
+the size that they are shown in; nothing else was changed.
+
+{stories}
+
+## Illustrators
+
+{illustrators}
+"""
+
+
+def credits_page(
+    root: str | os.PathLike | None = None, language: str = "en", licences: Sequence[str] | str | None = None
+) -> str:
+    """A page in Markdown that credits every story that ``load`` gives with the same options, and its illustrators.
+
+    Names come from each story's licence block; where it names no illustrator, from the table of the image bank. Titles
+    and names are strangers' text, so every sign that means something in Markdown or HTML is escaped.
+    """
+    folder = Path(root).expanduser() if root is not None else find_root()
+    bank = read_illustrators(folder / "asp-imagebank" / "README.md")
+    rows = ["| Story | Text | Illustration | Adaptation | Translation | Licence |", "|---|---|---|---|---|---|"]
+    drawn: Counter[str] = Counter()
+    for story in load(root=folder, language=language, licences=licences):
+        _, _, facts = read_text(folder / "asp-source" / language / f"{story.id}.md")
+        text, picture, adaptation, *translation = (facts.get(role, "").strip() for role in ROLES)
+        picture = picture or bank.get(story.id[:4], "")
+        drawn.update({name.strip() for name in re.split(r",| and ", picture) if name.strip()})
+        cells = [story.title, text, picture, adaptation, ", ".join(filter(None, translation))]
+        rows.append(f"| {' | '.join(_escaped(cell) for cell in [*cells, story.licence])} |")
+    names = ", ".join(f"{_escaped(name)} ({count})" for name, count in sorted(drawn.items()))
+    return CREDITS.format(texts=TEXTS[0], pictures=PICTURES[0], stories="\n".join(rows), illustrators=f"{names}.")
+
+
+def read_illustrators(path: Path) -> dict[str, str]:
+    """Story number to illustrators, from the table in the image bank's README; empty if there is none."""
+    if not path.is_file():
+        return {}
+    rows = (line.split(" | ") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {row[0].strip(): plain(row[-2]) for row in rows if len(row) >= 4 and re.fullmatch(r"\d{4}", row[0].strip())}
+
+
+def _escaped(text: str) -> str:
+    """Any text as one line of Markdown that shows exactly these signs; CommonMark lets every ASCII sign be escaped."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text))
 
 
 def find_root() -> Path:

@@ -1,0 +1,168 @@
+"""Features: every picture and text encoded once, found again, and a killed pass goes on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from conftest import noise
+from PIL import Image
+
+from storylib import features as module
+from storylib.config import cache_dir
+from storylib.features import encode
+from storylib.stories import Frame, Story, windows
+
+
+def story(name: str, *pages: tuple[int, str]) -> Story:
+    return Story(name, name, tuple(Frame(noise(i, (40, 30)), text, n) for n, (i, text) in enumerate(pages, 1)))
+
+
+STORIES = [
+    story("a", (1, "one"), (2, "two"), (1, "three")),
+    story("b", (2, "one"), (3, "four"), (4, "five"), (4, "five"), (5, "six")),
+]  # 8 frames, 5 pictures, 6 texts
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(cache):
+    pass
+
+
+def refuse(name, device="cpu"):
+    raise AssertionError(f"{name} was loaded although its features are stored")
+
+
+def test_each_picture_and_text_is_encoded_once(stub_encoders):
+    found = encode(STORIES, image_size=8)
+    assert (stub_encoders["image"].seen, stub_encoders["text"].seen) == (5, 6)
+    assert found.image_vectors.shape == (5, 24) and found.text_vectors.shape == (6, 20)
+    assert found.thumbnails.shape == (5, 8, 8, 3) and found.thumbnails.dtype == np.uint8
+
+
+def test_every_frame_finds_its_own_vectors(stub_encoders):
+    found = encode(STORIES, image_size=8)
+    frames = [(s, f) for s in STORIES for f in s.frames]
+    assert len(found.keys) == len(found.texts) == len(found.image_of) == len(found.text_of) == len(frames)
+    for row, (owner, frame) in enumerate(frames):
+        assert found.row[owner.id, frame.page] == row and found.texts[row] == frame.text
+        image, text = (stub_encoders[k] for k in ("image", "text"))
+        assert np.allclose(found.image_vectors[found.image_of[row]], image.embed([image.prepare(frame.image)])[0])
+        assert np.allclose(found.text_vectors[found.text_of[row]], text.embed([frame.text])[0])
+        small = np.asarray(frame.image.resize((8, 8), Image.Resampling.LANCZOS))
+        assert np.array_equal(found.thumbnails[found.image_of[row]], small)
+
+
+def test_rows_and_window_rows_by_hand(stub_encoders):
+    found = encode(STORIES, image_size=8)
+    assert found.rows(STORIES[1:]).tolist() == [3, 4, 5, 6, 7]
+    assert found.rows(STORIES[::-1]).tolist() == [3, 4, 5, 6, 7, 0, 1, 2]
+    assert found.window_rows(list(windows(STORIES, 4))).tolist() == [[3, 4, 5, 6, 7]]
+    assert found.window_rows(list(windows(STORIES, 2))).tolist() == [[0, 1, 2], [3, 4, 5], [4, 5, 6], [5, 6, 7]]
+
+
+def test_stored_features_are_mapped_not_computed(stub_encoders, monkeypatch):
+    first = encode(STORIES, image_size=8)
+    monkeypatch.setattr(module, "load_image_encoder", refuse)
+    monkeypatch.setattr(module, "load_text_encoder", refuse)
+    second = encode(STORIES, image_size=8)
+    assert second.fingerprint == first.fingerprint
+    for name in ("image_vectors", "text_vectors", "thumbnails", "image_of", "text_of"):
+        assert np.array_equal(getattr(first, name), getattr(second, name))
+    for name in ("image_vectors", "text_vectors", "thumbnails"):
+        assert isinstance(getattr(second, name), np.memmap)
+        assert not getattr(second, name).flags.writeable
+
+
+def test_a_changed_text_encodes_texts_only(stub_encoders, monkeypatch):
+    first = encode(STORIES, image_size=8)
+    frames = (dataclasses.replace(STORIES[0].frames[0], text="new"), *STORIES[0].frames[1:])
+    monkeypatch.setattr(module, "load_image_encoder", refuse)
+    changed = encode([dataclasses.replace(STORIES[0], frames=frames), STORIES[1]], image_size=8)
+    assert stub_encoders["image"].seen == 5 and stub_encoders["text"].seen == 6 + 7
+    assert changed.fingerprint != first.fingerprint
+
+
+def test_a_changed_picture_encodes_pictures_only(stub_encoders, monkeypatch):
+    first = encode(STORIES, image_size=8)
+    frames = (dataclasses.replace(STORIES[0].frames[0], image=noise(9, (40, 30))), *STORIES[0].frames[1:])
+    monkeypatch.setattr(module, "load_text_encoder", refuse)
+    changed = encode([dataclasses.replace(STORIES[0], frames=frames), STORIES[1]], image_size=8)
+    assert stub_encoders["image"].seen == 5 + 6
+    assert changed.fingerprint != first.fingerprint
+
+
+def test_other_encoders_sizes_and_orders_have_other_fingerprints(stub_encoders):
+    prints = [
+        encode(STORIES, image_size=8).fingerprint,
+        encode(STORIES, image_size=16).fingerprint,
+        encode(STORIES, image="resnet18", image_size=8).fingerprint,
+        encode(STORIES, text="bert", image_size=8).fingerprint,
+        encode(STORIES[::-1], image_size=8).fingerprint,
+        encode(STORIES[:1], image_size=8).fingerprint,
+    ]
+    assert len(set(prints)) == len(prints)
+
+
+class Killed(BaseException):
+    """What Ctrl-C or a kill is to the code that runs."""
+
+
+@pytest.mark.parametrize("kind", ["image", "text"])
+def test_a_killed_pass_goes_on_from_the_last_batch(stub_encoders, monkeypatch, kind, tmp_path):
+    monkeypatch.setattr(module, "BATCH", 2)
+    whole = encode(STORIES, image_size=8)
+    monkeypatch.setenv("STORYLIB_CACHE", str(tmp_path / "again"))
+    stub, embed, calls = stub_encoders[kind], stub_encoders[kind].embed, []
+
+    def kill_in_the_third_batch(prepared):
+        calls.append(len(prepared))
+        if len(calls) == 3:
+            raise Killed
+        return embed(prepared)
+
+    monkeypatch.setattr(stub, "embed", kill_in_the_third_batch)
+    with pytest.raises(Killed):
+        encode(STORIES, image_size=8)
+    again = encode(STORIES, image_size=8)
+    assert calls == ([2, 2, 1, 1] if kind == "image" else [2, 2, 2, 2])  # the killed batch, and no other, twice
+    for name in ("image_vectors", "text_vectors", "thumbnails"):
+        assert np.array_equal(getattr(whole, name), getattr(again, name))
+    assert not list(cache_dir("features").glob("*.partial"))
+
+
+def test_a_pass_killed_before_its_first_batch_starts_anew(stub_encoders, monkeypatch):
+    def fail(name, device="cpu"):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "load_image_encoder", fail)
+        with pytest.raises(Killed):
+            encode(STORIES, image_size=8)
+    assert encode(STORIES, image_size=8).image_vectors.shape == (5, 24)
+    assert stub_encoders["image"].seen == 5
+
+
+def test_a_pass_killed_after_its_last_batch_ends_well_later(stub_encoders, monkeypatch):
+    class Stop(BaseException):
+        pass
+
+    def stop(self, target):
+        raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Path, "rename", stop)
+        with pytest.raises(Stop):
+            encode(STORIES, image_size=8)
+    assert encode(STORIES, image_size=8).image_vectors.any(1).all()
+
+
+def test_pictures_on_disk_count_by_content(stub_encoders, tmp_path):
+    for name in ("x.png", "y.png"):
+        noise(1).save(tmp_path / name)
+    noise(2).save(tmp_path / "z.png")
+    frames = tuple(Frame(tmp_path / n, n, i) for i, n in enumerate(("x.png", "y.png", "z.png"), 1))
+    found = encode([Story("s", "s", frames)], image_size=8)
+    assert stub_encoders["image"].seen == 2
+    assert found.image_of[0] == found.image_of[1] != found.image_of[2]

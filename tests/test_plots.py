@@ -1,0 +1,202 @@
+"""Figures: every one draws without a warning from tiny records, and is the same bytes every time."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import warnings
+import xml.etree.ElementTree as ET
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from storylib import plots
+from storylib.evaluation import METRICS
+from storylib.runs import Data, compare
+
+ODD = """The "fox" paid $5 & $6, said <script>alert('x')</script> 100 % of_the time^2 \\alpha {x} — été."""
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch, tmp_path):
+    monkeypatch.setenv("STORYLIB_FIGURES", str(tmp_path / "figures"))
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    plt.close("all")
+
+
+@pytest.fixture
+def run(tiny_runs):
+    return tiny_runs[1.0, 0]
+
+
+@pytest.fixture(scope="module")
+def table(tiny_runs):
+    return compare(*([tiny_runs[w, s] for s in (0, 1)] for w in (1.0, 0.0)), draws=50)
+
+
+def svg(figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg")
+    return text.getvalue()
+
+
+def words_of(text: str) -> str:
+    """Everything that a reader can read in an SVG; it must be well formed."""
+    return " ".join(
+        " ".join("".join(e.itertext()).split()) for e in ET.fromstring(text).iter() if e.tag.endswith("}text")
+    )
+
+
+def test_a_story_strip_shows_pictures_above_texts(tiny_data):
+    stories = tiny_data.stories[:2]
+    figure = plots.story_strip(stories, pages=3)
+    assert len(figure.axes) == 6 and all(len(a.images) == 1 for a in figure.axes)
+    readable = words_of(svg(figure))
+    for story in stories:
+        assert story.title in readable
+        assert all(word in readable for f in story.frames[:3] for word in f.text.split())
+
+
+def test_a_short_story_leaves_the_rest_of_its_strip_empty(tiny_data):
+    short = dataclasses.replace(tiny_data.stories[0], frames=tiny_data.stories[0].frames[:1])
+    figure = plots.story_strip([short], pages=3)
+    assert [len(a.images) for a in figure.axes] == [1, 0, 0]
+
+
+def test_lengths_count_pages_and_words(tiny_data):
+    left, right = plots.lengths(tiny_data.stories).axes
+    assert sum(p.get_height() for p in left.patches) == 14
+    assert sum(p.get_height() for p in right.patches) == 84
+
+
+@pytest.mark.parametrize(("weight", "panels"), [(1.0, 5), (0.0, 4)])
+def test_training_curves_show_the_losses_that_were_on(tiny_runs, weight, panels):
+    run = tiny_runs[weight, 0]
+    figure = plots.training_curves(run)
+    titles = [a.get_title() for a in figure.axes]
+    assert len(titles) == panels and ("contrastive" in titles) == (weight > 0)
+    drawn = figure.axes[titles.index("text")].lines[0].get_ydata()
+    assert list(drawn) == run.history["train_text"].tolist()
+
+
+def test_floors_stand_beside_the_model(run):
+    names = ["image_recall@10", "cross_entropy", "image_l1", "image_to_text_mrr"]
+    figure = plots.beside_floors(run.metrics, names)
+    assert len(figure.axes) == 4
+    for axis, name in zip(figure.axes, names, strict=True):
+        said = [t.get_text() for t in axis.texts]
+        assert said == ["model", *sorted(run.metrics[name]["floors"], key=run.metrics[name]["floors"].get)]
+        assert " ".join(axis.get_title().split()) == METRICS[name].title
+    assert len(plots.beside_floors(run.metrics, names[:1]).axes) == 1
+
+
+def test_the_ablation_shows_every_metric_with_both_values(table):
+    figure = plots.ablation(table)
+    (axis,) = figure.axes
+    shown = table[table["off"].abs() > 1e-9]
+    assert [t.get_text() for t in axis.get_yticklabels()] == shown["title"].tolist()[::-1]
+    assert len(axis.texts) == len(shown) > 20
+    assert all("→" in t.get_text() for t in axis.texts)
+
+
+def test_right_is_better_whatever_the_metric(table):
+    rows = table.set_index("metric")
+    rows.loc["image_l1", ["on", "off", "difference", "low", "high"]] = [0.1, 0.2, -0.1, -0.12, -0.08]  # smaller errors
+    rows.loc["image_mrr", ["on", "off", "difference", "low", "high"]] = [0.1, 0.2, -0.1, -0.12, -0.08]
+    chosen = rows.loc[["image_l1", "image_mrr"]].reset_index()
+    (axis,) = plots.ablation(chosen).axes
+    mrr, l1 = (c.get_offsets()[0][0] for c in axis.collections)  # from the bottom
+    assert (mrr, l1) == (pytest.approx(-50), pytest.approx(50))
+
+
+def test_leakage_bars_have_their_shares():
+    counts = pd.DataFrame(
+        {"split": ["by story", "by story", "by group", "by group"], "what": ["pages", "stories"] * 2,
+         "share": [20.0, 60, 0, 0]}
+    )  # fmt: skip
+    (axis,) = plots.leakage(counts).axes
+    assert sorted(p.get_width() for c in axis.containers for p in c) == [0, 0, 20, 60]
+
+
+@pytest.mark.parametrize("order", ["best", "worst", "first"])
+def test_a_storyboard_tells_one_window_a_story(run, tiny_data, order):
+    figure = plots.storyboard(run, tiny_data, order, n=3)
+    assert len(figure.axes) == 3 * 7 and all(len(a.images) == 1 for a in figure.axes)
+    ranks = [float(a.get_xlabel().split(":")[1].split(" of")[0]) for a in figure.axes[6::7]]
+    if order != "first":
+        assert ranks == sorted(ranks, reverse=order == "worst")
+
+
+def test_a_storyboard_shows_what_was_written_and_what_came(run, tiny_data):
+    figure = plots.storyboard(run, tiny_data, "first", n=1)
+    said = [" ".join(a.get_xlabel().split()) for a in figure.axes]
+    story = tiny_data.splits.test[0]
+    assert said[:5] == [f.text for f in story.frames[:5]]
+    assert said[5] == (run.generations["generation"][0] or "(nothing)")
+    row = run.model_rows.dropna(subset=["page_rank"]).iloc[0]
+    found = next(f for s in tiny_data.stories if s.id == row["retrieved_story"] for f in s.frames
+                 if f.page == row["retrieved_page"])  # fmt: skip
+    assert said[6].endswith(found.text)
+
+
+def with_text(tiny_data, text: str) -> Data:
+    stories = [
+        dataclasses.replace(s, title=text, frames=tuple(dataclasses.replace(f, text=text) for f in s.frames))
+        for s in tiny_data.stories
+    ]
+    return dataclasses.replace(tiny_data, stories=stories)
+
+
+def test_no_text_of_a_story_breaks_a_figure(run, tiny_data):
+    data = with_text(tiny_data, ODD)
+    for figure in (plots.story_strip(data.stories[:1]), plots.storyboard(run, data, n=1), plots.lengths(data.stories)):
+        text = svg(figure)
+        assert "<script" not in text
+        FigureCanvasAgg(figure).draw()
+    readable = words_of(svg(plots.story_strip(data.stories[:1])))
+    assert "$5 & $6" in readable and "<script>" in readable
+
+
+def test_an_emoji_does_not_break_a_figure(tiny_data):
+    text = "A fox \N{FOX FACE}, 狐 and ثعلب met."
+    stories = with_text(tiny_data, text).stories[:1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph|Matplotlib currently does not support", category=UserWarning)
+        assert "\N{FOX FACE}" in words_of(svg(plots.story_strip(stories)))
+
+
+def test_an_empty_text_is_drawn(tiny_data):
+    assert svg(plots.story_strip(with_text(tiny_data, "").stories[:1]))
+
+
+def test_long_texts_are_cut():
+    assert plots._shortened("a" * 30, 10) == "a" * 9 + "…"
+    assert plots._shortened("short", 10) == "short"
+    assert plots._shortened("one two three", 5) == "one…"
+
+
+def test_saved_figures_are_the_same_bytes_every_time(run, table, tiny_data, tmp_path):
+    def draw() -> list[bytes]:
+        figures = {
+            "curves": plots.training_curves(run), "floors": plots.beside_floors(run.metrics, ["image_mrr"]),
+            "ablation": plots.ablation(table), "board": plots.storyboard(run, tiny_data, n=1),
+        }  # fmt: skip
+        for name, figure in figures.items():
+            assert plots.save(figure, name) is figure
+        return [(tmp_path / "figures" / f"{name}.svg").read_bytes() for name in figures]
+
+    first, second = draw(), draw()
+    assert first == second
+    assert all(b"<svg" in b for b in first) and not plt.get_fignums()
+
+
+def test_figures_are_transparent_and_keep_their_words(run):
+    text = svg(plots.training_curves(run))
+    assert "<text" in text and "epoch" in words_of(text)
+    background = plots.training_curves(run).patch.get_facecolor()
+    assert background[3] == 0

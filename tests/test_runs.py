@@ -1,0 +1,353 @@
+"""Run records: found by content, the same bytes for the same seed, and compared only when paired."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import tiny_config
+
+from storylib import runs as module
+from storylib.evaluation import METRICS, predict
+from storylib.runs import (
+    Run,
+    RunError,
+    ablation_answer,
+    code_fingerprint,
+    data_fingerprint,
+    compare,
+    describe,
+    evaluate_run,
+    in_words,
+    load_run,
+    metric_table,
+    pooled_metrics,
+    prepare,
+    run_id,
+    train,
+)
+from storylib.stories import Splits
+
+
+@pytest.fixture
+def runs_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def arms(tiny_runs):
+    return [tiny_runs[1.0, s] for s in (0, 1)], [tiny_runs[0.0, s] for s in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def table(tiny_runs):
+    return compare(*([tiny_runs[w, s] for s in (0, 1)] for w in (1.0, 0.0)), draws=200)
+
+
+# ---- the record
+
+
+def test_the_record_holds_all_that_made_the_run(tiny_runs, tiny_data):
+    run = tiny_runs[1.0, 0]
+    record = run.record
+    assert run.config == tiny_config(contrastive_weight=1.0, seed=0)
+    assert record["id"] == run.id == run.path.name and re.fullmatch(r"storyworld-contrastive1-seed0-\w{8}", run.id)
+    assert re.fullmatch(r"[0-9a-f]{40}|unknown", record["commit"]) and isinstance(record["dirty"], bool)
+    assert record["versions"]["torch"].startswith(torch.__version__.split("+")[0])
+    assert set(record["versions"]) == set(module.PACKAGES)
+    assert record["seconds"] > 0 and record["peak_memory_mb"] > 50
+    assert record["device"] == "cpu" and record["best_epoch"] in (1, 2)
+    data = record["data"]
+    assert data["fingerprint"] == data_fingerprint(tiny_data)
+    assert data["stories"] == {"train": 8, "validation": 2, "test": 4}
+    assert data["windows"] == {"train": 16, "validation": 4, "test": 8}
+    assert len(data["encoders"]) == 2 and data["vocabulary"] == len(run.vocabulary())
+    assert record["parameters"] == sum(p.numel() for p in run.model(tiny_data).parameters())
+
+
+def test_a_run_leaves_its_files(tiny_runs):
+    run = tiny_runs[1.0, 0]
+    assert {p.name for p in run.path.iterdir()} == {
+        "run.json", "history.csv", "metrics.json", "metrics_summary.csv", "per_window.parquet", "generations.jsonl",
+        "model.safetensors", "vocabulary.json", "pictures.npy",
+    }  # fmt: skip
+    assert run.history["epoch"].tolist() == [1, 2]
+    assert set(run.metrics) == set(METRICS)
+    summary = pd.read_csv(run.path / "metrics_summary.csv").set_index("metric")
+    assert summary.loc["image_mrr", "value"] == run.metrics["image_mrr"]["value"]
+    assert summary.loc["image_mrr", "copy-last"] == run.metrics["image_mrr"]["floors"]["copy-last"]
+
+
+def test_what_the_model_wrote_is_kept_by_story_and_page(tiny_runs, tiny_data):
+    run = tiny_runs[1.0, 0]
+    lines = [json.loads(line) for line in (run.path / "generations.jsonl").read_text().splitlines()]
+    assert [(r["story"], r["page"]) for r in lines] == [(s.id, p) for s in tiny_data.splits.test for p in (5, 6)]
+    assert "generation" not in run.per_window
+    rows = run.model_rows.dropna(subset=["generation"])
+    assert len(rows) == 8 and len(run.model_rows) == 24
+    assert dict(zip(zip(rows["story"], rows["page"], strict=True), rows["generation"], strict=True)) == {
+        (r["story"], r["page"]): r["generation"] for r in lines
+    }
+
+
+def test_the_reloaded_model_is_the_trained_one(tiny_runs, tiny_data, tiny_sets):
+    run = tiny_runs[1.0, 1]
+    model = run.model(tiny_data)
+    assert not model.training
+    tiny_sets["test"].embed_bank(model)
+    again = predict(model, run.vocabulary(), tiny_sets["test"])
+    rows = run.model_rows.dropna(subset=["nll"])
+    assert rows["nll"].to_numpy() == pytest.approx(again.nll.numpy())
+    assert rows["generation"].tolist() == again.words
+    drawn = np.load(run.path / "pictures.npy")
+    assert np.abs(drawn / 255 - again.picture.permute(0, 2, 3, 1).numpy()).max() < 0.01
+
+
+def test_numbers_written_by_the_model_stay_texts(tmp_path):
+    (tmp_path / "generations.jsonl").write_text('{"story": "0012", "page": 5, "generation": "7"}\n')
+    rows = Run(tmp_path).generations
+    assert rows.to_dict("records") == [{"story": "0012", "page": 5, "generation": "7"}]
+
+
+# ---- found by content
+
+
+def test_the_same_seed_gives_the_same_bytes(tiny_data, tmp_path, monkeypatch):
+    found = []
+    for folder in ("one", "two"):
+        monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / folder))
+        run = evaluate_run(train(tiny_config(seed=3), tiny_data), tiny_data)
+        found.append(
+            {n: (run.path / n).read_bytes() for n in ("metrics.json", "generations.jsonl", "model.safetensors")}
+        )
+        found[-1] |= {
+            "id": run.id,
+            "windows": run.per_window.to_csv(),
+            "pictures": (run.path / "pictures.npy").read_bytes(),
+        }
+    assert found[0] == found[1]
+
+
+def test_a_finished_run_is_found_not_trained(runs_folder, tiny_data, monkeypatch):
+    fit, calls, config = module.fit, [], tiny_config(epochs=1)
+    monkeypatch.setattr(module, "fit", lambda *args: calls.append(1) or fit(*args))
+    first = train(config, tiny_data)
+    record = (first.path / "run.json").read_bytes()
+    assert train(config, tiny_data) == first and calls == [1]
+    assert (first.path / "run.json").read_bytes() == record
+    assert train(config.replace(device="auto"), tiny_data) == first and calls == [1]
+    assert train(config, tiny_data, fresh=True) == first and calls == [1, 1]
+    assert train(config.replace(seed=9), tiny_data) != first and calls == [1, 1, 1]
+
+
+def test_other_configurations_and_data_have_other_ids(tiny_data):
+    config = tiny_config()
+    data = dataclasses.replace(tiny_data, features=dataclasses.replace(tiny_data.features, fingerprint="other"))
+    ids = [
+        run_id(config, tiny_data),
+        run_id(config, data),
+        *(run_id(config.replace(**c), tiny_data) for c in ({"seed": 1}, {"epochs": 3}, {"contrastive_weight": 0.5})),
+    ]
+    assert len({i.rpartition("-")[2] for i in ids}) == len(ids)
+    assert run_id(config.replace(device="cuda"), tiny_data) == ids[0]
+    assert "contrastive0.5" in ids[-1]
+
+
+def test_other_code_has_another_id(tiny_data, monkeypatch):
+    before = run_id(tiny_config(), tiny_data)
+    monkeypatch.setattr(module, "code_fingerprint", lambda modules: "changed")
+    assert run_id(tiny_config(), tiny_data) != before
+
+
+def test_the_code_fingerprint_covers_what_it_names():
+    assert code_fingerprint(("config",)) != code_fingerprint(("config", "losses")) != code_fingerprint(("losses",))
+    every = {p.stem for p in module.Path(module.__file__).parent.glob("*.py")}
+    assert set(module.EVALUATION_CODE) <= every
+
+
+def test_evaluating_again_does_nothing_unless_asked(tiny_runs, tiny_data, monkeypatch):
+    run, calls = tiny_runs[0.0, 0], []
+    real = module.evaluate
+    monkeypatch.setattr(module, "evaluate", lambda *args: calls.append(1) or real(*args))
+    before = (run.path / "metrics.json").read_bytes()
+    evaluate_run(run, tiny_data)
+    assert calls == []
+    evaluate_run(run, tiny_data, fresh=True)
+    assert calls == [1] and (run.path / "metrics.json").read_bytes() == before
+
+
+def test_another_split_is_evaluated_anew(runs_folder, tiny_data):
+    run = evaluate_run(train(tiny_config(epochs=1), tiny_data), tiny_data)
+    other = evaluate_run(run, tiny_data, split="validation")
+    assert set(other.per_window["story"]) == {s.id for s in tiny_data.splits.validation}
+
+
+def test_data_of_another_run_are_refused(tiny_runs, tiny_data):
+    other = dataclasses.replace(tiny_data, features=dataclasses.replace(tiny_data.features, fingerprint="other"))
+    with pytest.raises(RunError, match="data"):
+        evaluate_run(tiny_runs[0.0, 0], other, fresh=True)
+
+
+def test_a_run_is_loaded_by_its_id_or_the_nearest_is_named(tiny_runs, monkeypatch):
+    run = tiny_runs[1.0, 0]
+    monkeypatch.setenv("STORYLIB_RUNS", str(run.path.parent))
+    assert load_run(run.id) == run
+    with pytest.raises(RunError, match=f"Did you mean '{run.id}'"):
+        load_run(run.id[:-1])
+    (run.path.parent / "unfinished").mkdir(exist_ok=True)
+    with pytest.raises(RunError, match="Unknown run 'unfinished'"):
+        load_run("unfinished")
+
+
+def test_a_run_without_metrics_says_what_to_call(runs_folder, tiny_data):
+    run = train(tiny_config(epochs=1), tiny_data)
+    for name in ("metrics", "per_window", "generations"):
+        with pytest.raises(RunError, match=r"storylib.evaluate_run\(run\)"):
+            getattr(run, name)
+
+
+def test_a_killed_run_goes_on_in_its_folder(runs_folder, tiny_data, monkeypatch):
+    fit, config = module.fit, tiny_config(epochs=1)
+
+    def kill(*args):
+        fit(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "fit", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tiny_data)
+    with pytest.raises(RunError):
+        load_run(run_id(config, tiny_data))
+    assert train(config, tiny_data).record["config"]["epochs"] == 1
+
+
+def test_prepare_does_what_the_data_part_says(stub_encoders, cache, monkeypatch, tiny_data):
+    monkeypatch.setattr(module, "load_stories", lambda source, limit: tiny_data.stories[:limit])
+    config = tiny_config(stories=10, split_seed=2)
+    data = prepare(config)
+    assert [s.id for s in data.stories] == [s.id for s in tiny_data.stories[:10]]
+    parts = [s.id for _, part in data.splits for s in part]
+    assert sorted(parts) == sorted(s.id for s in data.stories)
+    assert data.features.thumbnails.shape[1:] == (16, 16, 3)
+    other = prepare(config.replace(split_seed=3))
+    assert {s.id for s in other.splits.test} != {s.id for s in data.splits.test}
+    assert other.features.fingerprint == data.features.fingerprint
+
+
+def test_another_split_of_the_same_stories_has_another_id(tiny_data):
+    splits = tiny_data.splits
+    other = dataclasses.replace(
+        tiny_data, splits=Splits(splits.train[1:], splits.validation, [*splits.test, splits.train[0]], splits.groups)
+    )
+    assert run_id(tiny_config(), other) != run_id(tiny_config(), tiny_data)
+
+
+# ---- arms compared
+
+
+def test_arms_are_compared_on_every_metric(table, arms):
+    assert table["metric"].tolist() == list(METRICS)
+    for row in table.to_dict("records"):
+        assert row["low"] <= row["difference"] <= row["high"]
+        assert row["difference"] == pytest.approx(row["on"] - row["off"], abs=1e-9)
+        assert 0 < row["p"] <= row["p_holm"] <= 1
+        assert row["verdict"] in ("better", "worse", "no difference")
+    on = [r.metrics["image_l1"]["value"] for r in arms[0]]
+    assert table.set_index("metric").loc["image_l1", "on"] == pytest.approx(np.mean(on), abs=1e-5)
+
+
+def test_an_arm_compared_with_itself_is_no_difference(arms):
+    found = compare(arms[0], arms[0], draws=50)
+    assert (found[["difference", "low", "high"]].to_numpy() == 0).all()
+    assert set(found["verdict"]) == {"no difference"}
+
+
+def test_the_verdict_knows_which_way_is_better(arms, monkeypatch):
+    """Make one arm's errors smaller by a constant: better where less is better, worse the other way round."""
+    better = [dataclasses.replace(r) for r in arms[0]]
+    for run in better:
+        run.__dict__["per_window"] = run.per_window.assign(image_l1=lambda t: t["image_l1"] / 2)
+    monkeypatch.setattr(module, "holm", lambda p: p * 0)  # four stories cannot be significant
+    forth, back = compare(better, arms[0], draws=50), compare(arms[0], better, draws=50)
+    verdicts = [t.set_index("metric")["verdict"].to_dict() for t in (forth, back)]
+    assert (verdicts[0].pop("image_l1"), verdicts[1].pop("image_l1")) == ("better", "worse")
+    assert set(verdicts[0].values()) == set(verdicts[1].values()) == {"no difference"}
+
+
+def test_unpaired_arms_are_refused(arms):
+    with pytest.raises(RunError, match="cannot be paired"):
+        compare(arms[0], arms[1][:1])
+    odd = dataclasses.replace(arms[1][0])
+    odd.__dict__["per_window"] = arms[1][0].per_window[lambda t: t["story"] != "s10"]
+    with pytest.raises(RunError, match="cannot be paired"):
+        compare(arms[0][:1], [odd])
+
+
+def test_the_order_of_the_runs_does_not_matter(arms, table):
+    again = compare(arms[0][::-1], arms[1], draws=200)
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_the_answer_in_words():
+    rows = pd.DataFrame({"title": ["A", "B", "C", "D"], "verdict": ["better", "no difference", "worse", "better"]})
+    assert ablation_answer(rows) == (
+        "With the contrastive loss, all else equal, it improves A, D; it worsens C. "
+        "On 1 of 4 metrics there is no difference."
+    )
+    none = rows.assign(verdict="no difference")
+    assert "it changes none of the metrics measurably. On 4 of 4" in ablation_answer(none)
+
+
+@pytest.mark.parametrize(("interval", "verdict"), [([-1.0, 2.0], "no difference"), ([0.1, 2.0], "a difference")])
+def test_a_score_in_words(interval, verdict):
+    entry = {"title": "chrF", "value": 12.345, "best_floor": "copy-last", "floors": {"copy-last": 11.3},
+             "gain": 1.045, "gain_interval": interval}  # fmt: skip
+    said = in_words(entry)
+    assert "12.35" in said or "12.34" in said
+    assert all(part in said for part in ("the last frame again", "11.30", "+1.0", f"{interval[0]:+.2f} to +2.00"))
+    assert said.endswith(f"{verdict}.")
+
+
+# ---- tables
+
+
+def test_the_metric_table_shows_every_metric_and_floor(tiny_runs):
+    run = tiny_runs[1.0, 0]
+    shown = metric_table(run.metrics)
+    assert len(shown) == len(METRICS)
+    row, entry = shown.loc[("text", "perplexity")], run.metrics["perplexity"]
+    assert row["model"] == f"{entry['value']:.1f}"
+    assert row["95 % interval"] == f"{entry['interval'][0]:.1f} to {entry['interval'][1]:.1f}"
+    assert row["trigram"] == f"{entry['floors']['trigram']:.1f}" and row["copy-last"] == ""
+    assert row["best floor"] == "trigram"
+
+
+def test_pooled_metrics_are_those_of_all_seeds(arms):
+    pooled = pooled_metrics(arms[0])
+    assert set(pooled) == set(METRICS)
+    single = [r.metrics for r in arms[0]]
+    for name in ("image_recall@10", "image_l1", "rouge_l", "image_to_text_mrr"):
+        assert pooled[name]["value"] == pytest.approx(np.mean([m[name]["value"] for m in single]), abs=1e-5)
+        assert pooled[name]["floors"].keys() == single[0][name]["floors"].keys()
+        for floor, value in pooled[name]["floors"].items():  # a floor has no seed
+            assert value == pytest.approx(single[0][name]["floors"][floor], abs=1e-5)
+
+
+def test_one_seed_pooled_is_the_run_itself(tiny_runs):
+    run = tiny_runs[1.0, 0]
+    assert pooled_metrics([run]) == run.metrics
+
+
+def test_runs_are_described_by_their_records(arms):
+    found = describe([*arms[0], *arms[1]])
+    assert found.index.tolist() == [r.id for arm in arms for r in arm]
+    assert found["seed"].tolist() == [0, 1, 0, 1]
+    assert {"commit", "dirty", "device", "seconds", "peak_memory_mb", "best_epoch", "data"} <= set(found)
+    assert found["commit"].str.len().max() <= 8

@@ -1,0 +1,386 @@
+"""Training: batches by hand, one batch learned by heart, a kill survived exactly, and no picture opened."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import tiny_config
+
+from storylib import training
+from storylib.config import ConfigError
+from storylib.decoders import Vocabulary
+from storylib.stories import windows
+from storylib.training import (
+    EpochSampler,
+    Mean,
+    WindowDataset,
+    batches,
+    build_model,
+    cpu_threads,
+    fit,
+    learning_rate_factor,
+    load_weights,
+    parameter_groups,
+    pick_device,
+    save_weights,
+)
+
+
+@pytest.fixture
+def start(tiny_data, tiny_sets, tmp_path):
+    """Train a fresh model on the tiny stories: start("folder", epochs=2) -> Fit."""
+
+    def run(folder: str = "run", **overrides):
+        config = tiny_config(**overrides)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        model = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+        return fit(model, tiny_sets["train"], tiny_sets["validation"], config.train, tmp_path / folder)
+
+    return run
+
+
+def history(folder) -> pd.DataFrame:
+    return pd.read_csv(folder / "history.csv").drop(columns="seconds")
+
+
+def equal_weights(one, two) -> bool:
+    mine, theirs = one.state_dict(), two.state_dict()
+    return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
+
+
+# ---- batches
+
+
+def test_a_batch_holds_what_the_stories_hold(tiny_data, tiny_sets):
+    dataset, features = tiny_sets["test"], tiny_data.features
+    pages = [(s, f) for s in tiny_data.splits.test for f in s.frames]
+    found = list(windows(tiny_data.splits.test, 4))
+    assert len(dataset) == len(found) == 8 and dataset.keys == [(s.id, f.page) for s, f in pages]
+    batch = dataset.__getitems__([5, 0])
+    for row, window in enumerate((found[5], found[0])):
+        for column, frame in enumerate((*window.context, window.target)):
+            at = features.row[window.story.id, frame.page]
+            assert np.array_equal(batch["image"][row, column], features.image_vectors[features.image_of[at]])
+            assert np.array_equal(batch["text"][row, column], features.text_vectors[features.text_of[at]])
+        small = torch.from_numpy(np.array(features.thumbnails[features.image_of[at]])).permute(2, 0, 1) / 255
+        assert torch.allclose(batch["picture"][row], small)
+        assert dataset.keys[batch["target"][row]] == (window.story.id, window.target.page)
+        true = tiny_sets["vocabulary"].encode([window.target.text], 16)[0]
+        real = batch["tokens"][row] != -100
+        assert torch.equal(batch["tokens"][row][real], true[true != Vocabulary.PAD])
+        assert torch.equal(
+            batch["context_tokens"][row], tiny_sets["vocabulary"].encode([f.text for f in window.context], 16)
+        )
+    assert batch["context_pictures"].shape == (2, 4, 3, 16, 16)
+
+
+def test_the_context_and_copies_of_the_target_are_excluded(tiny_data, tiny_sets):
+    dataset = tiny_sets["test"]
+    pages = [(s, f) for s in tiny_data.splits.test for f in s.frames]
+    batch = dataset.__getitems__(range(8))
+    copies = 0
+    for row, window in enumerate(windows(tiny_data.splits.test, 4)):
+        for column, (story, frame) in enumerate(pages):
+            own = story is window.story and frame in window.context
+            image = frame.image.tobytes() == window.target.image.tobytes()
+            text = frame.text == window.target.text
+            assert batch["image_excluded"][row, column] == (own or image)
+            assert batch["text_excluded"][row, column] == (own or text)
+            copies += image and story is not window.story
+    assert copies == 4  # two pairs of stories end on the same picture
+
+
+def test_one_window_is_a_batch_of_one(tiny_sets):
+    one, many = tiny_sets["train"][3], tiny_sets["train"].__getitems__([3])
+    assert all(torch.equal(one[k], many[k]) for k in many)
+
+
+def test_an_epoch_shows_every_window_once_in_a_new_order(tiny_sets):
+    sampler = EpochSampler(16, seed=1)
+    orders = []
+    for sampler.epoch in (0, 1, 0):
+        loader = batches(tiny_sets["train"], 5, sampler)
+        sizes = [len(b["target"]) for b in loader]
+        assert sizes == [5, 5, 5, 1]
+        orders.append(torch.cat([b["target"] for b in loader]).tolist())
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(tiny_sets["train"].frames[:, -1].tolist())
+    assert list(EpochSampler(16, 1)) != list(EpochSampler(16, 2))
+
+
+# ---- schedules and sums
+
+
+def test_the_learning_rate_warms_up_then_falls_to_zero():
+    config = tiny_config(warmup=0.2).train
+    factors = [learning_rate_factor(step, 10, config) for step in range(11)]
+    expected = [0.5, 1.0, *(0.5 * (1 + math.cos(math.pi * i / 8)) for i in range(9))]
+    assert factors == pytest.approx(expected)
+    assert learning_rate_factor(0, 1, tiny_config(warmup=0.0).train) == 1.0
+
+
+def test_only_matrices_decay(tiny_data, tiny_sets):
+    model = build_model(tiny_config(), tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+    decay, rest = parameter_groups(model, 0.05)
+    assert (decay["weight_decay"], rest["weight_decay"]) == (0.05, 0.0)
+    assert len(decay["params"]) + len(rest["params"]) == len(list(model.parameters()))
+    assert any(p is model.image_projection.weight for p in decay["params"])
+    assert any(p is model.next_image.mixture for p in rest["params"])
+
+
+def test_means_weigh_batches_by_their_size():
+    mean = Mean()
+    mean.add({"a": torch.tensor(1.0)}, 3)
+    mean.add({"a": torch.tensor(5.0)}, 1)
+    assert mean.values() == {"a": 2.0}
+
+
+def test_threads_are_put_back():
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), cpu_threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+        raise KeyError
+    assert torch.get_num_threads() == before
+
+
+# ---- devices
+
+
+def test_a_gpu_that_is_absent_is_an_error(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert pick_device("auto") == pick_device("cpu") == "cpu"
+    for name in ("cuda", "mps"):
+        with pytest.raises(ConfigError, match=f"device='{name}' was asked for.*device='cpu' or 'auto'"):
+            pick_device(name)
+
+
+def test_the_fastest_device_is_chosen(monkeypatch):
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == "mps"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert pick_device("auto") == "cuda"
+
+
+# ---- the loop
+
+
+def test_a_single_batch_is_learned_by_heart(tiny_data, tiny_sets, tmp_path):
+    config = tiny_config(epochs=2, learning_rate=5e-3, dropout=0.0, feature_dropout=0.0, correction_rank=24)
+    model = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+    batch = copy.copy(tiny_sets["train"])
+    once = batch.windows[::2], batch.frames[::2]  # the first windows of 8 stories, 20 times an epoch
+    batch.windows, batch.frames = once[0] * 20, once[1].repeat(20, 1)
+    fit(model, batch, tiny_sets["validation"], config.train, tmp_path)
+    batch.windows, batch.frames = once
+    after = training.validate(model, batches(batch, 8), config.train)
+    untrained = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+    before = training.validate(untrained, batches(batch, 8), config.train)
+    assert {name: after[name] < before[name] / 2 for name in before} == dict.fromkeys(before, True)
+    assert after["text"] < 1 < 2 < before["text"]
+
+
+def test_the_same_seed_gives_the_same_weights(start, tmp_path):
+    one, two, other = start("one"), start("two"), start("other", seed=1)
+    assert equal_weights(one.model, two.model)
+    assert not equal_weights(one.model, other.model)
+    assert history(tmp_path / "one").equals(history(tmp_path / "two"))
+    assert not history(tmp_path / "one").equals(history(tmp_path / "other"))
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.fixture(scope="module")
+def whole(tiny_data, tiny_sets, tmp_path_factory):
+    """A training of three epochs that nothing disturbs, and its history."""
+    config, folder = tiny_config(epochs=3), tmp_path_factory.mktemp("whole")
+    model = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+    return fit(model, tiny_sets["train"], tiny_sets["validation"], config.train, folder), history(folder)
+
+
+@pytest.mark.parametrize("kill_at", [1, 4, 6], ids=["first epoch", "second epoch", "validation"])
+def test_a_killed_training_ends_as_if_nothing_had_happened(start, whole, tmp_path, monkeypatch, kill_at):
+    count, compute = [0], training.compute_losses
+
+    def kill(*args):
+        count[0] += 1
+        if count[0] == kill_at:  # an epoch is two batches and one validation
+            raise Killed
+        return compute(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "compute_losses", kill)
+        with pytest.raises(Killed):
+            start("killed", epochs=3)
+    assert (tmp_path / "killed" / "checkpoint.pt").exists() == (kill_at > 3)
+    again = start("killed", epochs=3)
+    assert equal_weights(whole[0].model, again.model) and whole[0].best_epoch == again.best_epoch
+    assert whole[1].equals(history(tmp_path / "killed"))
+    assert not (tmp_path / "killed" / "checkpoint.pt").exists()
+
+
+def test_only_whole_epochs_are_trained_again(start, monkeypatch):
+    compute, calls = training.compute_losses, []
+
+    def kill(*args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise Killed
+        return compute(*args)
+
+    monkeypatch.setattr(training, "compute_losses", kill)
+    with pytest.raises(Killed):
+        start(epochs=3)
+    calls.clear()
+    calls += [1] * 10  # no further kill
+    start(epochs=3)
+    assert len(calls) - 10 == 2 * 3  # epochs two and three; the first is kept
+
+
+def test_the_best_epoch_is_kept_not_the_last(start, monkeypatch, tmp_path):
+    scores = iter([3.0, 1.0, 2.0])
+    weights = []
+
+    def validate(network, loader, config):
+        weights.append({k: v.clone() for k, v in network.state_dict().items()})
+        return {"text": next(scores), "contrastive": 0.0}
+
+    monkeypatch.setattr(training, "validate", validate)
+    done = start(epochs=3)
+    assert done.best_epoch == 2
+    found = done.model.state_dict()
+    assert all(torch.equal(found[k], weights[1][k]) for k in found)
+    assert any(not torch.equal(found[k], weights[2][k]) for k in found)
+
+
+def test_arms_are_judged_by_the_losses_they_share(start, monkeypatch):
+    answers = iter([{"text": 2.0, "contrastive": 1.0}, {"text": 1.0, "contrastive": 9.0}])
+    monkeypatch.setattr(training, "validate", lambda *args: next(answers))
+    assert start(epochs=2).best_epoch == 2
+
+
+def test_validation_neither_learns_nor_drops_out(tiny_data, tiny_sets):
+    config = tiny_config(feature_dropout=0.9)
+    model = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+    held = tiny_sets["validation"]
+    held.embed_bank(model)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    one, two = (training.validate(model, batches(held, 2), config.train) for _ in range(2))
+    assert one == two and set(one) == {"next_image", "next_text", "text", "image", "contrastive"}
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+
+
+def test_the_loop_opens_no_picture_and_runs_no_encoder(start, monkeypatch):
+    calls = []
+
+    def count(name, original):
+        return lambda *args, **kwargs: (calls.append(name), original(*args, **kwargs))[1]
+
+    for path in (
+        "PIL.Image.open", "PIL.Image.Image.resize", "storylib.pictures.open_picture", "storylib.features.open_picture",
+        "storylib.encoders.open_picture", "storylib.features.load_image_encoder",
+        "storylib.features.load_text_encoder", "storylib.encoders.load_image_encoder",
+        "storylib.encoders.load_text_encoder", "storylib.encoders.ImageEncoder.embed",
+        "storylib.encoders.TextEncoder.embed", "storylib.features.encode",
+    ):  # fmt: skip
+        owner, _, name = path.rpartition(".")
+        target = _resolve(owner)
+        monkeypatch.setattr(target, name, count(path, getattr(target, name)))
+    start()
+    assert calls == []
+    _resolve("storylib.features").open_picture(_resolve("PIL.Image").new("RGB", (2, 2)))
+    assert calls == ["storylib.features.open_picture"]  # the counting works
+
+
+def _resolve(path: str):
+    try:
+        return importlib.import_module(path)
+    except ModuleNotFoundError:
+        module, _, name = path.rpartition(".")
+        return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("name", ["contrastive", "image", "text", "next_image", "next_text"])
+def test_a_loss_that_is_off_is_not_in_the_history(start, tmp_path, name):
+    start(epochs=1, **{f"{name}_weight": 0.0})
+    columns = set(history(tmp_path / "run"))
+    everything = {"next_image", "next_text", "text", "image", "contrastive"}
+    logged = {f"{part}_{n}" for part in ("train", "validation") for n in everything - {name}}
+    assert columns == logged | {"epoch", "validation_score"}
+
+
+def test_the_history_is_written_as_it_goes(start, tmp_path, monkeypatch):
+    validate, lines = training.validate, []
+
+    def peek(*args):
+        path = tmp_path / "run" / "history.csv"
+        lines.append(len(path.read_text().splitlines()) if path.exists() else 0)
+        return validate(*args)
+
+    monkeypatch.setattr(training, "validate", peek)
+    start(epochs=3)
+    assert lines == [0, 2, 3]
+    rows = history(tmp_path / "run")
+    shared = [f"validation_{n}" for n in ("next_image", "next_text", "text", "image")]
+    assert rows["epoch"].tolist() == [1, 2, 3]
+    assert rows["validation_score"].to_numpy() == pytest.approx(rows[shared].sum(axis=1).to_numpy(), rel=1e-4)
+
+
+@pytest.mark.parametrize("empty", ["train", "validation"])
+def test_no_windows_is_an_error(tiny_data, tiny_sets, tmp_path, empty):
+    config = tiny_config()
+    model = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+    nothing = WindowDataset(tiny_data.features, [], tiny_sets["vocabulary"], config)
+    assert len(nothing) == 0
+    sets = {"train": tiny_sets["train"], "validation": tiny_sets["validation"]} | {empty: nothing}
+    with pytest.raises(ConfigError, match="no window to train or validate on"):
+        fit(model, sets["train"], sets["validation"], config.train, tmp_path)
+
+
+def test_a_training_without_a_finite_loss_names_the_way_out(start):
+    with pytest.raises(Exception, match="learning_rate"):
+        start(learning_rate=1e30, epochs=1)
+
+
+# ---- weights on disk
+
+
+@pytest.fixture
+def make(tiny_data, tiny_sets):
+    def build(**overrides):
+        return build_model(tiny_config(**overrides), tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+
+    return build
+
+
+def test_weights_come_back_and_tied_ones_are_stored_once(make, tmp_path):
+    from safetensors.torch import load_file
+
+    one, two = make(seed=1), make(seed=2)
+    assert not equal_weights(one, two)
+    save_weights(one, tmp_path / "model.safetensors")
+    stored = load_file(tmp_path / "model.safetensors")
+    assert len(stored) == len({t.data_ptr() for t in one.state_dict().values()}) < len(one.state_dict())
+    load_weights(two, tmp_path / "model.safetensors")
+    assert equal_weights(one, two)
+    lm = two.text_decoder.lm
+    assert lm.lm_head.weight is lm.get_input_embeddings().weight
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "other", [{"temporal": "lstm"}, {"temporal": "transformer"}, {"fusion": "gate"}, {"width": 32}]
+)
+def test_weights_of_another_model_are_refused(make, tmp_path, other):
+    save_weights(make(), tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match=r"another model|size mismatch"):
+        load_weights(make(**other), tmp_path / "model.safetensors")
