@@ -15,7 +15,7 @@ _EXPORTS = {
     "encoders": ("EncoderError",),
     "floors": ("FLOOR_TITLES",),
     "features": ("Features", "encode"),
-    "attributes": ("attribute_accuracy",),
+    "attributes": ("attribute_accuracy", "one_of_each_plot", "scene_truth"),
     "leaks": ("split_report", "twins"),
     "runs": (
         "Data",
@@ -24,6 +24,7 @@ _EXPORTS = {
         "ablation_answer",
         "compare",
         "describe",
+        "difference_table",
         "evaluate_run",
         "in_words",
         "load_run",

@@ -14,6 +14,43 @@ import pandas as pd
 
 from storylib.runs import Data, Run
 from storylib.statistics import interval, story_sums
+from storylib.stories import Story
+
+
+def scene_truth(stories: Sequence[Story], context: int = 4) -> pd.DataFrame:
+    """One row an attribute of a scene, in percent; empty for stories whose truth is not known.
+
+    told, shown: share of the stories whose texts tell and whose pictures show it. The rest is about predicting it for the
+    next frame: two floors, and the exact ceilings of perfect readers of the text, of the pictures, and of both.
+    """
+    if not knows_truth(stories):
+        return pd.DataFrame()
+    from storylib.sources.storyworld import truth
+
+    ceilings = 100 * truth.ceilings(context=context)
+    first: list[Any] = [story.frames[0].attributes for story in stories]
+    table = {}
+    for title, reader in (("told", "text"), ("shown", "pictures")):
+        seen = [truth.visible(reader, frozenset(a["told"]), frozenset(a["shown"])) for a in first]
+        table[title] = {name: 100 * np.mean([name in s for s in seen]) for name in ceilings.index}
+    table |= {"copy-last": ceilings["copy_last"], "majority": ceilings["majority"]}
+    table |= {f"ceiling, {reader}": ceilings[reader] for reader in ("text", "pictures", "both")}
+    return pd.DataFrame(table, index=ceilings.index)
+
+
+def knows_truth(stories: Sequence[Story]) -> bool:
+    """Whether every scene says what is true of it: only Storyworld's do."""
+    return all(f.attributes and "told" in f.attributes for s in stories for f in s.frames)
+
+
+def one_of_each_plot(stories: Sequence[Story], most: int = 10) -> list[Story]:
+    """The first story of every plot, or stories from all over the list where plots are not known."""
+    if not knows_truth(stories):
+        return list(stories[:: max(1, len(stories) // 3)][:3])
+    plots: dict[str, Story] = {}
+    for story in stories:
+        plots.setdefault(str((story.frames[0].attributes or {})["plot"]), story)
+    return list(plots.values())[:most]
 
 
 def attribute_accuracy(runs: Sequence[Run], data: Data) -> pd.DataFrame:
@@ -24,7 +61,7 @@ def attribute_accuracy(runs: Sequence[Run], data: Data) -> pd.DataFrame:
     copy-last, majority: floors, on the same windows. text, pictures, both: ceilings of perfect readers.
     """
     truths = {(s.id, f.page): f.attributes for s in data.stories for f in s.frames}
-    if runs[0].config.data.source != "storyworld" or not all(truths.values()):
+    if not knows_truth(data.stories):
         return pd.DataFrame()
     from storylib.sources.storyworld import parse, truth
 

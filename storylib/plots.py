@@ -61,13 +61,28 @@ def save(figure: Figure, name: str) -> Figure:
 def story_strip(stories: Sequence[Story], pages: int = 5) -> Figure:
     """The first pages of some stories, picture above text."""
     style()
-    figure, axes = plt.subplots(len(stories), pages, figsize=(2.6 * pages, 3.3 * len(stories)), squeeze=False)
+    figure, axes = plt.subplots(len(stories), pages, figsize=(2.0 * pages, 2.9 * len(stories)), squeeze=False)
     for row, story in zip(axes, stories, strict=True):
         for axis, frame in zip(row, story.frames, strict=False):
             _page(axis, frame.image, frame.text)
         for axis in row[len(story.frames) :]:
             axis.axis("off")
         row[0].set_title(_shortened(story.title, 40), loc="left", color=INK)
+    return figure
+
+
+def contact_sheet(stories: Sequence[Story], columns: int = 10, rows: int = 4) -> Figure:
+    """Pictures from all over the stories, without their texts."""
+    style()
+    frames = [frame for story in stories for frame in story.frames]
+    step = max(1, len(frames) // (columns * rows))
+    figure, axes = plt.subplots(rows, columns, figsize=(1.05 * columns, 1.05 * rows), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, frame in zip(axes.flat, frames[::step], strict=False):
+        picture = open_picture(frame.image)
+        picture.thumbnail((96, 96))
+        axis.imshow(picture)
     return figure
 
 
@@ -88,7 +103,7 @@ def training_curves(run: Run) -> Figure:
     style()
     history = run.history
     names = [c.removeprefix("train_") for c in map(str, history) if c.startswith("train_")]
-    figure, axes = plt.subplots(1, len(names), figsize=(2.8 * len(names), 2.8), squeeze=False)
+    figure, axes = plt.subplots(1, len(names), figsize=(2.2 * len(names), 2.5), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         for part, colour in (("train", FLOOR_COLOUR), ("validation", MODEL_COLOUR)):
             sns.lineplot(x=history["epoch"], y=history[f"{part}_{name}"], ax=axis, color=colour, marker="o", label=part)
@@ -103,8 +118,10 @@ def training_curves(run: Run) -> Figure:
 def beside_floors(metrics: dict[str, dict[str, Any]], names: Sequence[str]) -> Figure:
     """The model with its interval, and every floor as a grey mark with its name; the oracle is hollow."""
     style()
-    figure, axes = plt.subplots(1, len(names), figsize=(2.6 * len(names), 3.6))
-    for axis, name in zip(np.atleast_1d(axes), names, strict=True):
+    figure, axes = plt.subplots(-(-len(names) // 3), 3, figsize=(9, 3.3 * -(-len(names) // 3)), squeeze=False)
+    for axis in axes.flat[len(names) :]:
+        axis.axis("off")
+    for axis, name in zip(axes.flat, names, strict=False):
         entry = metrics[name]
         low, high = entry["interval"]
         axis.errorbar(
@@ -128,7 +145,7 @@ def ablation(table: pd.DataFrame) -> Figure:
     sign = np.where(table["higher_is_better"], 1, -1) * 100 / table["off"].abs().to_numpy(float)
     ends = np.sort(np.stack([table["low"] * sign, table["high"] * sign]).astype(float), axis=0)
     centre = (table["difference"] * sign).to_numpy(float)
-    figure, axis = plt.subplots(figsize=(9, 0.32 * len(table) + 1))
+    figure, axis = plt.subplots(figsize=(8, 0.3 * len(table) + 1))
     axis.axvline(0, color=INK, linewidth=0.8)
     for i, row in enumerate(table.to_dict("records")):
         colour = VERDICT_COLOURS[row["verdict"]]
@@ -140,10 +157,11 @@ def ablation(table: pd.DataFrame) -> Figure:
         axis.annotate(values, (1.01, i), xycoords=place, va="center", fontsize=9, color=colour)
     axis.set(yticks=range(len(table)), yticklabels=table["title"], ylim=(-0.7, len(table) - 0.3))
     axis.set_xscale("symlog", linthresh=20)
-    ticks = [t for t in (-300, -100, -20, -10, 0, 10, 20, 100, 300, 1000) if ends.min() * 1.1 <= t <= ends.max() * 1.1]
+    ticks = [t for t in (-100, -20, 0, 20, 100, 1000) if ends.min() * 1.1 <= t <= ends.max() * 1.1]
     axis.set_xticks(ticks, [f"{t:+d} %" if t else "0" for t in ticks])
-    axis.set_xlabel("change with the contrastive loss, in percent of the value without it; to the right is better")
+    axis.set_xlabel("change with the loss, in percent of the value without it; to the right is better")
     axis.tick_params(axis="y", length=0, labelsize=9)
+    axis.spines["left"].set_visible(False)
     return figure
 
 
@@ -173,7 +191,7 @@ def storyboard(run: Run, data: Data, order: str = "best", n: int = 3) -> Figure:
     picked = picked.drop_duplicates("story").head(n)
     k = run.config.data.context
     titles = [*(f"frame {i + 1}" for i in range(k)), "what came next", "drawn and written", "retrieved"]
-    figure, axes = plt.subplots(len(picked), k + 3, figsize=(2.2 * (k + 3), 3.2 * len(picked)), squeeze=False)
+    figure, axes = plt.subplots(len(picked), k + 3, figsize=(1.75 * (k + 3), 2.9 * len(picked)), squeeze=False)
     for line, row in zip(axes, picked.itertuples(), strict=True):
         given = [frames[row.story, row.page - k + i] for i in range(k + 1)]
         for axis, frame in zip(line, given, strict=False):
@@ -198,7 +216,7 @@ def _page(axis: Axes, image: PictureLike, text: str, size: int = 160) -> None:
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)
-    axis.set_xlabel(textwrap.fill(_shortened(text, 150), 27), fontsize=8, color=INK)
+    axis.set_xlabel(textwrap.fill(_shortened(text, 120), 22), fontsize=8, color=INK)
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -257,6 +258,26 @@ def compare(on: Sequence[Run], off: Sequence[Run], draws: int = 2000) -> pd.Data
     return table
 
 
+def difference_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The result of ``compare`` for reading: one row a metric, digits as the metric wants them."""
+    rows = []
+    for row in table.to_dict("records"):
+        d = METRICS[row["metric"]].digits
+        difference, low, high = (f"{row[c]:+.{d}f}" for c in ("difference", "low", "high"))
+        rows.append(
+            {
+                "group": row["group"],
+                "metric": row["title"],
+                "without": f"{row['off']:.{d}f}",
+                "with": f"{row['on']:.{d}f}",
+                "difference (95 % interval)": f"{difference} ({low} to {high})",
+                "p, Holm": f"{row['p_holm']:.3f}",
+                "verdict": row["verdict"],
+            }
+        )
+    return pd.DataFrame(rows).set_index(["group", "metric"])
+
+
 def in_words(entry: dict[str, Any]) -> str:
     """One entry of metrics.json as two sentences: the score, its best floor, and the difference."""
     low, high = entry["gain_interval"]
@@ -270,16 +291,18 @@ def in_words(entry: dict[str, Any]) -> str:
 
 
 def ablation_answer(table: pd.DataFrame) -> str:
-    """The result of ``compare`` in words: what the loss changed, and what it did not."""
-    said = []
-    for verdict, words in (("better", "it improves"), ("worse", "it worsens")):
-        titles = list(table.loc[table["verdict"] == verdict, "title"])
-        if titles:
-            said.append(f"{words} {', '.join(titles)}")
-    same = int((table["verdict"] == "no difference").sum())
-    changed = "; ".join(said) if said else "it changes none of the metrics measurably"
-    rest = f"On {same} of {len(table)} metrics there is no difference."
-    return f"With the contrastive loss, all else equal, {changed}. {rest}"
+    """The result of ``compare`` in words: in which groups of metrics the loss changed something, and where nothing."""
+    totals = Counter(table["group"])  # in the table's order
+    counts = Counter(zip(table["group"], table["verdict"], strict=True))
+
+    def groups(verdict: str) -> str:
+        found = [f"{counts[g, verdict]} of {n} {g} metrics" for g, n in totals.items() if counts[g, verdict]]
+        return " and ".join(found)
+
+    changed = [f"{groups(v)} get {v}" for v in ("better", "worse") if groups(v)]
+    same = [f"{g} ({n})" for g, n in totals.items() if counts[g, "no difference"] == n]
+    said = f"With the contrastive loss, all else equal, {'; '.join(changed) or 'no metric changes measurably'}."
+    return f"{said} No difference at all: {', '.join(same)}." if same and changed else said
 
 
 @lru_cache

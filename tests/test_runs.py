@@ -19,8 +19,8 @@ from storylib.runs import (
     RunError,
     ablation_answer,
     code_fingerprint,
-    data_fingerprint,
     compare,
+    data_fingerprint,
     describe,
     evaluate_run,
     in_words,
@@ -296,13 +296,13 @@ def test_the_order_of_the_runs_does_not_matter(arms, table):
 
 
 def test_the_answer_in_words():
-    rows = pd.DataFrame({"title": ["A", "B", "C", "D"], "verdict": ["better", "no difference", "worse", "better"]})
+    verdicts = ["better", "no difference", "worse", "no difference"]
+    rows = pd.DataFrame({"group": ["text", "text", "text", "picture"], "verdict": verdicts})
     assert ablation_answer(rows) == (
-        "With the contrastive loss, all else equal, it improves A, D; it worsens C. "
-        "On 1 of 4 metrics there is no difference."
+        "With the contrastive loss, all else equal, 1 of 3 text metrics get better; 1 of 3 text metrics get worse. "
+        "No difference at all: picture (1)."
     )
-    none = rows.assign(verdict="no difference")
-    assert "it changes none of the metrics measurably. On 4 of 4" in ablation_answer(none)
+    assert "no metric changes measurably" in ablation_answer(rows.assign(verdict="no difference"))
 
 
 @pytest.mark.parametrize(("interval", "verdict"), [([-1.0, 2.0], "no difference"), ([0.1, 2.0], "a difference")])
