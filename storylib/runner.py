@@ -60,12 +60,25 @@ def run_notebook(
             if partial.exists():
                 shutil.copyfile(partial, failed)
             raise NotebookError(explain(notebook, failed, error)) from error
+        drop_widgets(partial)
         if figures is not None:
             for figure in sorted(drawn.iterdir()):
                 publish(figure, Path(figures).resolve() / figure.name)
         publish(partial, output)
     failed.unlink(missing_ok=True)
     return output
+
+
+def drop_widgets(path: Path) -> None:
+    """Take a library's progress widgets out of an executed notebook: to show them, a page would ask the network."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [
+                out for out in cell.outputs if "application/vnd.jupyter.widget-view+json" not in out.get("data", {})
+            ]
+    nbformat.write(notebook, path)
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
