@@ -11,7 +11,7 @@ __version__ = "0.1.0.dev0"
 _EXPORTS = {
     "config": ("Config", "ConfigError", "configure", "seeds"),
     "stories": ("Frame", "Splits", "Story", "Window", "leakage", "picture_reuse", "split_stories", "windows"),
-    "sources": ("SourceError", "load_stories"),
+    "sources": ("SourceError", "credits", "load_stories"),
     "encoders": ("EncoderError",),
     "floors": ("FLOOR_TITLES",),
     "features": ("Features", "encode"),

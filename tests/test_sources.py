@@ -86,3 +86,15 @@ def test_options_may_stand_in_the_name(cache, tmp_path):
 ])  # fmt: skip
 def test_one_line(text, expected):
     assert one_line(text) == expected
+
+
+def test_credits_name_every_licence_and_author_once():
+    from storylib.sources import credits
+
+    def story(number, credit):
+        return Story(f"s{number}", f"Title {number}", (), "CC-BY", credit)
+
+    table = credits([*(story(i, "Ada") for i in range(7)), story(7, "<b>Bo</b>")])
+    assert table[["credit", "stories"]].values.tolist() == [["Ada", 7], ["<b>Bo</b>", 1]]
+    assert table["titles"][0] == "Title 0; Title 1; Title 2; Title 3; Title 4; …"
+    assert "<b>" not in table.to_html()

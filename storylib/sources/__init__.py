@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+import pandas as pd
+
 from storylib.config import unknown
 from storylib.pictures import PictureError, inspect
 from storylib.stories import Story
@@ -61,6 +63,23 @@ def load_stories(
             f"The source {source!r} has no page with a readable picture; the log names what was left out."
         )
     return stories
+
+
+def credits(stories: Sequence[Story]) -> pd.DataFrame:
+    """Whom the stories are owed to: one row for each licence and credit, with the titles that have them."""
+    owed: dict[tuple[str, str], list[str]] = {}
+    for story in stories:
+        owed.setdefault((story.licence, story.credit), []).append(story.title)
+    rows = [
+        {
+            "licence": licence,
+            "credit": credit,
+            "stories": len(titles),
+            "titles": "; ".join(titles[:5]) + "; …" * (len(titles) > 5),
+        }
+        for (licence, credit), titles in owed.items()
+    ]
+    return pd.DataFrame(rows)
 
 
 def leave_out(problem: str, strict: bool) -> None:
