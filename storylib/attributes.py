@@ -20,22 +20,27 @@ from storylib.stories import Story
 def scene_truth(stories: Sequence[Story], context: int = 4) -> pd.DataFrame:
     """One row an attribute of a scene, in percent; empty for stories whose truth is not known.
 
-    told, shown: share of the stories whose texts tell and whose pictures show it. The rest is about predicting it for
-    the next frame: two floors, and the exact ceilings of perfect readers of the text, the pictures, and both.
+    told: share of the texts that tell it; shown: share of the stories whose pictures do. The rest is about predicting it
+    for the next frame: two floors, and the exact ceilings of perfect readers of the text, of the pictures, of both.
     """
     if not knows_truth(stories):
         return pd.DataFrame()
-    from storylib.sources.storyworld import truth
+    from storylib.sources.storyworld import parse, truth
 
     ceilings = 100 * truth.ceilings(context=context)
+    texts = [parse(frame.text) for story in stories for frame in story.frames]
     first: list[Any] = [story.frames[0].attributes for story in stories]
-    table = {}
-    for title, reader in (("told", "text"), ("shown", "pictures")):
-        seen = [truth.visible(reader, frozenset(a["told"]), frozenset(a["shown"])) for a in first]
-        table[title] = {name: 100 * np.mean([name in s for s in seen]) for name in ceilings.index}
+    seen = [truth.visible("pictures", frozenset(), frozenset(a["shown"])) | {"action"} for a in first]
+    table: dict[str, Any] = {
+        "told": {name: 100 * np.mean([name in told for told in texts]) for name in ceilings.index},
+        "shown": {name: 100 * np.mean([_SHOWN_WITH.get(name, name) in s for s in seen]) for name in ceilings.index},
+    }
     table |= {"copy-last": ceilings["copy_last"], "majority": ceilings["majority"]}
     table |= {f"ceiling, {reader}": ceilings[reader] for reader in ("text", "pictures", "both")}
     return pd.DataFrame(table, index=ceilings.index)
+
+
+_SHOWN_WITH = {"with": "who", "state": "object"}  # who shows the hero shows the companion; an object shows its state
 
 
 def knows_truth(stories: Sequence[Story]) -> bool:

@@ -56,6 +56,8 @@ def test_true_texts_are_read_back_in_lower_case_too(world):
 def test_the_truth_table_has_floors_below_ceilings(world):
     table = scene_truth(world)
     assert table.loc["weather", "told"] == 0 and table.loc["name", "shown"] == 0
+    assert table.loc["action", ["told", "shown"]].tolist() == [100, 100]
+    assert table.loc["with", "shown"] == 100
     assert (
         table["ceiling, both"] >= table[["ceiling, text", "ceiling, pictures", "majority"]].max(axis=1) - 1e-9
     ).all()
