@@ -20,8 +20,8 @@ from storylib.stories import Story
 def scene_truth(stories: Sequence[Story], context: int = 4) -> pd.DataFrame:
     """One row an attribute of a scene, in percent; empty for stories whose truth is not known.
 
-    told: share of the texts that tell it; shown: share of the stories whose pictures do. The rest is about predicting it
-    for the next frame: two floors, and the exact ceilings of perfect readers of the text, of the pictures, of both.
+    told: share of the texts that tell it; shown: share of the stories whose pictures do. The rest is about predicting
+    it for the next frame: two floors, and the exact ceilings of perfect readers of the text, the pictures, and both.
     """
     if not knows_truth(stories):
         return pd.DataFrame()

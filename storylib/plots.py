@@ -120,7 +120,7 @@ def beside_floors(metrics: dict[str, dict[str, Any]], names: Sequence[str]) -> F
     style()
     figure, axes = plt.subplots(-(-len(names) // 3), 3, figsize=(9, 3.3 * -(-len(names) // 3)), squeeze=False)
     for axis in axes.flat[len(names) :]:
-        axis.axis("off")
+        axis.remove()
     for axis, name in zip(axes.flat, names, strict=False):
         entry = metrics[name]
         low, high = entry["interval"]

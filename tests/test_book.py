@@ -124,7 +124,8 @@ def test_styles_are_looked_through_and_links_are_no_fault(tmp_path):
 
 
 def test_the_drawings_follow_the_text_colour_and_say_what_they_show():
-    for drawing in (ROOT / "book" / "images").glob("*.svg"):
+    for name in ("architecture", "pipeline"):  # drawn by hand; the others are figures of a run
+        drawing = ROOT / "book" / "images" / f"{name}.svg"
         text = drawing.read_text()
         assert "currentColor" in text and "<title" in text and "<desc" in text
         assert not re.search(r"fill: ?(#000|#fff|black|white)", text)

@@ -127,7 +127,7 @@ def test_leakage_bars_have_their_shares():
 def test_a_storyboard_tells_one_window_a_story(run, tiny_data, order):
     figure = plots.storyboard(run, tiny_data, order, n=3)
     assert len(figure.axes) == 3 * 7 and all(len(a.images) == 1 for a in figure.axes)
-    ranks = [float(a.get_xlabel().split(":")[1].split(" of")[0]) for a in figure.axes[6::7]]
+    ranks = [float(" ".join(a.get_xlabel().split()).split(": ")[1].split(" of")[0]) for a in figure.axes[6::7]]
     if order != "first":
         assert ranks == sorted(ranks, reverse=order == "worst")
 
