@@ -15,7 +15,7 @@ KINDS = ("little", "young", "small", "brave", "gentle", "clever", "friendly", "m
 PLACES = {
     "meadow": ("in the meadow", "on the wide open meadow", "among the tall meadow grasses", "in a field of clover"),
     "forest": ("in the forest", "between the trees of the forest", "deep in the woods", "beneath the old oaks"),
-    "beach": ("on the beach", "on the warm sand by the sea", "along the seashore", "where the waves roll"),
+    "beach": ("on the beach", "on the warm sand by the sea", "down by the seashore", "where the waves roll"),
     "river": ("by the river", "on the bank of the river", "where the stream bends", "close to the wooden bridge"),
     "mountain": ("on the mountain", "high up among the rocks", "on a steep mountain path", "below the highest peaks"),
     "village": ("in the village", "between the houses of the village", "on the village street", "outside the baker's"),
@@ -28,7 +28,7 @@ PLACES = {
 }
 TIMES = {
     "morning": ("in the morning", "early in the day", "soon after sunrise", "after breakfast"),
-    "midday": ("at noon", "in the middle of the day", "at midday", "around lunchtime"),
+    "midday": ("at noon", "in the middle of the day", "at midday", "at lunchtime"),
     "evening": ("in the evening", "at sunset", "late in the day", "just before bedtime"),
     "night": ("at night", "under the stars", "long after dark", "by moonlight"),
 }

@@ -118,7 +118,7 @@ PLOTS: dict[str, dict[str, tuple[str, dict[str, float]]]] = {
     "race": {
         "start": ("meet HF A none excited dare", {"off": 1.0}),
         "off": ("run HF B none excited dare later", {"doze": 0.35, "trip": 0.3, "lead": 0.35}),
-        "doze": ("rest H B none proud mistake", {"beaten": 1.0}),
+        "doze": ("rest H B none proud dare", {"beaten": 1.0}),
         "trip": ("fall H B none worried mistake", {"helped": 0.6, "beaten": 0.4}),
         "lead": ("run H C none proud win", {"won": 1.0}),
         "helped": ("hug FH B none happy|grateful kindness", {END: 1.0}),
