@@ -5,6 +5,7 @@ A floor is scored by the same code as the model: to evaluation both are predicto
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,43 +126,49 @@ def evaluate(
     Index-like columns: predictor, story, page (the target's). A page that no window ends on still has its row for
     cross-modal retrieval. The model's row also carries what it wrote, in ``generation``, the page it would turn to, in
     ``retrieved_story`` and ``retrieved_page``, and in ``picture`` its row in the second value, the pictures that it
-    drew, (W, S, S, 3) uint8.
+    drew, (W, S, S, 3) uint8. What a decoder that was not trained would say is not scored.
     """
     for dataset in (train, held):
         dataset.embed_bank(model)
     truth = Truth(held, vocabulary)
     prediction = predict(model, vocabulary, held)
-    tables = {MODEL: truth.score(prediction).assign(picture=np.arange(len(held)))}
+    row = np.arange(len(held)) if prediction.picture is not None else -1
+    tables = {MODEL: truth.score(prediction).assign(picture=row)}
     tables |= {name: truth.score(p) for name, p in floors(train, held).items()}
     tables[ORACLE] = best_of([truth.score(p) for p in copies(held)])
     tables[MODEL] = tables[MODEL].merge(cross_modal(model, held), on=["story", "page"], how="outer")
     chance = tables[MODEL][["story", "page", "image_to_text_candidates", "text_to_image_candidates"]]
     tables["chance"] = tables["chance"].merge(chance, on=["story", "page"], how="outer")
-    assert prediction.picture is not None
-    drawn = (prediction.picture * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    if prediction.picture is None:
+        drawn = np.zeros((0, *held.pictures.shape[2:], 3), np.uint8)
+    else:
+        drawn = (prediction.picture * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return pd.concat([t.assign(predictor=name) for name, t in tables.items()], ignore_index=True), drawn
 
 
 @torch.inference_mode()
 def predict(model: StoryModel, vocabulary: Vocabulary, held: WindowDataset) -> Prediction:
-    """Everything the model says of each window: retrieval vectors, words, a picture, and the truth's likelihood."""
+    """What the model says of each window: retrieval vectors and, of trained decoders, words, likelihoods, a picture."""
     model.eval()
-    parts: dict[str, list[Any]] = {k: [] for k in ("image", "text", "picture", "words", "nll", "nll_shuffled")}
+    parts: dict[str, list[Any]] = defaultdict(list)
     rotated = Rotated(held)  # another story's context for each window
     for batch, other in zip(forward_batches(model, held), forward_batches(model, rotated), strict=True):
         out = model.read(batch["image"][:, :-1], batch["text"][:, :-1])
         away = model.read(other["image"][:, :-1], other["text"][:, :-1])
-        decode, tokens = model.text_decoder, batch["tokens"]
         parts["image"].append(out["next_image"].cpu())
         parts["text"].append(out["next_text"].cpu())
-        parts["picture"].append(model.image_decoder(out["state"], batch["context_pictures"]).clamp(0, 1).cpu())
-        parts["nll"].append(_nll(decode(out["story"], tokens.clamp(min=0), batch["context_tokens"]), tokens))
-        shuffled = decode(away["story"], tokens.clamp(min=0), other["context_tokens"])
-        parts["nll_shuffled"].append(_nll(shuffled, tokens))
-        written = decode.write(out["story"], batch["context_tokens"], length=model.config.text_length)
-        parts["words"] += vocabulary.decode(written)
+        if held.draws:
+            parts["picture"].append(model.image_decoder(out["state"], batch["context_pictures"]).clamp(0, 1).cpu())
+        if held.writes:
+            decode, tokens = model.text_decoder, batch["tokens"]
+            parts["nll"].append(_nll(decode(out["story"], tokens.clamp(min=0), batch["context_tokens"]), tokens))
+            shuffled = decode(away["story"], tokens.clamp(min=0), other["context_tokens"])
+            parts["nll_shuffled"].append(_nll(shuffled, tokens))
+            written = decode.write(out["story"], batch["context_tokens"], length=model.config.text_length)
+            parts["words"] += vocabulary.decode(written)
     joined: dict[str, Any] = {k: v if k == "words" else torch.cat(v) for k, v in parts.items()}
-    joined["nll_shuffled"] = joined["nll_shuffled"].masked_fill(rotated.lonely, torch.nan)
+    if held.writes:
+        joined["nll_shuffled"] = joined["nll_shuffled"].masked_fill(rotated.lonely, torch.nan)
     return Prediction(**joined)
 
 

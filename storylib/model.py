@@ -163,13 +163,14 @@ class StoryModel(nn.Module):
         }
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Everything the losses need. The target's own frame enters only as a target."""
+        """Everything the losses need. The target's own frame enters only as a target; a decoder without one rests."""
         out = self.read(batch["image"][:, :-1], batch["text"][:, :-1])
         out["image_shared"], out["text_shared"] = self.shared(batch["image"], batch["text"])
-        out["token_log_probabilities"] = self.text_decoder(
-            out["story"], batch["tokens"].clamp(min=0), batch["context_tokens"]
-        )
-        out["picture"] = self.image_decoder(out["state"], batch["context_pictures"])
+        if "tokens" in batch:
+            tokens = batch["tokens"].clamp(min=0)
+            out["token_log_probabilities"] = self.text_decoder(out["story"], tokens, batch["context_tokens"])
+        if "picture" in batch:
+            out["picture"] = self.image_decoder(out["state"], batch["context_pictures"])
         out["next_image_scale"], out["next_text_scale"] = self.next_image.scale, self.next_text.scale
         out["alignment_scale"] = self.log_alignment_scale.exp().clamp(max=100)
         out["alignment_bias"] = self.alignment_bias

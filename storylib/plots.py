@@ -196,7 +196,9 @@ def storyboard(run: Run, data: Data, order: str = "best", n: int = 3) -> Figure:
         given = [frames[row.story, row.page - k + i] for i in range(k + 1)]
         for axis, frame in zip(line, given, strict=False):
             _page(axis, frame.image, frame.text)
-        _page(line[k + 1], Image.fromarray(drawn[int(row.picture)]), str(row.generation or "(nothing)"))
+        picture = Image.fromarray(drawn[int(row.picture)]) if row.picture >= 0 else None
+        written = row.generation if isinstance(row.generation, str) else ""
+        _page(line[k + 1], picture, written or "(nothing)")
         found = frames[row.retrieved_story, int(row.retrieved_page)]
         _page(
             line[k + 2], found.image, f"rank of the truth: {row.page_rank:g} of {row.page_candidates:.0f}. {found.text}"
@@ -209,10 +211,11 @@ def storyboard(run: Run, data: Data, order: str = "best", n: int = 3) -> Figure:
     return figure
 
 
-def _page(axis: Axes, image: PictureLike, text: str, size: int = 160) -> None:
-    picture = open_picture(image)
-    picture.thumbnail((size, size))
-    axis.imshow(picture)
+def _page(axis: Axes, image: PictureLike | None, text: str, size: int = 160) -> None:
+    if image is not None:
+        picture = open_picture(image)
+        picture.thumbnail((size, size))
+        axis.imshow(picture)
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)

@@ -91,8 +91,9 @@ class Run:
 
     @cached_property
     def generations(self) -> pd.DataFrame:
+        columns = {"story": str, "page": int, "generation": str}
         return self._evaluated(
-            "generations.jsonl", lambda p: pd.read_json(p, lines=True, dtype={"story": str, "generation": str})
+            "generations.jsonl", lambda p: pd.read_json(p, lines=True, dtype=columns).reindex(columns=[*columns])
         )
 
     def _evaluated(self, name: str, read: Any) -> Any:

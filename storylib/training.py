@@ -36,7 +36,8 @@ Batch = dict[str, Tensor]
 class WindowDataset(Dataset):
     """The windows of some stories as tensors, gathered from features a whole batch at a time.
 
-    Its candidates ("bank") are all pages of the same stories: what next-frame retrieval chooses among.
+    Its candidates ("bank") are all pages of the same stories: what next-frame retrieval chooses among. Words and
+    pictures are in a batch only if their loss is on: a decoder that is not trained is neither run nor scored.
     """
 
     def __init__(self, features: Features, stories: Sequence[Story], vocabulary: Vocabulary, config: Config) -> None:
@@ -55,6 +56,7 @@ class WindowDataset(Dataset):
         self.keys = [features.keys[r] for r in rows]
         self.tokens = vocabulary.encode(self.texts, config.model.text_length)
         self.vocabulary_size = len(vocabulary)
+        self.writes, self.draws = config.train.text_weight > 0, config.train.image_weight > 0
         self.bank: dict[str, Tensor] = {}
 
     def embed_bank(self, model: StoryModel) -> None:
@@ -72,9 +74,7 @@ class WindowDataset(Dataset):
         frames = self.frames[torch.as_tensor(indices)]  # (B, K + 1)
         context, target = frames[:, :-1], frames[:, -1]
         own = torch.zeros(len(frames), len(self.image), dtype=torch.bool).scatter_(1, context, True)
-        tokens = self.tokens[target]
-        tokens = tokens[:, : int((tokens != Vocabulary.PAD).sum(1).max())]  # no longer than the batch's longest
-        return self.bank | {
+        batch = self.bank | {
             "image": self.image[frames],
             "text": self.text[frames],
             "target": target,
@@ -83,11 +83,16 @@ class WindowDataset(Dataset):
             "story_id": self.story_id[frames],
             "image_excluded": own | (self.image_id[target][:, None] == self.image_id),
             "text_excluded": own | (self.text_id[target][:, None] == self.text_id),
-            "tokens": tokens.masked_fill(tokens == Vocabulary.PAD, -100),
-            "context_tokens": self.tokens[context],
-            "picture": self.pictures[target].float() / 255,
-            "context_pictures": self.pictures[context].float() / 255,
         }
+        if self.writes:
+            tokens = self.tokens[target]
+            tokens = tokens[:, : int((tokens != Vocabulary.PAD).sum(1).max())]  # no longer than the batch's longest
+            batch["tokens"] = tokens.masked_fill(tokens == Vocabulary.PAD, -100)
+            batch["context_tokens"] = self.tokens[context]
+        if self.draws:
+            batch["picture"] = self.pictures[target].float() / 255
+            batch["context_pictures"] = self.pictures[context].float() / 255
+        return batch
 
 
 class EpochSampler(Sampler[int]):

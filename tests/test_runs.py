@@ -14,6 +14,7 @@ from conftest import tiny_config
 
 from storylib import runs as module
 from storylib.evaluation import METRICS, predict
+from storylib.plots import storyboard
 from storylib.runs import (
     Run,
     RunError,
@@ -51,6 +52,21 @@ def table(tiny_runs):
 
 
 # ---- the record
+
+
+def test_a_decoder_that_is_not_trained_is_neither_run_nor_scored(tiny_data, runs_folder, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("this decoder was run")
+
+    monkeypatch.setattr("storylib.decoders.TextDecoder.forward", never)
+    monkeypatch.setattr("storylib.decoders.TextDecoder.write", never)
+    monkeypatch.setattr("storylib.decoders.ImageDecoder.forward", never)
+    run = train(tiny_config(text_weight=0.0, image_weight=0.0), tiny_data)
+    evaluate_run(run, tiny_data)
+    groups = {metric["group"] for metric in run.metrics.values()}
+    assert groups == {"next frame", "in story", "cross-modal"}
+    assert run.generations.empty and run.model_rows["generation"].isna().all()
+    assert len(storyboard(run, tiny_data, n=2).axes) == 2 * 7
 
 
 def test_the_record_holds_all_that_made_the_run(tiny_runs, tiny_data):
