@@ -22,6 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("stage", choices=["features", "train", "evaluate"])
     parser.add_argument("--source", default="storyworld")
     parser.add_argument("--profile", default="quick")
+    parser.add_argument("--preset", help="a preset of experiments.yml")
     parser.add_argument("--arm", help="an arm of experiments.yml")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
@@ -39,7 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         config = configure(
-            options.profile, options.arm, source=options.source, seed=options.seed, device=options.device
+            options.profile,
+            options.arm,
+            options.preset,
+            source=options.source,
+            seed=options.seed,
+            device=options.device,
         )
         data = runs.prepare(config)
         receipt = {"features": data.features.fingerprint, "stories": len(data.stories)}

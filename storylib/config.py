@@ -1,4 +1,4 @@
-"""What one run is: three frozen dataclasses, the profiles and arms of ``experiments.yml``, and where files live.
+"""What one run is: three frozen dataclasses, the profiles, presets and arms of ``experiments.yml``, and the folders.
 
 Nothing here imports torch, so that the Snakefile can read it in milliseconds.
 """
@@ -30,7 +30,7 @@ class DataConfig:
     context: int = 4  # K: frames that the model sees before the one it predicts
     split_seed: int = 0  # which stories are held out; independent of the training seed
     split_by: str = "group"  # "group": leak-free; "story": a random split, which leaks (to measure how much)
-    image_encoder: str = "efficientnet_lite0"
+    image_encoder: str = "efficientnet_lite0"  # "a or b": the first whose weights this machine can get
     text_encoder: str = "minilm"
 
 
@@ -41,6 +41,9 @@ class ModelConfig:
     width: int = 256  # shared space, fused state and temporal state
     fusion: str = "concat"  # "concat", "gate" or "cross_attention"
     temporal: str = "gru"  # "gru", "lstm" or "transformer"
+    next_embedding: str = "mixture"  # of the context, corrected; or "linear": read off the story state alone
+    temperature: float = 0.07  # of the contrastive loss; where it is learned, at the start
+    learned_temperature: bool = True
     dropout: float = 0.1
     feature_dropout: float = 0.5  # of the frozen features on their way in, and of the state before a correction
     correction_rank: int = 64  # principal directions in which a next embedding may leave its mixture
@@ -73,6 +76,7 @@ CHOICES = {
     "split_by": ("group", "story"),
     "fusion": ("concat", "gate", "cross_attention"),
     "temporal": ("gru", "lstm", "transformer"),
+    "next_embedding": ("mixture", "linear"),
     "contrastive_loss": ("infonce", "siglip"),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
@@ -90,6 +94,7 @@ COUNTS = (
     "threads",
 )
 LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1, float("inf")))
+LIMITS["temperature"] = (0.01, float("inf"))
 LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "warmup"), (0, 1))
 
 
@@ -123,11 +128,13 @@ class Config:
         return digest({k: v for k, v in self.flat().items() if k not in hidden})
 
 
-def configure(profile: str = "quick", arm: str | None = None, **overrides: Any) -> Config:
-    """The configuration of a profile and an arm of ``experiments.yml``, with overrides by flat name.
+def configure(profile: str = "quick", arm: str | None = None, preset: str | None = None, **overrides: Any) -> Config:
+    """The configuration of a profile, a preset and an arm of ``experiments.yml``, with overrides by flat name.
 
-    >>> configure("quick", source="storyworld", contrastive_weight=0.0).train.contrastive_weight
-    0.0
+    The later of these wins where two set the same field.
+
+    >>> configure("quick", preset="system_b").train.contrastive_weight
+    0.5
     """
     plan = experiments()
     if profile not in plan["profiles"]:
@@ -136,15 +143,16 @@ def configure(profile: str = "quick", arm: str | None = None, **overrides: Any) 
     per_source = settings.pop("sources", {})
     settings.pop("seeds")
     settings |= per_source.get(overrides.get("source", DataConfig.source), {})
-    if arm is not None:
-        if arm not in plan["arms"]:
-            raise ConfigError(unknown("arm", arm, plan["arms"]))
-        settings |= plan["arms"][arm]
+    for kind, name in (("preset", preset), ("arm", arm)):
+        if name is not None:
+            if name not in plan[f"{kind}s"]:
+                raise ConfigError(unknown(kind, name, plan[f"{kind}s"]))
+            settings |= plan[f"{kind}s"][name]
     return Config().replace(**(settings | overrides))
 
 
 def experiments() -> dict[str, Any]:
-    """``experiments.yml``: profiles (with their seeds) and arms, each a short diff of the defaults."""
+    """``experiments.yml``: profiles (with their seeds), presets and arms, each a short diff of the defaults."""
     for path in (project_root() / "experiments.yml", Path(__file__).with_name("experiments.yml")):
         if path.exists():
             plan: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))

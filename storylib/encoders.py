@@ -6,8 +6,10 @@ not when its name is looked up, so that stored features are found without import
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 
 from storylib.config import unknown
 from storylib.pictures import open_picture
+
+log = logging.getLogger(__name__)
 
 POOLINGS = ("cls", "mean", "pooler")
 
@@ -104,6 +108,20 @@ TORCHVISION = ("resnet18", "resnet50")
 IMAGE_ENCODERS = ("efficientnet_lite0", *TORCHVISION, "timm:<name>", "hf:<clip-like repo>")
 TEXT_ENCODERS = ("minilm", "distilbert", "bert", "hf:<repo>")
 TEXT_REPOS = {"distilbert": "distilbert/distilbert-base-uncased", "bert": "google-bert/bert-base-uncased"}
+
+
+@lru_cache
+def first_available(choice: str, load: Callable[[str], Encoder]) -> str:
+    """The first encoder of "a or b" whose weights this machine can get. The last is taken unseen: it must do."""
+    *wanted, last = choice.split(" or ")
+    for name in wanted:
+        try:
+            load(name)
+        except EncoderError as error:
+            log.info("%s", error)
+        else:
+            return name
+    return last
 
 
 def load_image_encoder(name: str = "efficientnet_lite0", device: str = "cpu") -> ImageEncoder:

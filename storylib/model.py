@@ -115,6 +115,23 @@ class NextEmbedding(nn.Module):
         return self.log_scale.exp().clamp(max=100)
 
 
+class LinearNextEmbedding(nn.Module):
+    """The next frame's embedding read off the story state alone, as both published systems do."""
+
+    def __init__(self, width: int, dim: int) -> None:
+        super().__init__()
+        self.head = nn.Linear(width, dim)
+        self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+
+    def forward(self, state: Tensor, context: Tensor) -> Tensor:
+        """(B, D) from the state (B, W); the context's vectors (B, K, D) are not used."""
+        return self.head(state)
+
+    @property
+    def scale(self) -> Tensor:
+        return self.log_scale.exp().clamp(max=100)
+
+
 class StoryModel(nn.Module):
     """All trainable parts, over the two frozen spaces of dimensions Di and Dt.
 
@@ -134,11 +151,17 @@ class StoryModel(nn.Module):
         self.text_projection = nn.Linear(len(text.mean), width)
         self.fusion = Fusion(config.fusion, width, dropout)
         self.temporal = Temporal(config.temporal, width, frames, dropout)
-        self.next_image = NextEmbedding(width, image.basis, frames, config.feature_dropout)
-        self.next_text = NextEmbedding(width, text.basis, frames, config.feature_dropout)
+        self.next_image, self.next_text = (
+            NextEmbedding(width, space.basis, frames, config.feature_dropout)
+            if config.next_embedding == "mixture"
+            else LinearNextEmbedding(width, len(space.mean))
+            for space in (image, text)
+        )
         self.text_decoder = TextDecoder(vocabulary, width, frames, config.text_decoder, config.text_length)
         self.image_decoder = ImageDecoder(width, frames, config.image_size)
-        self.log_alignment_scale = nn.Parameter(torch.tensor(1 / 0.07).log())  # learned, as in CLIP
+        self.log_alignment_scale = nn.Parameter(
+            torch.tensor(1 / config.temperature).log(), requires_grad=config.learned_temperature
+        )
         self.alignment_bias = nn.Parameter(torch.tensor(-10.0))  # SigLIP only
 
     def shared(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ from filelock import FileLock
 
 from storylib.config import Config, digest, project_root, runs_dir, unknown
 from storylib.decoders import Vocabulary, load_tokenizer
-from storylib.encoders import encoder_fingerprint
+from storylib.encoders import encoder_fingerprint, first_available, load_image_encoder, load_text_encoder
 from storylib.evaluation import METRICS, MODEL, evaluate, metric_value, summarise, sums_of
 from storylib.features import Features, encode
 from storylib.floors import FLOOR_TITLES
@@ -115,7 +115,7 @@ class Run:
 
 def prepare(config: Config) -> Data:
     """Stories, leak-free splits and features of a configuration; each is cached and computed once."""
-    data = config.data
+    data = with_available_encoders(config).data
     stories = load_stories(data.source, limit=data.stories)
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
     device = pick_device(config.train.device)
@@ -123,11 +123,20 @@ def prepare(config: Config) -> Data:
     return Data(stories, splits, features)
 
 
+def with_available_encoders(config: Config) -> Config:
+    """The configuration with each "a or b" among its encoders settled for this machine."""
+    return config.replace(
+        image_encoder=first_available(config.data.image_encoder, load_image_encoder),
+        text_encoder=first_available(config.data.text_encoder, load_text_encoder),
+    )
+
+
 def train(config: Config, data: Data, fresh: bool = False) -> Run:
     """Train, or return the finished run of the same configuration, data and code. A killed run goes on.
 
     fresh: train again even if there is a finished run.
     """
+    asked, config = config, with_available_encoders(config)
     folder = runs_dir() / run_id(config, data)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # the same run, asked for twice at once, is trained once
@@ -135,11 +144,11 @@ def train(config: Config, data: Data, fresh: bool = False) -> Run:
             shutil.rmtree(folder)
             folder.mkdir()
         if not (folder / "run.json").exists():
-            _train(config, data, folder)
+            _train(config, data, folder, [asked.data.image_encoder, asked.data.text_encoder])
     return Run(folder)
 
 
-def _train(config: Config, data: Data, folder: Path) -> None:
+def _train(config: Config, data: Data, folder: Path, encoders_asked: list[str]) -> None:
     vocabulary = build_vocabulary(data.features, data.splits, config)
     write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
     datasets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
@@ -149,6 +158,7 @@ def _train(config: Config, data: Data, folder: Path) -> None:
     record = {
         "id": folder.name,
         "config": config.flat(),
+        "encoders_asked": encoders_asked,  # where the hub cannot be reached, not those that were had
         "data": {
             "fingerprint": data_fingerprint(data),
             "encoders": [encoder_fingerprint(config.data.image_encoder), encoder_fingerprint(config.data.text_encoder)],

@@ -70,7 +70,7 @@ def test_every_field_has_its_own_name_and_a_checked_type():
 def test_identity_ignores_the_device_only():
     base = Config()
     assert base.replace(device="cpu").identity() == base.replace(device="cuda").identity() == base.identity()
-    other = {str: "x", int: 7, float: 0.7}
+    other = {str: "x", int: 7, float: 0.7, bool: False}
     seen = {base.identity()}
     for name, value in base.flat().items():
         if name != "device":
@@ -90,18 +90,21 @@ def plan(tmp_path, monkeypatch):
     """A project of its own with one profile and two arms."""
     (tmp_path / "experiments.yml").write_text(
         "profiles:\n  small: {seeds: [4, 5], epochs: 3, width: 8, sources: {folder: {epochs: 1, stories: 9}}}\n"
+        "presets:\n  wide: {fusion: concat, width: 32}\n"
         "arms:\n  none: {}\n  gated: {fusion: gate, width: 12}\n"
     )
     monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
     return tmp_path
 
 
-def test_the_profile_then_its_source_then_the_arm_then_overrides(plan):
+def test_the_profile_then_its_source_then_preset_and_arm_then_overrides(plan):
     assert configure("small") == Config().replace(epochs=3, width=8)
     assert configure("small", source="folder") == Config().replace(source="folder", epochs=1, width=8, stories=9)
     assert configure("small", "gated") == Config().replace(epochs=3, fusion="gate", width=12)
     assert configure("small", "gated", width=20, epochs=5).flat()["width"] == 20
     assert configure("small", "none") == configure("small")
+    assert configure("small", preset="wide") == Config().replace(epochs=3, width=32)
+    assert configure("small", "gated", "wide") == Config().replace(epochs=3, fusion="gate", width=12)
     assert seeds("small") == [4, 5]
 
 
@@ -110,6 +113,8 @@ def test_unknown_profiles_and_arms_are_refused(plan):
         configure("smal")
     with pytest.raises(ConfigError, match=r"Unknown arm 'gatde'. Did you mean 'gated'\? Known: gated, none"):
         configure("small", "gatde")
+    with pytest.raises(ConfigError, match=r"Unknown preset 'wider'. Did you mean 'wide'\?"):
+        configure("small", preset="wider")
     with pytest.raises(ConfigError, match=r"Did you mean 'epochs'\?"):
         configure("small", epoch=1)
 
@@ -138,6 +143,16 @@ def test_every_published_profile_and_arm_is_valid(profile, arm):
     for source in ("storyworld", "african_storybook", *PLAN["profiles"][profile].get("sources", {})):
         assert configure(profile, arm, source=source).data.source == source
     assert len(set(seeds(profile))) == len(seeds(profile)) >= 3
+
+
+def test_the_presets_are_what_the_two_systems_are():
+    default, a, b = (configure(preset=name).flat() for name in ("storyteller", "system_a", "system_b"))
+    assert default == configure().flat()
+    assert (a["fusion"], a["temporal"], a["contrastive_weight"]) == ("cross_attention", "lstm", 0.0)
+    assert (b["fusion"], b["temporal"], b["contrastive_weight"]) == ("concat", "lstm", 0.5)
+    assert (b["temperature"], b["learned_temperature"], b["learning_rate"]) == (0.07, False, 1e-4)
+    assert b["image_encoder"].startswith("resnet50 or ") and b["text_encoder"].startswith("distilbert or ")
+    assert a["next_embedding"] == b["next_embedding"] == "linear"
 
 
 def test_the_ablation_is_one_number():

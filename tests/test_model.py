@@ -182,3 +182,15 @@ def test_the_seed_changes_the_weights(build):
     one, same, other = (build(seed=s).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(one[k], same[k]) for k in one)
     assert not torch.equal(one["image_projection.weight"], other["image_projection.weight"])
+
+
+def test_a_linear_head_reads_the_state_alone_and_a_fixed_temperature_is_not_trained(build, tiny_sets):
+    model, batch = (
+        build(next_embedding="linear", learned_temperature=False, temperature=0.1),
+        batch_of(tiny_sets["test"]),
+    )
+    out = model.eval()(batch)
+    assert torch.equal(out["next_image"], model.next_image.head(out["state"]))
+    assert out["alignment_scale"].item() == pytest.approx(10) and not out["alignment_scale"].requires_grad
+    sum(compute_losses(model(batch), batch, tiny_config().train).values()).backward()
+    assert model.next_text.head.weight.grad.abs().sum() > 0

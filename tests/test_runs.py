@@ -13,6 +13,7 @@ import torch
 from conftest import tiny_config
 
 from storylib import runs as module
+from storylib.encoders import EncoderError
 from storylib.evaluation import METRICS, predict
 from storylib.plots import storyboard
 from storylib.runs import (
@@ -52,6 +53,23 @@ def table(tiny_runs):
 
 
 # ---- the record
+
+
+def test_an_encoder_that_cannot_be_had_gives_way_and_the_record_says_so(tiny_data, runs_folder, monkeypatch):
+    seen = []
+
+    def load(name):
+        seen.append(name)
+        raise EncoderError("no hub")
+
+    monkeypatch.setattr(module, "load_image_encoder", load)
+    config = tiny_config(image_encoder="resnet50 or efficientnet_lite0", text_weight=0.0, image_weight=0.0, epochs=1)
+    run = train(config, tiny_data)
+    assert seen == ["resnet50"]
+    assert run.config.data.image_encoder == "efficientnet_lite0"
+    assert run.record["encoders_asked"] == ["resnet50 or efficientnet_lite0", config.data.text_encoder]
+    monkeypatch.setattr(module, "load_image_encoder", lambda name: None)
+    assert module.with_available_encoders(config).data.image_encoder == "resnet50"
 
 
 def test_a_decoder_that_is_not_trained_is_neither_run_nor_scored(tiny_data, runs_folder, monkeypatch):
