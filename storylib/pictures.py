@@ -59,10 +59,16 @@ def open_picture(image: PictureLike) -> Image.Image:
     except Image.DecompressionBombError as error:
         raise PictureError(f"{image} is too large ({error}): scale it to less than {PIXELS:,} pixels") from error
     except PermissionError as error:
-        raise PictureError(f"{image} may not be read: give yourself permission (chmod u+r)") from error
+        raise _unreadable(image, error) from error
     except Exception as error:  # a damaged file can make a decoder raise almost anything
         cause = "the file is empty" if _is_empty(image) else error
         raise PictureError(f"{image} cannot be read as a picture ({cause}): replace it by a whole copy") from error
+
+
+def _unreadable(image: PictureLike, error: OSError) -> PictureError:
+    if isinstance(error, PermissionError):
+        return PictureError(f"{image} may not be read: give yourself permission (chmod u+r)")
+    return PictureError(f"{image} cannot be read ({error.strerror or error}): put a whole copy there, or mend its name")
 
 
 def _is_empty(image: PictureLike) -> bool:
@@ -94,7 +100,7 @@ def picture_digest(image: PictureLike) -> str:
     try:
         return content_digest(image)[:32]
     except OSError as error:
-        raise PictureError(f"{image} cannot be read ({error.strerror})") from error
+        raise _unreadable(image, error) from error
 
 
 def _digest(content: bytes) -> str:

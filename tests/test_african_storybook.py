@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,22 @@ def test_a_text_that_cannot_be_read_stays_out_or_stops(bank, caplog):
     assert [s.id[:4] for s in african_storybook.load(root=bank)] == ["0001", "0003"]
     assert f"left out: {path} is not UTF-8" in caplog.text
     with pytest.raises(SourceError, match="is not UTF-8"):
+        african_storybook.load(root=bank, strict=True)
+
+
+def test_a_text_without_permission_stays_out_or_stops(bank, monkeypatch, caplog):
+    path, real = bank / "asp-source" / "en" / "0002_a-tale.md", Path.read_text
+
+    def denied(self, *args, **options):
+        if self == path:  # chmod would not stop a superuser
+            raise PermissionError(13, "Permission denied")
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    assert [s.id[:4] for s in african_storybook.load(root=bank)] == ["0001", "0003"]
+    told = f"{path} cannot be read (Permission denied): give yourself permission (chmod u+r)"
+    assert told in caplog.text
+    with pytest.raises(SourceError, match=re.escape(told)):
         african_storybook.load(root=bank, strict=True)
 
 

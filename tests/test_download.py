@@ -206,9 +206,9 @@ def make_tar(
     return out.getvalue()
 
 
-def linked(name: str, to: str) -> tarfile.TarInfo:
+def linked(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
-    info.type, info.linkname = tarfile.SYMTYPE, to
+    info.type, info.linkname = kind, to
     return info
 
 
@@ -224,7 +224,21 @@ def test_only_wanted_files_are_unpacked(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar.gz", "a.zip", "out", "out2"]
 
 
+def make_zip(name: str, mode: int = 0o100644) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as zipped:
+        entry = zipfile.ZipInfo(name)
+        entry.external_attr = mode << 16
+        zipped.writestr(entry, b"/etc/passwd")
+        zipped.comment = b"c0ffee"
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(("content", "message"), [
+    (make_zip("repo/../../evil.txt"), "unsafe path 'repo/../../evil.txt'"),
+    (make_zip("/repo/evil.txt"), "unsafe path '/repo/evil.txt'"),
+    (make_zip("repo/link", 0o120777), "'repo/link', which is not a plain file"),
+    (make_tar({"l": linked("repo-c0ffee/l", "repo-c0ffee/x", tarfile.LNKTYPE)}), "not a plain file"),
     (make_tar({"../../evil.txt": b"x"}), "unsafe path 'repo-c0ffee/../../evil.txt'"),
     (make_tar({"x": b"x"}, top="/repo/"), "unsafe path '/repo/x'"),
     (make_tar({"a\nb": b"x"}), r"unsafe path 'repo-c0ffee/a\nb'"),  # it would be two lines of a manifest

@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import csv
 import json
+import struct
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import noise
 from PIL import Image
 
-from storylib.pictures import open_picture
+from storylib.pictures import PictureError, open_picture
 from storylib.sources import SourceError, folder, load_stories
 from storylib.stories import split_stories, windows
 
@@ -93,12 +96,61 @@ def test_missing_columns_and_broken_lines(pictures):
         (pictures / "metadata.jsonl").write_text(line)
         with pytest.raises(SourceError, match=message):
             folder.load(root=pictures, strict=True)
-    (pictures / "metadata.jsonl").write_bytes(b'{"a": 1}\n{"b": "caf\xe9"}')
-    with pytest.raises(SourceError, match=r"metadata\.jsonl, line 2 is not UTF-8 text: save the file as UTF-8"):
-        folder.load(root=pictures)
     write(pictures, [ROWS[2]])
     with pytest.raises(SourceError, match="no page with a text"):
         folder.load(root=pictures)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv"])
+def test_a_line_that_is_not_utf8_stays_out_or_stops(pictures, kind, caplog):
+    write(pictures, ROWS[:2], kind)
+    path = pictures / f"metadata.{kind}"
+    path.write_bytes(path.read_bytes().replace(b"The dog\\n runs", b"caf\xe9").replace(b"The dog\n runs", b"caf\xe9"))
+    assert b"\xe9" in path.read_bytes()
+    line = 1 if kind == "jsonl" else 2
+    with pytest.raises(SourceError, match=rf"metadata\.{kind}, line {line} is not UTF-8 text: save the file as UTF-8"):
+        folder.load(root=pictures, strict=True)
+    (story,) = folder.load(root=pictures)
+    assert [f.text for f in story.frames] == ["A dog wakes up."] and f"line {line} is not UTF-8" in caplog.text
+
+
+def bomb() -> bytes:
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b""))]
+    body = b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks)
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(("spoil", "told", "remedy"), [
+    (lambda path: path.write_bytes(path.read_bytes()[:300]), "cannot be read as a picture", "replace it by a whole"),
+    (lambda path: path.write_bytes(b""), "the file is empty", "replace it by a whole copy"),
+    (lambda path: path.write_bytes(b"<html>"), "cannot identify", "replace it by a whole copy"),
+    (lambda path: path.write_bytes(bomb()), "is too large", "scale it to less than 89,478,485 pixels"),
+    (lambda path: path.unlink(), "No such file", "put a whole copy there, or mend its name"),
+    (lambda path: path.unlink() or path.mkdir(), "Is a directory", "put a whole copy there, or mend its name"),
+    ("denied", "may not be read", "give yourself permission (chmod u+r)"),
+])  # fmt: skip
+def test_a_bad_picture_stays_out_or_stops_and_the_message_says_what_to_do(
+    cache, pictures, monkeypatch, caplog, spoil, told, remedy
+):
+    write(pictures, ROWS[:2])
+    path = pictures / "a" / "2.png"
+    if spoil == "denied":  # chmod would not stop a superuser
+        real = Path.open
+
+        def denied(self, *args, **options):
+            if self == path:
+                raise PermissionError(13, "Permission denied")
+            return real(self, *args, **options)
+
+        monkeypatch.setattr(Path, "open", denied)
+    else:
+        spoil(path)
+    (story,) = load_stories(f"folder:{pictures}")
+    assert [f.page for f in story.frames] == [1] and "1 pages were left out" in caplog.text
+    with pytest.raises(PictureError) as caught:
+        load_stories(f"folder:{pictures}", strict=True)
+    for message in (caplog.text, str(caught.value)):
+        assert all(part in message for part in (str(path), told, remedy))
 
 
 def test_where_is_the_folder(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import noise
+from conftest import flip, noise
 
 from storylib.cache import clear_cache
 from storylib.download import DownloadError
@@ -134,6 +134,28 @@ def test_a_damaged_store_is_noticed_and_mended(folder, cache, caplog):
     os.utime(picture, (1, 1))
     assert read(folder) == before and picture.read_bytes() == jpeg(9900)
     assert f"{picture} is damaged or missing" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["splits.json", "train.done"])
+def test_a_damaged_list_of_the_store_is_noticed_and_mended(folder, cache, caplog, name):
+    before = read(folder)
+    (path,) = cache.rglob(name)
+    good = path.read_bytes()
+    for place in (0, -2, -3):
+        flip(path, place)
+        assert read(folder) == before and path.read_bytes() == good
+    assert f"{path} is not what was written" in caplog.text
+
+
+def test_a_store_of_another_version_is_not_read(folder, cache, monkeypatch):
+    before = read(folder)
+    monkeypatch.setattr(hugging_face, "FORMAT", 0)
+    looked = []
+    real = hugging_face._store_row
+    monkeypatch.setattr(hugging_face, "_store_row", lambda *a: looked.append(a[2]) or real(*a))
+    again = read(folder)
+    assert len(looked) == len(before) == len(again)
+    assert not {p for row in before for p in row[3]} & {p for row in again for p in row[3]}
 
 
 def test_a_full_disk_is_said_so(folder, monkeypatch):

@@ -43,6 +43,7 @@ def test_the_published_example():
     (A + B + C + "<gdi image1> Again. </gdi>", ["One. Again.", "Two.", "Three."], "repeated block was joined"),
     (A + B + C + A, ["One.", "Two.", "Three."], "repeated block was joined"),
     (A + C, ["One.", "", "Three."], "says nothing of this picture"),
+    (A + B, ["One.", "Two.", ""], "says nothing of this picture"),
     (A.replace("</gdi>", "") + B + C, ["One.", "Two.", "Three."], "the block was not closed"),
     (A + B + C.replace("</gdi>", ""), ["One.", "Two.", "Three."], "the block was not closed"),
     (A + "</gdi>" + B + C, ["One.", "Two.", "Three."], "an end without a block"),

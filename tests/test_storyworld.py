@@ -9,6 +9,8 @@ import itertools
 import json
 import os
 import re
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -470,6 +472,27 @@ def test_one_changed_byte_of_a_picture_is_noticed_and_its_tale_drawn_again(cache
     assert read_all(storyworld.load(limit=3, size=32)) == whole and len(drawn) == len(stories[1].frames)
     (warning,) = caplog.messages
     assert f"the cache is damaged, {folder}" in warning and warning.endswith("; it is made again")
+
+
+def test_pictures_of_another_version_are_not_shown(cache, monkeypatch):
+    (before,) = storyworld.load(limit=1, size=32)
+    monkeypatch.setattr(drawing, "version", lambda: "older")
+    (after,) = storyworld.load(limit=1, size=32)
+    assert not {f.image for f in before.frames} & {f.image for f in after.frames}
+    assert read_all([before]) == read_all([after])  # that only the name of the version changed
+
+
+LOAD = "from storylib.sources import storyworld; print(storyworld.load(limit=2, size=32)[1].frames[0].image)"
+
+
+def test_two_processes_mend_and_draw_the_same_world_at_once(cache):
+    stories = storyworld.load(limit=2, size=32)
+    whole = read_all(stories)
+    flip(stories[0].frames[1].image)
+    flip(stories[1].frames[0].image)
+    both = [subprocess.Popen([sys.executable, "-c", LOAD], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [p.communicate()[0].strip() for p in both] == [str(stories[1].frames[0].image)] * 2
+    assert read_all(stories) == whole and not list(cache.rglob("*.partial"))
 
 
 def test_a_disk_that_fills_while_drawing_is_said_so_and_leaves_nothing(cache, monkeypatch):

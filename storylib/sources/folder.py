@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import sys
 from collections import defaultdict
@@ -23,6 +24,8 @@ from storylib.stories import Frame, Story
 
 COLUMNS = ("file_name", "text", "story_id", "position")
 OPTIONAL = ("title", "licence", "credit")
+FOREIGN = re.compile("[\udc80-\udcff]")  # what "surrogateescape" makes of bytes that are not UTF-8
+NOT_UTF8 = " is not UTF-8 text: save the file as UTF-8 and load again."
 
 
 def load(limit: int | None = None, root: str | os.PathLike | None = None, strict: bool = False) -> list[Story]:
@@ -92,10 +95,7 @@ def _problem(row: Any, pages: dict[str, dict[int, Frame]], folder: Path) -> str 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     """Each row with the place it stands at; a text instead of a row says what is wrong with it."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise SourceError(f"{path}, line {number} is not UTF-8 text: save the file as UTF-8 and load again.") from error
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")  # a bad line is named, the others read
     except OSError as error:
         raise SourceError(f"{path} cannot be read ({error.strerror}): give yourself permission (chmod u+r).") from error
     if path.suffix == ".csv":
@@ -103,13 +103,14 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
         reader = csv.DictReader(text.splitlines(keepends=True))
         try:
             for row in reader:
-                yield f"{path}, line {reader.line_num}", row
+                bad = any(FOREIGN.search(cell) for cell in row.values() if isinstance(cell, str))
+                yield f"{path}, line {reader.line_num}", NOT_UTF8 if bad else row
         except csv.Error as error:
             raise SourceError(f"{path}, line {reader.line_num} is not CSV ({error}): mend the line.") from error
     else:
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                yield f"{path}, line {number}", _object(line)
+                yield f"{path}, line {number}", NOT_UTF8 if FOREIGN.search(line) else _object(line)
 
 
 def _object(line: str) -> dict[str, Any] | str:
