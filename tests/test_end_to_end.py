@@ -13,6 +13,7 @@ import pytest
 
 from storylib.book import build_book
 from storylib.runner import run_notebook
+from storylib.sources.acknowledgements import acknowledge
 
 ROOT = Path(__file__).parents[1]
 PLAN = """
@@ -47,6 +48,7 @@ def executed(home):
     for notebook in sorted((home / "notebooks").glob("*.ipynb")):
         run_notebook(notebook, folder / "notebooks" / notebook.name, {},
                      figures=folder / "figures")  # fmt: skip
+    (folder / "credits.md").write_text(acknowledge("storyworld"))
     return folder
 
 
