@@ -27,6 +27,7 @@ from storylib.stories import (
 )
 
 WAYS = {"story": "random by story", "group": "leak-free groups"}
+WINDOWS = ("page seen in training", "page not seen", "all")  # the page that is to be predicted, in picture or text
 
 
 @dataclass(frozen=True)

@@ -282,14 +282,20 @@ class Leakage:
     leaked_stories: int  # test stories with at least one such page
 
 
-def leakage(splits: Splits) -> Leakage:
-    """Test pages that repeat a training page; compare ``split_stories(by="story")`` with the default."""
+def seen_pages(splits: Splits) -> tuple[np.ndarray, np.ndarray]:
+    """Which test pages have a near-duplicate picture in training, and which such a text, (test pages,) bool each."""
     frames = [f for s in splits.train for f in s.frames]
     start = len(frames)  # frames from here on are the test part
     frames += [f for s in splits.test for f in s.frames]
-    owners = _owners(splits.test)
     by_picture = _seen_before(near_duplicate_pictures(inspect([f.image for f in frames])), start, len(frames))
     by_text = _seen_before(near_duplicate_texts([f.text for f in frames]), start, len(frames))
+    return by_picture, by_text
+
+
+def leakage(splits: Splits) -> Leakage:
+    """Test pages that repeat a training page; compare ``split_stories(by="story")`` with the default."""
+    owners = _owners(splits.test)
+    by_picture, by_text = seen_pages(splits)
     leaked = by_picture | by_text
     return Leakage(
         stories=len(splits.test),
