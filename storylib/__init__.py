@@ -17,7 +17,7 @@ _EXPORTS = {
     "features": ("Features", "encode"),
     "attributes": ("attribute_accuracy", "one_of_each_plot", "scene_truth"),
     "prediction": ("NextFrame", "PredictionError", "Storyteller"),
-    "leaks": ("split_report", "twins"),
+    "leaks": ("effect_in_words", "split_report", "trained_effect", "trained_record", "twins"),
     "runs": (
         "Data",
         "Run",

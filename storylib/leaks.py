@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from storylib.config import project_root
 from storylib.features import Features
 from storylib.metrics import ranks
 from storylib.pictures import inspect
@@ -27,6 +30,11 @@ from storylib.stories import (
 )
 
 WAYS = {"story": "random by story", "group": "leak-free groups"}
+DIFFERENCES = {
+    "random less leak-free": "Under a random split rather than a leak-free one",
+    "seen less not seen": "Within the random split, on windows that leaked rather than on the others",
+}
+SCORES = {"copy_last": "copy-last", "model": "trained model", "gain": "gain of the model"}
 WINDOWS = ("page seen in training", "page not seen", "all")  # the page that is to be predicted, in picture or text
 
 
@@ -111,3 +119,35 @@ def _centred(vectors: np.ndarray, of: np.ndarray, train: np.ndarray) -> Tensor:
     """Unit vectors of all frames, (frames, D), after the training pages' mean was taken off."""
     every = torch.from_numpy(np.asarray(vectors)[of]).float()
     return F.normalize(every - every[train].mean(0), dim=-1)
+
+
+def trained_effect(record: Mapping[str, Any]) -> pd.DataFrame:
+    """Recall@10 with 95 % intervals of copy-last and of a trained model, under both kinds of split.
+
+    record: what ``benchmarks/leaks.py`` found, see ``trained_record``.
+    """
+    rows = []
+    for row in record["rows"]:
+        texts = {column: "{:.1f} ({:.1f} to {:.1f})".format(*row[column]) for column in SCORES}
+        key = {"next": row["side"], "split": WAYS[row["split"]], "windows whose": row["windows_of"]}
+        rows.append(key | {"windows": row["windows"]} | {SCORES[column]: text for column, text in texts.items()})
+    return pd.DataFrame(rows).sort_values("next", kind="stable").set_index(["next", "split", "windows whose"])
+
+
+def trained_record() -> dict[str, Any] | None:
+    """``results/leaks.json``, measured once on the real stories; None where only the library is installed."""
+    path = project_root() / "results" / "leaks.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def effect_in_words(record: Mapping[str, Any]) -> str:
+    """What the differences of the record say, one sentence for each, with its verdict."""
+    said = []
+    for row in record["differences"]:
+        gain, low, high = row["gain"]
+        verdict = "no measurable difference" if low <= 0 <= high else "more" if gain > 0 else "less"
+        said.append(
+            f"{DIFFERENCES[row['difference']]}, a trained model gains {gain:+.1f} points ({low:+.1f} to {high:+.1f}) "
+            f"over copy-last for the next {row['side']}: {verdict}."
+        )
+    return " ".join(said)
