@@ -79,7 +79,8 @@ def differences(table: pd.DataFrame) -> list[dict[str, Any]]:
             for what, columns, keys in columns_of(metric, chosen):
                 both = np.concatenate([columns * flag, columns * ~flag], axis=1)  # (windows, 4)
                 found[what] = interval(story_sums(both, *keys), apart_by)
-            rows.append({"difference": name, "side": side, **rounded(found)})
+            if all(np.isfinite([v.value, v.low, v.high]).all() for v in found.values()):  # not with a single story
+                rows.append({"difference": name, "side": side, **rounded(found)})
     return rows
 
 
