@@ -31,7 +31,7 @@ SEEDS = seeds(PROFILE)
 # may be equal while the code between them has changed. What only opens doors (__main__, cache, runner, book, workflow) is
 # not here: it changes no result.
 LAYERS = {
-    "features": ["config", "pictures", "stories", "download", "encoders", "features"],
+    "features": ["config", "pictures", "stories", "download", "encoders", "boundary", "features"],
     "train": ["parallel", "losses", "decoders", "model", "training", "runs"],
     "evaluate": ["metrics", "floors", "evaluation", "statistics", "prediction"],
     "chapter": ["leaks", "attributes", "plots"],

@@ -48,6 +48,7 @@ class ModelConfig:
     feature_dropout: float = 0.5  # of the frozen features on their way in
     state_dropout: float = 0.5  # of the story state before it corrects a next embedding; 1: it never does
     correction_rank: int = 64  # principal directions in which a next embedding may leave its mixture
+    trainable_text_layers: int = 0  # upper layers of the text encoder that are trained too; below, states are stored
     text_decoder: str = "gpt2-small"  # "gpt2-small": from scratch, 3 layers; or "hf:<repo>"
     text_length: int = 48  # word pieces of a text that are learned and written; the rest is cut
     image_size: int = 64  # pixels a side of the predicted picture

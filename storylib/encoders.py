@@ -78,21 +78,29 @@ class TextEncoder:
     def prepare(self, item: str) -> str:
         return item
 
+    def pieces(self, texts: Sequence[str]) -> Any:
+        """Word pieces as the network takes them, with a mask of those that count."""
+        return self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.length, return_tensors="pt"
+        ).to(self.device)
+
     @torch.inference_mode()
     def embed(self, prepared: Sequence[str]) -> Tensor:
-        pieces = self.tokenizer(
-            list(prepared), padding=True, truncation=True, max_length=self.length, return_tensors="pt"
-        ).to(self.device)
-        out = self.network(**pieces)
-        if self.pooling == "pooler":
-            if getattr(out, "pooler_output", None) is None:
-                raise EncoderError(f"{self.name}: this network has no pooler; use 'cls' or 'mean' pooling")
-            return out.pooler_output.float().cpu()
-        hidden = out.last_hidden_state  # (B, T, dim)
-        if self.pooling == "cls":
-            return hidden[:, 0].float().cpu()
-        mask = pieces["attention_mask"].unsqueeze(-1).to(hidden)
-        return ((hidden * mask).sum(1) / mask.sum(1).clamp(min=1)).float().cpu()
+        pieces = self.pieces(prepared)
+        return pooled(self.network(**pieces), pieces["attention_mask"], self.pooling, self.name).float().cpu()
+
+
+def pooled(out: Any, mask: Tensor, pooling: str, name: str) -> Tensor:
+    """(B, dim) from a network's output over (B, T) word pieces, those that count marked in the mask."""
+    if pooling == "pooler":
+        if getattr(out, "pooler_output", None) is None:
+            raise EncoderError(f"{name}: this network has no pooler; use 'cls' or 'mean' pooling")
+        return out.pooler_output
+    hidden = out.last_hidden_state  # (B, T, dim)
+    if pooling == "cls":
+        return hidden[:, 0]
+    weights = mask.unsqueeze(-1).to(hidden)
+    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
 def encoder_fingerprint(name: str) -> str:

@@ -21,7 +21,7 @@ from storylib.decoders import Vocabulary
 from storylib.floors import Prediction, copies, floors
 from storylib.model import StoryModel
 from storylib.statistics import Difference, interval, paired_difference, story_sums
-from storylib.training import WindowDataset, forward_batches
+from storylib.training import WindowDataset, forward_batches, page_texts
 
 BLEU_COLUMNS = [f"bleu_{i}" for i in range(10)]
 MODEL = "model"
@@ -153,8 +153,8 @@ def predict(model: StoryModel, vocabulary: Vocabulary, held: WindowDataset) -> P
     parts: dict[str, list[Any]] = defaultdict(list)
     rotated = Rotated(held)  # another story's context for each window
     for batch, other in zip(forward_batches(model, held), forward_batches(model, rotated), strict=True):
-        out = model.read(batch["image"][:, :-1], batch["text"][:, :-1])
-        away = model.read(other["image"][:, :-1], other["text"][:, :-1])
+        out = model.read(batch["image"][:, :-1], batch["text"][:, :-1], model.texts(batch)[:, :-1])
+        away = model.read(other["image"][:, :-1], other["text"][:, :-1], model.texts(other)[:, :-1])
         parts["image"].append(out["next_image"].cpu())
         parts["text"].append(out["next_text"].cpu())
         if held.draws:
@@ -281,7 +281,7 @@ def best_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 @torch.inference_mode()
 def cross_modal(model: StoryModel, held: WindowDataset) -> pd.DataFrame:
     """Ranks of each page's text given its picture and the reverse, in the space that the contrastive loss aligns."""
-    image, text = (v.cpu() for v in model.shared(held.image, held.text))
+    image, text = (v.cpu() for v in model.shared(held.image, page_texts(model, held)))
     pages = torch.arange(len(held.keys))
     table: dict[str, Any] = {"story": [k[0] for k in held.keys], "page": [k[1] for k in held.keys]}
     for name, query, answer, ids in (

@@ -18,6 +18,7 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
+from storylib.boundary import LowerLayers
 from storylib.cache import damage, discard_damaged, seal, write_atomically
 from storylib.config import cache_dir, digest
 from storylib.download import disk_error, reserve
@@ -42,6 +43,8 @@ class Features:
     texts: list[str]  # (frames,)
     keys: list[tuple[str, int]]  # (frames,) story id and page
     fingerprint: str  # of the data and both encoders
+    text_states: np.ndarray | None = None  # (word pieces of all unique texts, D) at the freeze boundary, memory-mapped
+    text_starts: np.ndarray | None = None  # (unique texts + 1,) where the states of each begin and the last end
 
     @cached_property
     def row(self) -> dict[tuple[str, int], int]:
@@ -63,10 +66,12 @@ def encode(
     text: str = "minilm",
     image_size: int = 64,
     device: str = "cpu",
+    trainable_text_layers: int = 0,
 ) -> Features:
     """Features of all frames: loaded if these stories were encoded before, resumed if that was cut off.
 
     image, text: names of frozen encoders (see storylib.encoders). image_size: pixels a side of the thumbnails.
+    trainable_text_layers: if the upper layers of the text encoder are to be trained, the states below them are kept.
     """
     frames = [f for s in stories for f in s.frames]
     digests = [picture_digest(f.image) for f in frames]
@@ -99,6 +104,7 @@ def encode(
         cache_dir("features", f"image-{image_key}"), len(pictures), image_batches, f"encode pictures, {image}"
     )
     words = _stored(cache_dir("features", f"text-{text_key}"), len(texts), text_batches, f"encode texts, {text}")
+    states = _text_states(texts, text, trainable_text_layers, device) if trainable_text_layers else {}
     return Features(
         image_vectors=images["vectors"],
         text_vectors=words["vectors"],
@@ -108,7 +114,30 @@ def encode(
         texts=[f.text for f in frames],
         keys=[(s.id, f.page) for s in stories for f in s.frames],
         fingerprint=digest([image_key, text_key, [[s.id, f.page] for s in stories for f in s.frames]]),
+        **states,
     )
+
+
+def _text_states(texts: list[str], name: str, above: int, device: str) -> dict[str, np.ndarray]:
+    """Hidden states below the upper layers of a text encoder, one row a word piece: padding would treble them."""
+    folder = cache_dir("features", f"states-{digest([encoder_fingerprint(name), above, texts])}")
+    ends = np.zeros(0, np.int64)
+    if not folder.exists():
+        encoder = load_text_encoder(name, device)
+        ends = np.cumsum(
+            [len(ids) for ids in encoder.tokenizer(texts, truncation=True, max_length=encoder.length)["input_ids"]]
+        )
+
+    def batches(done: int) -> Iterator[dict[str, np.ndarray]]:
+        lower = LowerLayers(encoder, above)
+        for start in range(int(np.searchsorted(ends, done, side="right")), len(texts), BATCH):
+            hidden, mask = lower.states(texts[start : start + BATCH])
+            owner = np.repeat(np.arange(start, start + len(mask)), mask.sum(1))
+            yield {"states": hidden[mask].numpy(), "text": owner.astype(np.int32)}
+
+    stored = _stored(folder, int(ends[-1]) if len(ends) else 0, batches, f"encode texts below {above} layers, {name}")
+    lengths = np.bincount(stored["text"], minlength=len(texts))
+    return {"text_states": stored["states"], "text_starts": np.concatenate([[0], np.cumsum(lengths)])}
 
 
 def thumbnail(picture: Image.Image, size: int) -> np.ndarray:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from storylib.boundary import UpperLayers
 from storylib.config import ModelConfig
 from storylib.decoders import ImageDecoder, TextDecoder, Vocabulary
 
@@ -145,7 +146,13 @@ class StoryModel(nn.Module):
     """
 
     def __init__(
-        self, config: ModelConfig, image: FrozenSpace, text: FrozenSpace, vocabulary: Vocabulary, frames: int = 4
+        self,
+        config: ModelConfig,
+        image: FrozenSpace,
+        text: FrozenSpace,
+        vocabulary: Vocabulary,
+        frames: int = 4,
+        upper_layers: UpperLayers | None = None,
     ) -> None:
         super().__init__()
         width, dropout = config.width, config.dropout
@@ -168,6 +175,11 @@ class StoryModel(nn.Module):
             torch.tensor(1 / config.temperature).log(), requires_grad=config.learned_temperature
         )
         self.alignment_bias = nn.Parameter(torch.tensor(-10.0))  # SigLIP only
+        self.upper_layers = upper_layers
+
+    def texts(self, batch: dict[str, Tensor]) -> Tensor:
+        """(..., Dt) the texts of a batch as the story is read: frozen, or from the layers that are trained."""
+        return self.upper_layers(batch["text_states"], batch["text_mask"]) if self.upper_layers else batch["text"]
 
     def shared(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors (..., W) of pictures and texts in the space that the contrastive loss aligns."""
@@ -176,10 +188,15 @@ class StoryModel(nn.Module):
             F.normalize(self.text_projection(self.dropout(self.text_space(text))), dim=-1),
         )
 
-    def read(self, image: Tensor, text: Tensor) -> dict[str, Tensor]:
-        """Read the context: image (B, K, Di) and text (B, K, Dt) features in, next embeddings and states out."""
+    def read(self, image: Tensor, text: Tensor, told: Tensor | None = None) -> dict[str, Tensor]:
+        """Read the context: image (B, K, Di) and text (B, K, Dt) features in, next embeddings and states out.
+
+        told: (B, K, Dt) the texts from trained layers, see ``texts``. The next embedding is still a mixture of the
+        frozen ones: the space of every retrieval score must not move.
+        """
         image, text = self.image_space(image), self.text_space(text)
-        projected = self.image_projection(self.dropout(image)), self.text_projection(self.dropout(text))
+        told = text if told is None else self.text_space(told)
+        projected = self.image_projection(self.dropout(image)), self.text_projection(self.dropout(told))
         frames = self.fusion(*projected)  # (B, K, W)
         states = self.temporal(frames)
         state = states[:, -1]
@@ -193,8 +210,9 @@ class StoryModel(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Everything the losses need. The target's own frame enters only as a target; a decoder without one rests."""
-        out = self.read(batch["image"][:, :-1], batch["text"][:, :-1])
-        out["image_shared"], out["text_shared"] = self.shared(batch["image"], batch["text"])
+        told = self.texts(batch)
+        out = self.read(batch["image"][:, :-1], batch["text"][:, :-1], told[:, :-1])
+        out["image_shared"], out["text_shared"] = self.shared(batch["image"], told)
         if "tokens" in batch:
             tokens = batch["tokens"].clamp(min=0)
             out["token_log_probabilities"] = self.text_decoder(out["story"], tokens, batch["context_tokens"])

@@ -102,9 +102,7 @@ def accelerator(device: str, precision: str = "no") -> Accelerator:
     device: "cpu", "cuda" or "mps". precision: "no", "bf16" or "fp16".
     """
     _state(device)
-    distributed = DistributedDataParallelKwargs(  # an arm that is off uses none of its parameters; buffers never change
-        find_unused_parameters=True, broadcast_buffers=False
-    )
+    distributed = DistributedDataParallelKwargs(find_unused_parameters=True)  # those of an arm that is off
     return Accelerator(cpu=device == "cpu", mixed_precision=precision, kwargs_handlers=[distributed])
 
 

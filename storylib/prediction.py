@@ -21,6 +21,7 @@ from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from storylib.boundary import LowerLayers, UpperLayers
 from storylib.config import Config
 from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.encoders import load_image_encoder, load_text_encoder
@@ -79,7 +80,9 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         self.vocabulary = Vocabulary(load_tokenizer(model.text_decoder, data.text_encoder), pieces)
         with torch.random.fork_rng(devices=[]):  # whatever is drawn here, the weights replace
             image, text = (FrozenSpace(torch.zeros(1, dim), model.correction_rank) for dim in dims)
-            self.model = StoryModel(model, image, text, self.vocabulary, data.context)
+            layers = model.trainable_text_layers
+            upper = UpperLayers(load_text_encoder(data.text_encoder), layers) if layers else None
+            self.model = StoryModel(model, image, text, self.vocabulary, data.context, upper)
 
     @cached_property
     def encoders(self) -> tuple[Any, Any]:
@@ -99,7 +102,7 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         """
         self.eval()
         train, batch = self.settings.train, self.read(images, texts)
-        out = self.model.read(batch["image"], batch["text"])
+        out = self.model.read(batch["image"], batch["text"], self.model.texts(batch))
         text = image = None
         if train.text_weight > 0:
             length = self.settings.model.text_length
@@ -121,6 +124,8 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
             "context_tokens": self.vocabulary.encode(texts, self.settings.model.text_length),
             "context_pictures": torch.from_numpy(small).permute(0, 3, 1, 2).float() / 255,
         }
+        if layers := self.settings.model.trainable_text_layers:
+            context["text_states"], context["text_mask"] = LowerLayers(text, layers).states(texts)
         device = self.model.image_space.mean.device
         return {name: value[None].to(device) for name, value in context.items()}
 

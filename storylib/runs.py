@@ -39,7 +39,18 @@ from storylib.stories import Splits, Story, split_stories
 from storylib.training import WindowDataset, build_model, build_vocabulary, cpu_threads, fit, load_weights, pick_device
 
 PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas", "storylib")
-TRAINING_CODE = ("config", "encoders", "features", "parallel", "losses", "model", "decoders", "training", "stories")
+TRAINING_CODE = (
+    "config",
+    "encoders",
+    "boundary",
+    "features",
+    "parallel",
+    "losses",
+    "model",
+    "decoders",
+    "training",
+    "stories",
+)
 EVALUATION_CODE = (*TRAINING_CODE, "metrics", "floors", "evaluation", "statistics")
 
 
@@ -142,7 +153,10 @@ def prepare(config: Config) -> Data:
     stories = load_stories(data.source, limit=data.stories)
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
     device = pick_device(config.train.device)
-    features = encode(stories, data.image_encoder, data.text_encoder, config.model.image_size, device)
+    model = config.model
+    features = encode(
+        stories, data.image_encoder, data.text_encoder, model.image_size, device, model.trainable_text_layers
+    )
     return Data(stories, splits, features)
 
 

@@ -28,8 +28,10 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 from tqdm import tqdm
 
+from storylib.boundary import UpperLayers
 from storylib.config import Config, ConfigError, TrainConfig
 from storylib.decoders import Vocabulary, load_tokenizer
+from storylib.encoders import load_text_encoder
 from storylib.features import Features
 from storylib.losses import compute_losses
 from storylib.model import FrozenSpace, StoryModel
@@ -56,6 +58,8 @@ class WindowDataset(Dataset):
         self.image = torch.from_numpy(np.asarray(features.image_vectors)[features.image_of[rows]])  # (P, Di)
         self.text = torch.from_numpy(np.asarray(features.text_vectors)[features.text_of[rows]])
         self.pictures = torch.from_numpy(np.asarray(features.thumbnails)[features.image_of[rows]]).permute(0, 3, 1, 2)
+        self.states, self.starts = features.text_states, features.text_starts
+        self.trains_text = config.model.trainable_text_layers > 0
         self.image_id = torch.from_numpy(features.image_of[rows])
         self.text_id = torch.from_numpy(features.text_of[rows])
         self.story_id = torch.tensor([i for i, s in enumerate(stories) for _ in s.frames])
@@ -92,6 +96,8 @@ class WindowDataset(Dataset):
             "same_story": self.story_id[target][:, None] == self.story_id,
             "text_excluded": own | (self.text_id[target][:, None] == self.text_id),
         }
+        if self.trains_text:
+            batch |= self.text_states(frames)
         if self.writes:
             tokens = self.tokens[target]
             tokens = tokens[:, : int((tokens != Vocabulary.PAD).sum(1).max())]  # no longer than the batch's longest
@@ -101,6 +107,18 @@ class WindowDataset(Dataset):
             batch["picture"] = self.pictures[target].float() / 255
             batch["context_pictures"] = self.pictures[context].float() / 255
         return batch
+
+    def text_states(self, pages: Tensor) -> Batch:
+        """What the trained layers of the text encoder start from: states (..., T, D) of these pages, and their mask."""
+        assert self.states is not None and self.starts is not None
+        rows = self.text_id[pages].flatten().numpy()
+        first, length = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
+        states = np.zeros((len(rows), length.max(), self.states.shape[1]), np.float32)
+        for place, (start, count) in enumerate(zip(first, length, strict=True)):
+            states[place, :count] = self.states[start : start + count]
+        mask = torch.arange(length.max()) < torch.from_numpy(length)[:, None]
+        shape = (*pages.shape, int(length.max()))
+        return {"text_states": torch.from_numpy(states).view(*shape, -1), "text_mask": mask.view(shape)}
 
 
 class EpochSampler(Sampler[int]):
@@ -174,13 +192,15 @@ def build_vocabulary(features: Features, splits: Splits, config: Config) -> Voca
 
 def build_model(config: Config, features: Features, splits: Splits, vocabulary: Vocabulary) -> StoryModel:
     """An untrained model; its weights depend on the seed alone."""
+    layers = config.model.trainable_text_layers
+    upper = UpperLayers(load_text_encoder(config.data.text_encoder), layers) if layers else None
     torch.manual_seed(config.train.seed)
     rows = features.rows(splits.train)
     image, text = (
         FrozenSpace(torch.from_numpy(vectors[of[rows]]), config.model.correction_rank)
         for vectors, of in ((features.image_vectors, features.image_of), (features.text_vectors, features.text_of))
     )
-    return StoryModel(config.model, image, text, vocabulary, config.data.context)
+    return StoryModel(config.model, image, text, vocabulary, config.data.context, upper)
 
 
 class DivergedError(ConfigError):
@@ -215,6 +235,22 @@ def fit(model: StoryModel, train: WindowDataset, validation: WindowDataset, conf
     return trainer.finish()
 
 
+class Objective(nn.Module):
+    """The losses of a batch, in full precision, as the one output of the network that several processes share.
+
+    Were the model itself shared, a parameter behind an output that no loss reads would wait for a gradient for ever.
+    """
+
+    def __init__(self, model: StoryModel, config: TrainConfig, group: Group) -> None:
+        super().__init__()
+        self.model, self.config, self.group = model, config, group
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        out = {name: value.float() for name, value in self.model(batch).items()}
+        with torch.autocast(batch["target"].device.type, enabled=False):
+            return compute_losses(out, batch, self.config, self.group)
+
+
 class Trainer:
     """The state of one training in one of its processes."""
 
@@ -239,7 +275,7 @@ class Trainer:
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps, config)
         )
-        self.network, self.optimizer = self.engine.prepare(model, optimizer)
+        self.network, self.optimizer = self.engine.prepare(Objective(model, config, group), optimizer)
         torch.manual_seed(config.seed + 1_000_003 * group.rank)  # dropout; the weights were drawn before
         self.history: list[dict[str, Any]] = []
         self.step, self.seconds = 0, 0.0
@@ -266,14 +302,14 @@ class Trainer:
                 parts, left = min(size, left), left - min(size, left)
             last = number % size == parts - 1
             with nullcontext() if last else self.engine.no_sync(self.network):
-                losses = compute_losses(self.network(batch), batch, self.config, self.group)
+                losses = self.network(batch)
                 loss: Any = sum(losses.values())
                 self._must_be_finite("loss", loss.detach(), batch)
                 self.engine.backward(loss / parts)
             logged.add(losses, self.group.total(torch.tensor(len(batch["target"]), device=self.engine.device)))
             if last:
                 self._update(loss.detach(), batch)
-        checked = validate(self.network, self.checks, self.config)
+        checked = validate(self.model, self.checks, self.config)
         # Arms are compared at their best epoch by the losses that all of them have.
         score = sum(v for k, v in checked.items() if k not in ("contrastive", "page_mrr"))
         self._must_be_finite("validation loss", score, batch)
@@ -352,7 +388,6 @@ class Trainer:
         self.bar.close()
         if self.board:
             self.board.close()
-        self.engine.unwrap_model(self.network, keep_fp32_wrapper=False)
         load_weights(self.model, self.folder / "model.safetensors")
         self.group.agree(None)  # none may still be about to read what is deleted now
         if self.group.main:
@@ -372,12 +407,12 @@ def stalled(history: Sequence[Mapping[str, Any]], patience: int) -> bool:
 
 
 @torch.no_grad()
-def validate(network: nn.Module, loader: DataLoader[Batch], config: TrainConfig) -> dict[str, float]:
+def validate(model: nn.Module, loader: DataLoader[Batch], config: TrainConfig) -> dict[str, float]:
     """Mean losses over the validation windows, and ``page_mrr``, how well they find their next page."""
-    network.eval()
+    model.eval()
     mean = Mean()
     for batch in loader:
-        out = network(batch)
+        out = model(batch)
         ranks = page_ranks(out, batch)
         mean.add(compute_losses(out, batch, config) | {"page_mrr": (1 / ranks).mean()}, len(ranks))
     return mean.values()
@@ -485,6 +520,15 @@ def forward_batches(model: StoryModel, dataset: WindowDataset, size: int = 64) -
     for start in range(0, len(dataset), size):
         batch = dataset.__getitems__(range(start, min(start + size, len(dataset))))
         yield {k: v.to(device) for k, v in batch.items()}
+
+
+@torch.inference_mode()
+def page_texts(model: StoryModel, dataset: WindowDataset) -> Tensor:
+    """(P, Dt) the texts of all pages as the model reads them: frozen, or from the layers that were trained."""
+    if not model.upper_layers:
+        return dataset.text
+    pages = torch.arange(len(dataset.keys)).split(64)
+    return torch.cat([model.texts(dataset.text_states(some)).cpu() for some in pages])
 
 
 if __name__ == "__main__":  # the command "train", for accelerate launch -m

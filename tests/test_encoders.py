@@ -164,12 +164,12 @@ def test_clip_like_networks_give_projected_image_features(clip_folder):
     assert torch.allclose(vector, expected, atol=1e-4)
 
 
-def text_folder(folder, kind):
+def text_folder(folder, kind, layers=1):
     from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
     sizes = {
-        "bert": {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2},
-        "distilbert": {"dim": 8, "hidden_dim": 8, "n_layers": 1, "n_heads": 2},
+        "bert": {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": layers, "num_attention_heads": 2},
+        "distilbert": {"dim": 8, "hidden_dim": 8, "n_layers": layers, "n_heads": 2},
     }[kind]
     torch.manual_seed(0)
     AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=len(WORDS), **sizes)).save_pretrained(folder)

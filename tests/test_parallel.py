@@ -1,0 +1,132 @@
+"""Two processes that train together: the same losses, gradients and history as one process on the whole batch."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from conftest import tiny_config
+from safetensors.torch import load_file, save_file
+from two_processes import WINDOWS, losses_and_gradients
+
+from storylib.config import ConfigError, project_root
+from storylib.parallel import ALONE, Group
+from storylib.training import EpochSampler, Shares, batches, build_model
+
+CALM = {"dropout": 0.0, "feature_dropout": 0.0, "text_weight": 0.0}  # nothing is dropped out: GPT-2 always does
+CASES = {
+    "case-infonce": {"contrastive_weight": 0.5},
+    "case-siglip": {"contrastive_loss": "siglip", "image_weight": 0.0},
+    "case-off": {"contrastive_weight": 0.0, "text_weight": 2.0},
+}
+
+
+def launch(*arguments: str, **environment: str) -> None:
+    """Two processes on this machine's CPU, which talk through gloo."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    command += ["--main_process_port", str(port), *arguments]  # with --cpu it would start one process only
+    paths = [str(project_root()), str(Path(__file__).parent)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300,
+        env=os.environ | environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def answers(tiny_data, tiny_sets, tmp_path_factory):
+    """By case: what one process finds on the whole batch, and what two find on their shares of it."""
+    folder, alone = tmp_path_factory.mktemp("shared"), {}
+    for name, changes in CASES.items():
+        config = tiny_config(**changes)
+        model = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+        tiny_sets["train"].embed_bank(model)
+        batch = tiny_sets["train"].__getitems__(WINDOWS)
+        save_file({k: v.contiguous() for k, v in batch.items()}, folder / "batch.safetensors")
+        torch.save({"config": changes, "model": model}, folder / name)
+        alone[name] = losses_and_gradients(model, batch, config.train)
+    launch(str(Path(__file__).with_name("two_processes.py")), str(folder))
+    return {name: (alone[name], load_file(folder / f"found-{name}.safetensors")) for name in CASES}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_find_what_one_finds_on_the_whole_batch(answers, case):
+    alone, together = answers[case]
+    assert alone.keys() == together.keys() and len(alone) > 40
+    assert ("loss/contrastive" in alone) == (case != "case-off")
+    for name, value in alone.items():
+        assert torch.allclose(together[name], value, rtol=0, atol=1e-6), name
+    gradient = alone["text_projection.weight"]
+    assert gradient.abs().max() > 1e-4  # there was something to agree on
+
+
+def test_the_commands_of_two_processes_leave_the_run_of_one(tmp_path):
+    """The documented command, from drawn stories to the record; without dropout, history and weights agree."""
+    arguments = ["-m", "storylib.training", "--source", "storyworld", "--seed", "3", "--device", "cpu", "--set"]
+    settings = {"stories": 24, "epochs": 2, "width": 16, "image_size": 16, "batch_size": 7, **CALM}
+    arguments += [f"{name}={value}" for name, value in settings.items()]
+    runs = []
+    for count in (1, 2):
+        places = {"STORYLIB_RUNS": str(tmp_path / str(count)), "STORYLIB_CACHE": str(tmp_path / "cache")}
+        if count == 1:
+            done = subprocess.run(
+                [sys.executable, *arguments], capture_output=True, text=True, timeout=300, env=os.environ | places
+            )
+            assert done.returncode == 0, done.stderr[-3000:]
+        else:
+            launch(*arguments, **places)
+        (record,) = (tmp_path / str(count)).glob("*/run.json")
+        assert f'"processes": {count}' in record.read_text()
+        runs.append(record.parent)
+    assert runs[0].name == runs[1].name
+    one, two = (pd.read_csv(run / "history.csv").drop(columns="seconds") for run in runs)
+    pd.testing.assert_frame_equal(one, two, rtol=1e-3)
+    for name, value in load_file(runs[0] / "model.safetensors").items():
+        assert torch.allclose(load_file(runs[1] / "model.safetensors")[name], value, atol=2e-3), name
+
+
+# ---- who gets what
+
+
+def test_shares_are_the_batch_in_order():
+    for size in (1, 2, 3, 5):
+        parts = [list(Group(rank, size).share(range(13))) for rank in range(size)]
+        assert [item for part in parts for item in part] == list(range(13))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_all_processes_take_the_same_number_of_batches(tiny_sets):
+    whole = [b["target"].tolist() for b in batches(tiny_sets["train"], 5, EpochSampler(16, 0))]
+    assert [len(b) for b in whole] == [5, 5, 5, 1]
+    parts = [[b["target"].tolist() for b in batches(tiny_sets["train"], 5, EpochSampler(16, 0), Group(r, 2))]
+             for r in (0, 1)]  # fmt: skip
+    assert [a + b for a, b in zip(*parts, strict=True)] == whole[:3]  # the one left over waits for another epoch
+    assert len(Shares(batches(tiny_sets["train"], 5).batch_sampler.whole, Group(1, 2))) == 3
+
+
+def test_alone_nothing_is_gathered():
+    rows = torch.ones(3, 2, requires_grad=True)
+    assert ALONE.main and ALONE.gather(rows) is rows and ALONE.agree("x") == "x" and ALONE.collect(1) == [1]
+    assert torch.equal(ALONE.weight(torch.tensor([4, 9])), torch.tensor([1.0, 1.0]))
+
+
+def test_more_processes_than_windows_is_an_error(tiny_data, tiny_sets, tmp_path, monkeypatch):
+    from storylib import training
+
+    class Engine:
+        process_index, num_processes = 0, 4
+
+    monkeypatch.setattr(training, "accelerator", lambda *args: Engine)
+    config = tiny_config(batch_size=3)
+    with pytest.raises(ConfigError, match="batch_size=3 leaves some of 4 processes without a window"):
+        training.Trainer(None, tiny_sets["train"], tiny_sets["validation"], config.train, tmp_path)
