@@ -32,7 +32,7 @@ SEEDS = seeds(PROFILE)
 # not here: it changes no result.
 LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "boundary", "features"],
-    "train": ["parallel", "losses", "decoders", "model", "training", "runs"],
+    "train": ["parallel", "perception", "losses", "decoders", "image_decoders", "model", "training", "runs"],
     "evaluate": ["metrics", "floors", "evaluation", "statistics", "prediction"],
     "chapter": ["leaks", "attributes", "plots"],
 }

@@ -51,7 +51,9 @@ class ModelConfig:
     trainable_text_layers: int = 0  # upper layers of the text encoder that are trained too; below, states are stored
     text_decoder: str = "gpt2-small"  # "gpt2-small": from scratch, 3 layers; or "hf:<repo>"
     text_length: int = 48  # word pieces of a text that are learned and written; the rest is cut
-    image_size: int = 64  # pixels a side of the predicted picture
+    word_dropout: float = 0.0  # share of the words before that the text decoder cannot read in training
+    image_decoder: str = "sampling"  # "upsampling": one picture; "sampling": also many
+    image_size: int = 64  # pixels a side of the predicted picture: 16, 32, 64, 128
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ class TrainConfig:
     story_weight: float = 3.0  # within both: of the same choice among the story's own pages, which teaches order
     text_weight: float = 1.0
     image_weight: float = 1.0
+    feature_weight: float = 0.0  # within the image loss: of the distance in a frozen network's first layers
+    divergence_weight: float = 0.001  # within the image loss: of a nat that a sampled picture's latent tells
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -84,6 +88,7 @@ CHOICES = {
     "fusion": ("concat", "gate", "cross_attention"),
     "temporal": ("gru", "lstm", "transformer"),
     "next_embedding": ("mixture", "linear"),
+    "image_decoder": ("upsampling", "sampling"),
     "contrastive_loss": ("infonce", "siglip"),
     "precision": ("no", "bf16", "fp16"),
     "device": ("auto", "cpu", "cuda", "mps"),
@@ -104,7 +109,7 @@ COUNTS = (
 )
 LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1, float("inf")))
 LIMITS["temperature"] = (0.01, float("inf"))
-LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "state_dropout", "warmup"), (0, 1))
+LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "state_dropout", "word_dropout", "warmup"), (0, 1))
 
 
 @dataclass(frozen=True)

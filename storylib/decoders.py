@@ -1,4 +1,4 @@
-"""From the story's state to words and to a picture."""
+"""From the story's state to words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,10 +14,19 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LogitsProcessor
 from transformers.utils import logging as transformers_logging
 
+from storylib.config import ConfigError, unknown
 from storylib.encoders import from_hub
 
 transformers_logging.set_verbosity_error()
 warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # on purpose: the prefix has no words
+
+
+PARTS = 4  # of a batch, by length of the text
+MODES: dict[str, dict[str, Any]] = {
+    "greedy": {"do_sample": False},
+    "beam": {"do_sample": False, "num_beams": 4},
+    "nucleus": {"do_sample": True, "top_p": 0.9, "top_k": 0},
+}
 
 
 class Vocabulary:
@@ -72,10 +80,17 @@ class TextDecoder(nn.Module):
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, width: int, frames: int, kind: str = "gpt2-small", length: int = 48
+        self,
+        vocabulary: Vocabulary,
+        width: int,
+        frames: int,
+        kind: str = "gpt2-small",
+        length: int = 48,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.lm = language_model(kind, vocabulary, length + frames + 1)
+        self.length, self.word_dropout = length, word_dropout
         self.prefix = nn.Linear(width, self.lm.get_input_embeddings().embedding_dim)
         self.cache_gate = nn.Parameter(torch.tensor(math.log(0.1 / 0.9)))
         self.cache_recency = nn.Parameter(torch.zeros(frames))
@@ -104,44 +119,85 @@ class TextDecoder(nn.Module):
         """Log-probability (B, T) of each true token given the story and the tokens before it (shifted: never itself).
 
         story: (B, P, width) what the prefix is made of. tokens: (B, T) ids. context: (B, K, T) ids.
-        The same as picking from ``distribution``, without normalising a row per vocabulary entry.
+        The same as picking from ``distribution``, computed for real tokens only; padding gets 0. Rows of like length
+        go through the network together, so that little of what it reads is padding.
         """
-        logits = self._logits(story, tokens)
-        language = logits.gather(-1, tokens[..., None]).squeeze(-1) - logits.logsumexp(-1)
+        lengths = (tokens != Vocabulary.PAD).sum(1)
+        picked = torch.zeros(tokens.shape, device=story.device)
+        order = lengths.argsort()
+        for rows in order.chunk(max(1, min(PARTS, len(order) // 8))):
+            longest = max(1, int(lengths[rows[-1]]))
+            kept, real = tokens[rows, :longest], tokens[rows, :longest] != Vocabulary.PAD
+            language = -F.cross_entropy(self._logits(story[rows], kept, real), kept[real], reduction="none")
+            row, place = real.nonzero(as_tuple=True)
+            picked[rows[row], place] = language
         cache = self.word_cache(context)  # (B, V)
         ours, theirs = self._shares(cache)  # (B, 1)
-        return torch.logaddexp(ours + language, theirs + cache.gather(1, tokens).clamp(min=1e-12).log())
+        mixed = torch.logaddexp(ours + picked, theirs + cache.gather(1, tokens).clamp(min=1e-12).log())
+        return mixed.masked_fill(tokens == Vocabulary.PAD, 0.0)
 
     def distribution(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
         """Log-probabilities (B, T, V) of every word at every position; arguments as in ``forward``."""
         return self.mix(self._logits(story, tokens), self.word_cache(context)[:, None])
 
-    def _logits(self, story: Tensor, tokens: Tensor) -> Tensor:
+    def _logits(self, story: Tensor, tokens: Tensor, where: Tensor | None = None) -> Tensor:
+        """(B, T, V), or (N, V) for the N places that are true in ``where`` (B, T)."""
         prefix = self.prefix(story)  # (B, P, E)
-        words = self.lm.get_input_embeddings()(tokens[:, :-1])
-        mask = torch.cat([tokens.new_ones(prefix.shape[:2]), (tokens[:, :-1] != Vocabulary.PAD).long()], dim=1)
-        logits = self.lm(inputs_embeds=torch.cat([prefix, words], dim=1), attention_mask=mask).logits
-        return logits[:, prefix.shape[1] - 1 :]  # (B, T, V)
+        read = tokens[:, :-1]
+        if self.training and self.word_dropout:  # what the words before do not say, the story must
+            dropped = torch.rand(read.shape, device=read.device) < self.word_dropout
+            read = read.masked_fill(dropped & (read != Vocabulary.PAD), Vocabulary.UNKNOWN)
+        inputs = torch.cat([prefix, self.lm.get_input_embeddings()(read)], dim=1)
+        if isinstance(self.lm, GPT2LMHeadModel):  # padding is last and a causal model never looks ahead: no mask
+            hidden = self.lm.transformer(inputs_embeds=inputs).last_hidden_state[:, prefix.shape[1] - 1 :]
+            return self.lm.lm_head(hidden if where is None else hidden[where])
+        mask = torch.cat([tokens.new_ones(prefix.shape[:2]), (read != Vocabulary.PAD).long()], dim=1)
+        logits = self.lm(inputs_embeds=inputs, attention_mask=mask).logits[:, prefix.shape[1] - 1 :]
+        return logits if where is None else logits[where]
 
     @torch.inference_mode()
-    def write(self, story: Tensor, context: Tensor, length: int = 48, **options: Any) -> Tensor:
-        """(B, <= length) ids written freely; options go to the library's ``generate`` (beams, sampling, and so on)."""
+    def generate(
+        self,
+        story: Tensor,
+        context: Tensor,
+        mode: str = "greedy",
+        length: int | None = None,
+        seed: int | None = None,
+        **options: Any,
+    ) -> Tensor:
+        """(B, <= length) ids written freely, END and padding after the last word.
+
+        mode: "greedy", "beam" (4 beams) or "nucleus" (Holtzman et al. 2020), the latter drawn from ``seed`` if one is
+        given. No three words come twice, padding and unknown never, and the first word is never the end. options go to
+        the library's ``generate`` and win over the mode's own. length: at most what was learned, the default. Raises
+        ConfigError for an unknown mode or a greater length.
+        """
+        if mode not in MODES:
+            raise ConfigError(unknown("way to write", mode, MODES))
+        length = self.length if length is None else length
+        if length > self.length:
+            raise ConfigError(
+                f"This decoder learned texts of up to {self.length} word pieces; it cannot write {length}."
+            )
         prefix = self.prefix(story)
         mask = torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device)
-        return self.lm.generate(
-            inputs_embeds=prefix,
-            attention_mask=mask,
-            max_new_tokens=length,
-            logits_processor=[_CacheMixture(self, self.word_cache(context))],
-            **({"do_sample": False, "no_repeat_ngram_size": 3} | options),
-        )
+        with torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return self.lm.generate(
+                inputs_embeds=prefix,
+                attention_mask=mask,
+                max_new_tokens=length,
+                logits_processor=[_CacheMixture(self, self.word_cache(context))],
+                **({"no_repeat_ngram_size": 3, "min_new_tokens": min(1, length)} | MODES[mode] | options),
+            )
 
 
 def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     """A causal LM over our vocabulary: a small GPT-2 from scratch, or a pretrained one that keeps our pieces' rows."""
     ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
     if not kind.startswith("hf:"):
-        shape = {"n_positions": positions, "n_embd": 256, "n_layer": 3, "n_head": 4}
+        shape = {"n_positions": positions, "n_embd": 256, "n_layer": 3, "n_head": 4, "attn_pdrop": 0.0}
         return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
     lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-small'")
     tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}
@@ -168,39 +224,6 @@ class _CacheMixture(LogitsProcessor):
         mixed = self.decoder.mix(scores, cache).masked_fill(scores.isinf(), float("-inf"))  # bans stay bans
         mixed[:, [Vocabulary.PAD, Vocabulary.UNKNOWN]] = float("-inf")
         return mixed
-
-
-class ImageDecoder(nn.Module):
-    """An upsampling decoder: a mixture of the context's pictures plus a correction that starts at zero."""
-
-    def __init__(self, width: int, frames: int, size: int = 64) -> None:
-        super().__init__()
-        steps = int(math.log2(size // 4))
-        if size != 4 * 2**steps:
-            raise ValueError(f"image_size must be 8, 16, 32, 64, 128 and so on, not {size}")
-        channels = [max(16, 128 >> i) for i in range(steps + 1)]  # 4 px: 128 channels, 8 px: 64, ...
-        self.seed = nn.Linear(width, channels[0] * 16)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Upsample(scale_factor=2, mode="nearest"),
-                nn.Conv2d(a, b, 3, padding=1),
-                nn.GroupNorm(8, b),
-                nn.GELU(),
-            )
-            for a, b in pairwise(channels)
-        )
-        self.paint = nn.Conv2d(channels[-1], 3, 3, padding=1)
-        nn.init.zeros_(self.paint.weight)
-        nn.init.zeros_(self.paint.bias)  # type: ignore[arg-type]
-        self.mixture = nn.Parameter(torch.zeros(frames))
-
-    def forward(self, state: Tensor, context: Tensor) -> Tensor:
-        """Pixels (B, 3, S, S), not clamped. state: (B, width). context: (B, K, 3, S, S) pixels in 0..1."""
-        canvas = torch.einsum("k,bkchw->bchw", self.mixture.softmax(0), context)
-        x = self.seed(state).view(len(state), -1, 4, 4)
-        for block in self.blocks:
-            x = block(x)
-        return canvas + self.paint(x)
 
 
 def load_tokenizer(kind: str, text_encoder: str) -> Any:

@@ -164,7 +164,7 @@ def predict(model: StoryModel, vocabulary: Vocabulary, held: WindowDataset) -> P
             parts["nll"].append(_nll(decode(out["story"], tokens.clamp(min=0), batch["context_tokens"]), tokens))
             shuffled = decode(away["story"], tokens.clamp(min=0), other["context_tokens"])
             parts["nll_shuffled"].append(_nll(shuffled, tokens))
-            written = decode.write(out["story"], batch["context_tokens"], length=model.config.text_length)
+            written = decode.generate(out["story"], batch["context_tokens"], length=model.config.text_length)
             parts["words"] += vocabulary.decode(written)
     joined: dict[str, Any] = {k: v if k == "words" else torch.cat(v) for k, v in parts.items()}
     if held.writes:

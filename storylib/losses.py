@@ -8,6 +8,7 @@ from torch import Tensor
 
 from storylib.config import TrainConfig
 from storylib.parallel import ALONE, Group
+from storylib.perception import feature_distance
 
 
 def contrastive_loss(
@@ -54,9 +55,22 @@ def text_loss(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
     return -(log_probabilities * real).sum() / real.sum().clamp(min=1)
 
 
-def image_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Mean absolute error of pixels in 0..1, (B, 3, S, S): sharper than the squared error (Zhao et al. 2017)."""
-    return F.l1_loss(predicted, target)
+def image_loss(
+    predicted: Tensor,
+    target: Tensor,
+    divergence: Tensor | None = None,
+    feature_weight: float = 0.0,
+    divergence_weight: float = 0.0,
+) -> Tensor:
+    """Mean absolute error of pixels in 0..1, (B, 3, S, S): sharper than the squared error (Zhao et al. 2017).
+
+    feature_weight: of the distance in a frozen network's first layers. divergence: in nats, of a sampling decoder's
+    latents; with its weight, the evidence lower bound of a Laplace distribution over pixels.
+    """
+    loss = F.l1_loss(predicted, target)
+    if feature_weight:
+        loss = loss + feature_weight * feature_distance(predicted, target)
+    return loss if divergence is None else loss + divergence_weight * divergence
 
 
 def compute_losses(
@@ -80,7 +94,9 @@ def compute_losses(
     if config.text_weight:
         losses["text"] = config.text_weight * text_loss(out["token_log_probabilities"], batch["tokens"])
     if config.image_weight:
-        losses["image"] = config.image_weight * image_loss(out["picture"], batch["picture"])
+        within = config.feature_weight, config.divergence_weight
+        value = image_loss(out["picture"], batch["picture"], out.get("picture_divergence"), *within)
+        losses["image"] = config.image_weight * value
     if group.size > 1 and losses:
         count = {n: int((batch["tokens"] != -100).sum()) if n == "text" else len(batch["target"]) for n in losses}
         weights = group.weight(torch.tensor([*count.values()], device=batch["target"].device))

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from storylib.boundary import UpperLayers
 from storylib.config import ModelConfig
-from storylib.decoders import ImageDecoder, TextDecoder, Vocabulary
+from storylib.decoders import TextDecoder, Vocabulary
+from storylib.image_decoders import IMAGE_DECODERS
 
 
 class FrozenSpace(nn.Module):
@@ -169,8 +170,10 @@ class StoryModel(nn.Module):
             else LinearNextEmbedding(width, len(space.mean))
             for space in (image, text)
         )
-        self.text_decoder = TextDecoder(vocabulary, width, frames, config.text_decoder, config.text_length)
-        self.image_decoder = ImageDecoder(width, frames, config.image_size)
+        self.text_decoder = TextDecoder(
+            vocabulary, width, frames, config.text_decoder, config.text_length, config.word_dropout
+        )
+        self.image_decoder = IMAGE_DECODERS[config.image_decoder](width, frames, config.image_size)
         self.log_alignment_scale = nn.Parameter(
             torch.tensor(1 / config.temperature).log(), requires_grad=config.learned_temperature
         )
@@ -217,7 +220,7 @@ class StoryModel(nn.Module):
             tokens = batch["tokens"].clamp(min=0)
             out["token_log_probabilities"] = self.text_decoder(out["story"], tokens, batch["context_tokens"])
         if "picture" in batch:
-            out["picture"] = self.image_decoder(out["state"], batch["context_pictures"])
+            out |= self.image_decoder.learn(out["state"], batch["context_pictures"], batch["picture"])
         scales = {
             "next_image_scale": self.next_image.log_scale,
             "next_text_scale": self.next_text.log_scale,

@@ -106,7 +106,7 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         text = image = None
         if train.text_weight > 0:
             length = self.settings.model.text_length
-            ids = self.model.text_decoder.write(out["story"], batch["context_tokens"], length=length, **options)
+            ids = self.model.text_decoder.generate(out["story"], batch["context_tokens"], length=length, **options)
             text = self.vocabulary.decode(ids)[0]
         if train.image_weight > 0:
             pixels = self.model.image_decoder(out["state"], batch["context_pictures"])[0].clamp(0, 1)

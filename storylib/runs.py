@@ -48,6 +48,8 @@ TRAINING_CODE = (
     "losses",
     "model",
     "decoders",
+    "image_decoders",
+    "perception",
     "training",
     "stories",
 )

@@ -13,8 +13,9 @@ import storylib
 
 PACKAGE = Path(storylib.__file__).parent
 ORDER = (
-    "config cache pictures stories download sources encoders boundary features parallel losses decoders model training "
-    "metrics leaks statistics floors evaluation prediction runs attributes plots runner book workflow __main__"
+    "config cache pictures stories download sources encoders boundary features parallel perception losses decoders "
+    "image_decoders model training metrics leaks statistics floors evaluation prediction runs attributes plots runner "
+    "book workflow __main__"
 ).split()
 
 

@@ -77,8 +77,8 @@ def test_a_decoder_that_is_not_trained_is_neither_run_nor_scored(tiny_data, runs
         raise AssertionError("this decoder was run")
 
     monkeypatch.setattr("storylib.decoders.TextDecoder.forward", never)
-    monkeypatch.setattr("storylib.decoders.TextDecoder.write", never)
-    monkeypatch.setattr("storylib.decoders.ImageDecoder.forward", never)
+    monkeypatch.setattr("storylib.decoders.TextDecoder.generate", never)
+    monkeypatch.setattr("storylib.image_decoders.ImageDecoder.learn", never)
     run = train(tiny_config(text_weight=0.0, image_weight=0.0), tiny_data)
     evaluate_run(run, tiny_data)
     groups = {metric["group"] for metric in run.metrics.values()}
