@@ -70,7 +70,7 @@ def test_every_fusion_and_temporal_model_learns(build, tiny_sets, fusion, tempor
         for part in (model.next_image.correction, model.next_text.correction, model.image_decoder.paint):
             part.weight.normal_()
     words = torch.randint(3, 27, batch["context_tokens"].shape, generator=torch.Generator().manual_seed(0))
-    out = model.eval()(batch | {"context_tokens": words})
+    out = model.train()(batch | {"context_tokens": words})
     b, k, width = 8, 4, 16
     assert out["story"].shape == (b, k + 1, width) and out["state"].shape == (b, width)
     assert out["next_image"].shape == (b, 24) and out["next_text"].shape == (b, 20)
