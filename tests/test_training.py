@@ -407,14 +407,8 @@ def test_a_gradient_that_is_no_number_stops_too(start, tmp_path):
 
 def test_accumulated_batches_make_the_step_of_their_mean(start, monkeypatch):
     """Two batches of eight without a contrastive loss weigh as one of sixteen, which is an epoch."""
-    calm = {
-        "dropout": 0.0,
-        "feature_dropout": 0.0,
-        "state_dropout": 0.0,
-        "epochs": 1,
-        "contrastive_weight": 0.0,
-        "text_weight": 0.0,
-    }
+    calm = {"dropout": 0.0, "feature_dropout": 0.0, "state_dropout": 0.0, "image_decoder": "upsampling", "epochs": 1}
+    calm |= {"contrastive_weight": 0.0, "text_weight": 0.0}
     one, two = start("one", batch_size=16, **calm), start("two", batch_size=8, accumulate=2, **calm)
     mine, theirs = one.model.state_dict(), two.model.state_dict()
     assert all(torch.allclose(mine[k], theirs[k], atol=2e-5) for k in mine)
