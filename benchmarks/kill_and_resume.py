@@ -25,7 +25,7 @@ from storylib.config import configure, project_root
 from storylib.pictures import write_atomically
 from storylib.runs import Run, evaluate_run, prepare, provenance, train
 
-SETTINGS = {"source": "storyworld", "stories": 60, "epochs": 6, "device": "cpu", "seed": 0}
+SETTINGS = {"source": "storyworld", "stories": 24, "epochs": 8, "device": "cpu", "seed": 0}
 
 
 def killed(work: Callable[[], Any], after: float) -> bool:

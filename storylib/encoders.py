@@ -58,8 +58,9 @@ class ImageEncoder:
 
     @torch.inference_mode()
     def embed(self, prepared: Sequence[Tensor]) -> Tensor:
-        batch = torch.stack(list(prepared)).to(self.device).float().div_(255)
-        batch = (batch - self.mean.view(1, 3, 1, 1).to(batch)) / self.std.view(1, 3, 1, 1).to(batch)
+        rows = torch.stack([p.permute(1, 2, 0) for p in prepared])  # (B, H, W, 3), as they lie in memory
+        batch = rows.permute(0, 3, 1, 2).to(self.device).float().div_(255)
+        batch.sub_(self.mean.view(1, 3, 1, 1).to(batch)).div_(self.std.view(1, 3, 1, 1).to(batch))
         return self.network(batch.contiguous(memory_format=torch.channels_last)).float().cpu()
 
 
