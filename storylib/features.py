@@ -122,7 +122,7 @@ def _text_states(texts: list[str], name: str, above: int, device: str) -> dict[s
     """Hidden states below the upper layers of a text encoder, one row a word piece: padding would treble them."""
     folder = cache_dir("features", f"states-{digest([encoder_fingerprint(name), above, texts])}")
     ends = np.zeros(0, np.int64)
-    if not folder.exists():
+    if damage(folder):
         encoder = load_text_encoder(name, device)
         ends = np.cumsum(
             [len(ids) for ids in encoder.tokenizer(texts, truncation=True, max_length=encoder.length)["input_ids"]]

@@ -21,7 +21,8 @@ from storylib.parallel import ALONE, Group
 from storylib.runs import Run
 from storylib.training import EpochSampler, Shares, batches, build_model
 
-CALM = {"dropout": 0.0, "feature_dropout": 0.0, "text_weight": 0.0}  # nothing is dropped out: GPT-2 always does
+# Two processes drop out other units than one, and GPT-2 always drops some.
+CALM = {"dropout": 0.0, "feature_dropout": 0.0, "state_dropout": 0.0, "text_weight": 0.0}
 CASES = {
     "case-infonce": {"contrastive_weight": 0.5},
     "case-siglip": {"contrastive_loss": "siglip", "image_weight": 0.0},
