@@ -221,26 +221,32 @@ def near_duplicate_texts(texts: Sequence[str], similarity: float = 0.5, words: i
     upon a time there lived a girl" is no leak. The defaults were chosen by eye on African Storybook: they find the
     same tale told again with other names, and nothing else.
     """
-    tokens = [tuple(re.findall(r"\w+", text.lower())) for text in texts]
-    first: dict[tuple[str, ...], int] = {}
+    first: dict[str, int] = {}
     pairs = []
-    for i, text in enumerate(tokens):
-        if len(text) >= words and first.setdefault(text, i) != i:
-            pairs.append((first[text], i))
-    bags = {i: frozenset(pairwise(text)) for text, i in first.items()}
+    number: dict[tuple[str, str], int] = {}
+    bags: dict[int, tuple[int, ...]] = {}  # word pairs as numbers, in tuples: sets of them would take twice the memory
+    for i, text in enumerate(texts):
+        tokens = re.findall(r"\w+", text.lower())
+        if len(tokens) < words:
+            continue
+        if first.setdefault(" ".join(tokens), i) != i:
+            pairs.append((first[" ".join(tokens)], i))
+        else:
+            bags[i] = tuple({number.setdefault(pair, len(number)) for pair in pairwise(tokens)})
     uses = Counter(pair for bag in bags.values() for pair in bag)
-    index: dict[tuple[str, str], list[int]] = defaultdict(list)
+    index: dict[int, list[int]] = defaultdict(list)
     for i in sorted(bags, key=lambda i: len(bags[i])):
-        bag, size = bags[i], len(bags[i])
+        bag, size = frozenset(bags[i]), len(bags[i])
         rare = sorted(bag, key=lambda pair: (uses[pair], pair))
         looked_up = rare[: size - math.ceil(similarity * size - 1e-9) + 1]
         kept = rare[: size - math.ceil(2 * similarity / (1 + similarity) * size - 1e-9) + 1]  # enough for longer texts
-        for j in {j for pair in looked_up for j in index[pair]}:
-            shared = len(bag & bags[j])
+        for j in {j for pair in looked_up for j in index.get(pair, ())}:
+            shared = len(bag.intersection(bags[j]))
             if shared >= similarity * (size + len(bags[j]) - shared):
                 pairs.append((min(i, j), max(i, j)))
         for pair in kept:
-            index[pair].append(i)
+            if uses[pair] > 1:
+                index[pair].append(i)
     return pairs
 
 
