@@ -13,7 +13,7 @@ import tarfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -58,8 +58,7 @@ def github_archive(
         return folder
     url = f"{base}/{repository}/archive/{commit}.tar.gz"
     archive = cache_dir("downloads", f"{repository.replace('/', '-')}-{commit[:12]}.tar.gz")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):  # a second process waits, and then finds the folder
+    with being_made(folder):  # a second process waits, and then finds the folder
         if (reason := damage(folder)) is None:
             return folder
         fetch(url, archive, sha256, f"{f'The copy in the cache is damaged: {reason}. ' * folder.exists()}{otherwise}")
@@ -226,6 +225,21 @@ def _record(path: Path, digest: str) -> None:
     write_sums(path.with_name(SUMS), read_sums(path.with_name(SUMS)) | {path.name: digest})
 
 
+@contextlib.contextmanager
+def being_made(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder of the cache while it is made; a cache that cannot be written is a DownloadError."""
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise disk_error(error, folder) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def reserve(path: Path) -> None:
     """Claim all bytes of a file that will be memory-mapped, so that a full disk is an error now, naming the way out.
 
@@ -247,7 +261,10 @@ def disk_error(error: OSError, path: Path) -> DownloadError:
             f"The disk of {path.parent} is full. Free some space, or set STORYLIB_CACHE to a folder on a larger disk; "
             "what is there so far is kept."
         )
-    return DownloadError(f"{path} cannot be written ({error.strerror or error}).")
+    return DownloadError(
+        f"{path} cannot be written ({error.strerror or error}). Give yourself permission (chmod u+w), or set "
+        "STORYLIB_CACHE to a folder that you may write to."
+    )
 
 
 def _short(error: BaseException) -> str:

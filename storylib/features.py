@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
 from storylib.boundary import LowerLayers
 from storylib.cache import damage, discard_damaged, seal, write_atomically
 from storylib.config import cache_dir, digest
-from storylib.download import disk_error, reserve
+from storylib.download import being_made, disk_error, reserve
 from storylib.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder
 from storylib.pictures import open_picture, picture_digest
 from storylib.stories import Frame, Story, Window
@@ -150,8 +149,7 @@ def _stored(
 ) -> dict[str, np.ndarray]:
     """Arrays of ``count`` rows, memory-mapped; computed first, by one process at a time, if not whole on disk."""
     if damage(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock")):
+        with being_made(folder):
             if damage(folder):
                 discard_damaged(folder)
                 try:

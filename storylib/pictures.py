@@ -80,7 +80,7 @@ def _rgb(picture: Image.Image) -> Image.Image:
     picture.load()
     ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith(("I", "F")):  # Pillow would cut these at 255: 16-bit pictures would come out white
-        values = np.asarray(picture, dtype=np.float64)
+        values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
         if picture.mode != "F":
             values = values / 257 if picture.mode != "I" or values.max() > 255 else values
         elif values.max() <= 1:

@@ -56,6 +56,7 @@ def test_cmyk_keeps_its_colour(tmp_path):
     ("grey.png", np.full((4, 4), 0x8000, dtype=np.uint16)),
     ("grey.tiff", np.full((4, 4), 0x8000, dtype=np.uint16)),
     ("float.tiff", np.full((4, 4), 0.5, dtype=np.float32)),
+    ("holes.tiff", np.array([[0.5, np.nan], [1, 0]], dtype=np.float32)),
 ])  # fmt: skip
 def test_sixteen_bits_and_floats_are_scaled_not_cut(tmp_path, name, array):
     Image.fromarray(array).save(tmp_path / name)

@@ -12,12 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
 from tqdm import tqdm
 
 from storylib.cache import damage, discard_damaged, seal
 from storylib.config import cache_dir
-from storylib.download import disk_error
+from storylib.download import being_made, disk_error
 from storylib.sources.storyworld import drawing
 from storylib.sources.storyworld.tales import Tale, tell
 from storylib.sources.storyworld.world import Settings
@@ -28,10 +27,10 @@ SMALL = 200  # pictures that are drawn before a second process would have starte
 def pictures(tales: Sequence[Tale], settings: Settings, size: int) -> list[list[Path]]:
     """A picture file for every scene of every tale; what is missing or damaged is drawn, a whole tale at a time."""
     folder = _folder(settings, size)
-    folder.mkdir(parents=True, exist_ok=True)
     missing = [t for t in tales if damage(folder / _name(t))]
     if missing:
-        with FileLock(folder.with_suffix(".lock")):
+        with being_made(folder):
+            folder.mkdir(exist_ok=True)
             for tale in missing:
                 discard_damaged(folder / _name(tale))
         count = sum(len(t.scenes) for t in missing)
