@@ -21,6 +21,7 @@ from PIL import Image
 
 from storylib.config import project_root
 from storylib.evaluation import METRICS, ORACLE
+from storylib.leaks import Twin
 from storylib.pictures import PictureLike, open_picture
 from storylib.runs import Data, Run
 from storylib.stories import Story
@@ -174,6 +175,26 @@ def leakage(counts: pd.DataFrame) -> Figure:
     for bars in axis.containers:
         axis.bar_label(bars, fmt="%.0f", padding=3, color=INK)  # type: ignore[arg-type]
     axis.legend(title="", loc="lower right")
+    return figure
+
+
+def twins(pairs: Sequence[Twin]) -> Figure:
+    """Pages of the test set, and below each the page of a training story that shows or says nearly the same."""
+    style()
+    figure, axes = plt.subplots(2, max(1, len(pairs)), figsize=(1.75 * max(5, len(pairs)), 6.2), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for (test, train), pair in zip(axes.T, pairs, strict=False):
+        sides = ((test, pair.test_story, pair.test_frame), (train, pair.train_story, pair.train_frame))
+        for axis, story, frame in sides:
+            axis.axis("on")
+            _page(axis, frame.image, frame.text)
+            axis.set_title(_shortened(story.title, 22), fontsize=8, color=INK)
+        test.set_title(f"same {pair.kind}\n{test.get_title()}", fontsize=8, color=INK)
+    for axis, name in zip(axes[:, 0], ("test", "training"), strict=True):
+        axis.set_ylabel(name, color=INK)
+    if not pairs:
+        axes[0][0].text(0.5, 0, "no page of the test set is in a training story", ha="center", color=INK)
     return figure
 
 

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from storylib import plots
 from storylib.evaluation import METRICS
+from storylib.leaks import Twin
 from storylib.runs import Data, compare
 
 ODD = """The "fox" paid $5 & $6, said <script>alert('x')</script> 100 % of_the time^2 \\alpha {x} — été."""
@@ -121,6 +122,18 @@ def test_leakage_bars_have_their_shares():
     )  # fmt: skip
     (axis,) = plots.leakage(counts).axes
     assert sorted(p.get_width() for c in axis.containers for p in c) == [0, 0, 20, 60]
+
+
+def test_a_page_of_the_test_stands_above_the_one_that_gives_it_away(tiny_data):
+    one, other = tiny_data.stories[:2]
+    pairs = [Twin(kind, one, one.frames[0], other, other.frames[1]) for kind in ("picture", "text")]
+    figure = plots.twins(pairs)
+    assert [len(axis.images) for axis in figure.axes] == [1, 1, 1, 1]
+    above, _, below, _ = (" ".join(axis.get_xlabel().split()) for axis in figure.axes)
+    assert (above, below) == (one.frames[0].text, other.frames[1].text)
+    assert [axis.get_title().split("\n")[0] for axis in figure.axes[:2]] == ["same picture", "same text"]
+    assert [axis.get_ylabel() for axis in figure.axes] == ["test", "", "training", ""]
+    assert "no page of the test set is in a training story" in words_of(svg(plots.twins([])))
 
 
 @pytest.mark.parametrize("order", ["best", "worst", "first"])
