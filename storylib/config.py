@@ -67,8 +67,8 @@ class TrainConfig:
     story_weight: float = 3.0  # within both: of the same choice among the story's own pages, which teaches order
     text_weight: float = 1.0
     image_weight: float = 1.0
-    feature_weight: float = 0.0  # within the image loss: of the distance in a frozen network's first layers
-    divergence_weight: float = 0.001  # within the image loss: of a nat that a sampled picture's latent tells
+    feature_weight: float = 0.2  # within the image loss: of the distance in a frozen network's first layers
+    divergence_weight: float = 0.001  # within the image loss: of each nat that a sampling decoder's latent tells
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-3

@@ -149,10 +149,12 @@ class TextDecoder(nn.Module):
             read = read.masked_fill(dropped & (read != Vocabulary.PAD), Vocabulary.UNKNOWN)
         inputs = torch.cat([prefix, self.lm.get_input_embeddings()(read)], dim=1)
         if isinstance(self.lm, GPT2LMHeadModel):  # padding is last and a causal model never looks ahead: no mask
-            hidden = self.lm.transformer(inputs_embeds=inputs).last_hidden_state[:, prefix.shape[1] - 1 :]
+            hidden = self.lm.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state[
+                :, prefix.shape[1] - 1 :
+            ]
             return self.lm.lm_head(hidden if where is None else hidden[where])
         mask = torch.cat([tokens.new_ones(prefix.shape[:2]), (read != Vocabulary.PAD).long()], dim=1)
-        logits = self.lm(inputs_embeds=inputs, attention_mask=mask).logits[:, prefix.shape[1] - 1 :]
+        logits = self.lm(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[:, prefix.shape[1] - 1 :]
         return logits if where is None else logits[where]
 
     @torch.inference_mode()
@@ -196,8 +198,9 @@ class TextDecoder(nn.Module):
 def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     """A causal LM over our vocabulary: a small GPT-2 from scratch, or a pretrained one that keeps our pieces' rows."""
     ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
-    if not kind.startswith("hf:"):
-        shape = {"n_positions": positions, "n_embd": 256, "n_layer": 3, "n_head": 4, "attn_pdrop": 0.0}
+    if not kind.startswith("hf:"):  # the same curve as GPT-2's own, in one kernel; attention without dropout: likewise
+        shape: dict[str, Any] = {"n_positions": positions, "n_embd": 256, "n_layer": 3, "n_head": 4, "attn_pdrop": 0.0}
+        shape |= {"activation_function": "gelu_pytorch_tanh"}
         return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
     lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-small'")
     tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}
