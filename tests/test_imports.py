@@ -13,11 +13,7 @@ import storylib
 
 PACKAGE = Path(storylib.__file__).parent
 ORDER = (
-<<<<<<< HEAD
     "config cache pictures stories download sources encoders boundary features parallel perception losses decoders "
-=======
-    "config cache pictures stories download sources encoders features perception parallel losses decoders "
->>>>>>> f692c7e (Order of the modules)
     "image_decoders model training metrics leaks statistics floors evaluation prediction runs attributes plots runner "
     "book workflow __main__"
 ).split()
