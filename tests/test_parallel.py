@@ -21,12 +21,14 @@ from storylib.parallel import ALONE, Group
 from storylib.runs import Run
 from storylib.training import EpochSampler, Shares, batches, build_model
 
-# Two processes drop out other units than one, and GPT-2 always drops some.
-CALM = {"dropout": 0.0, "feature_dropout": 0.0, "state_dropout": 0.0, "text_weight": 0.0}
+# Two processes drop out other units than one, GPT-2 always drops some, the other image decoder draws latents, and the
+# feature term looks at every fourth picture of a process.
+SURE = {"image_decoder": "upsampling", "feature_weight": 0.0}
+CALM = {"dropout": 0.0, "feature_dropout": 0.0, "state_dropout": 0.0, "text_weight": 0.0, **SURE}
 CASES = {
-    "case-infonce": {"contrastive_weight": 0.5},
-    "case-siglip": {"contrastive_loss": "siglip", "image_weight": 0.0},
-    "case-off": {"contrastive_weight": 0.0, "text_weight": 2.0},
+    "case-infonce": SURE | {"contrastive_weight": 0.5},
+    "case-siglip": SURE | {"contrastive_loss": "siglip", "image_weight": 0.0},
+    "case-off": SURE | {"contrastive_weight": 0.0, "text_weight": 2.0},
 }
 
 
@@ -68,7 +70,8 @@ def test_two_processes_find_what_one_finds_on_the_whole_batch(answers, case):
     assert alone.keys() == together.keys() and len(alone) > 40
     assert ("loss/contrastive" in alone) == (case != "case-off")
     for name, value in alone.items():
-        assert torch.allclose(together[name], value, rtol=1e-6, atol=1e-6), name
+        size = value.abs().max().clamp(min=1)  # float32 rounds a gradient of 100 at 1e-5
+        assert (together[name] - value).abs().max() <= 1e-6 * size, name
     gradient = alone["text_projection.weight"]
     assert gradient.abs().max() > 1e-4  # there was something to agree on
 
