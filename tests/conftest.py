@@ -65,6 +65,7 @@ def flip(path: Path, place: int = -1) -> None:
 HEROES = "fox owl bear frog lion goat duck hare wolf crab swan mole seal toad".split()
 TINY = {
     "width": 16, "image_size": 16, "text_length": 16, "epochs": 2, "batch_size": 8, "device": "cpu",
+    "image_decoder": "upsampling", "feature_weight": 0.0,  # without chance and without a network to load
 }  # fmt: skip
 
 
