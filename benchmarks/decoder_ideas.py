@@ -1,10 +1,11 @@
 """What helps the two decoders: ideas for the text and for the picture, each a short diff of the default.
 
     python -m benchmarks.decoder_ideas [--parts text image] [--sources storyworld african_storybook] [--seeds 0 1 2]
-    python -m benchmarks.decoder_ideas --test    the winner of each part, once, on the test stories
+    python -m benchmarks.decoder_ideas --test    the default alone, once, on the test stories
 
 Ideas are compared on validation stories only. A decoder is trained on its own, without the losses of the other one,
-so that an hour is enough; what is measured is recorded at once in results/ideas/decoder.json and is not measured again.
+for as long as the quick profile trains. What is measured is recorded at once in results/ideas/decoder.json; a run that
+was measured before by the same code is not trained again, so that a command that was cut off goes on.
 """
 
 from __future__ import annotations

@@ -95,8 +95,9 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
     ) -> NextFrame:
         """The frame that follows K pictures and their texts, in the order of the story.
 
-        images: paths or PIL pictures. known: where to look for the nearest picture. options: for the library's
-        ``generate``, such as ``do_sample=True`` or ``num_beams=4``; without any the text is always the same.
+        images: paths or PIL pictures. known: where to look for the nearest picture. options: of the
+        text decoder's ``generate``, such as ``mode="beam"`` or ``mode="nucleus", seed=1``; without any the text is
+        always the same.
         Raises PredictionError for another number of pictures or texts or an empty text, and PictureError for a
         picture that cannot be read.
         """
