@@ -9,7 +9,6 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -221,33 +220,46 @@ def near_duplicate_texts(texts: Sequence[str], similarity: float = 0.5, words: i
     upon a time there lived a girl" is no leak. The defaults were chosen by eye on African Storybook: they find the
     same tale told again with other names, and nothing else.
     """
-    first: dict[str, int] = {}
+    known: dict[str, int] = {}
+    tokens = [tuple(known.setdefault(w, len(known)) for w in re.findall(r"\w+", text.lower())) for text in texts]
+    first: dict[tuple[int, ...], int] = {}
     pairs = []
-    number: dict[tuple[str, str], int] = {}
-    bags: dict[int, tuple[int, ...]] = {}  # word pairs as numbers, in tuples: sets of them would take twice the memory
-    for i, text in enumerate(texts):
-        tokens = re.findall(r"\w+", text.lower())
-        if len(tokens) < words:
-            continue
-        if first.setdefault(" ".join(tokens), i) != i:
-            pairs.append((first[" ".join(tokens)], i))
-        else:
-            bags[i] = tuple({number.setdefault(pair, len(number)) for pair in pairwise(tokens)})
-    uses = Counter(pair for bag in bags.values() for pair in bag)
+    for i, text in enumerate(tokens):
+        if len(text) >= words and first.setdefault(text, i) != i:
+            pairs.append((first[text], i))
+    bags, once = _from_rare_to_common({i: text for text, i in first.items()}, len(known))
     index: dict[int, list[int]] = defaultdict(list)
     for i in sorted(bags, key=lambda i: len(bags[i])):
-        bag, size = frozenset(bags[i]), len(bags[i])
-        rare = sorted(bag, key=lambda pair: (uses[pair], pair))
+        rare, size = bags[i].tolist(), len(bags[i])
+        bag = frozenset(rare)
         looked_up = rare[: size - math.ceil(similarity * size - 1e-9) + 1]
         kept = rare[: size - math.ceil(2 * similarity / (1 + similarity) * size - 1e-9) + 1]  # enough for longer texts
-        for j in {j for pair in looked_up for j in index.get(pair, ())}:
-            shared = len(bag.intersection(bags[j]))
+        for j in {j for pair in looked_up if pair >= once for j in index.get(pair, ())}:
+            shared = len(bag.intersection(bags[j].tolist()))
             if shared >= similarity * (size + len(bags[j]) - shared):
                 pairs.append((min(i, j), max(i, j)))
         for pair in kept:
-            if uses[pair] > 1:
+            if pair >= once:  # what no other text has would only cost memory
                 index[pair].append(i)
     return pairs
+
+
+def _from_rare_to_common(texts: dict[int, tuple[int, ...]], words: int) -> tuple[dict[int, np.ndarray], int]:
+    """The distinct word pairs of each text, as numbers that grow with how many texts have the pair; none twice.
+
+    Arrays, (pairs,), because as tuples of strings those of 52,000 pages fill a gigabyte. Also the number of pairs that
+    one text alone has: their numbers are below it.
+    """
+    rows = (np.array(text, np.int64) for text in texts.values())
+    bags = [np.unique(row[:-1] * words + row[1:]) for row in rows]
+    if not bags:
+        return {}, 0
+    pairs, inverse, uses = np.unique(np.concatenate(bags), return_inverse=True, return_counts=True)
+    number = np.empty(len(pairs), np.int32)
+    number[np.argsort(uses, kind="stable")] = np.arange(len(pairs), dtype=np.int32)
+    ends = np.cumsum([len(bag) for bag in bags])[:-1]
+    sorted_bags = (np.sort(bag) for bag in np.split(number[inverse], ends))
+    return dict(zip(texts, sorted_bags, strict=True)), int((uses == 1).sum())
 
 
 @dataclass(frozen=True)
