@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from storylib.config import TrainConfig
+from storylib.parallel import ALONE, Group
 
 
 def contrastive_loss(
@@ -58,8 +59,14 @@ def image_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(predicted, target)
 
 
-def compute_losses(out: dict[str, Tensor], batch: dict[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
-    """The losses that are on, weighted, by name. One that is off is absent, not a constant zero."""
+def compute_losses(
+    out: dict[str, Tensor], batch: dict[str, Tensor], config: TrainConfig, group: Group = ALONE
+) -> dict[str, Tensor]:
+    """The losses that are on, weighted, by name. One that is off is absent, not a constant zero.
+
+    group: the processes that share the batch. The mean of what they return, and of its gradients, is the loss of the
+    whole batch: pairs of all processes are each other's negatives, and a mean is over all windows or words.
+    """
     losses = {}
     if config.next_image_weight:
         value = next_embedding_loss(
@@ -75,14 +82,18 @@ def compute_losses(out: dict[str, Tensor], batch: dict[str, Tensor], config: Tra
         losses["text"] = config.text_weight * text_loss(out["token_log_probabilities"], batch["tokens"])
     if config.image_weight:
         losses["image"] = config.image_weight * image_loss(out["picture"], batch["picture"])
+    if group.size > 1 and losses:
+        count = {n: int((batch["tokens"] != -100).sum()) if n == "text" else len(batch["target"]) for n in losses}
+        weights = group.weight(torch.tensor([*count.values()], device=batch["target"].device))
+        losses = {name: value * weight for (name, value), weight in zip(losses.items(), weights, strict=True)}
     if config.contrastive_weight:
-        flat = {k: batch[k].flatten() for k in ("story_id", "image_id", "text_id")}
-        not_negative = same(flat["story_id"]) | same(flat["image_id"]) | same(flat["text_id"])
+        ids = torch.stack([batch[k].flatten() for k in ("story_id", "image_id", "text_id")], dim=1)
+        story, image, text = group.gather(ids).unbind(1)  # (N,) each, N frames of all processes
         value = contrastive_loss(
-            out["image_shared"].flatten(0, 1),
-            out["text_shared"].flatten(0, 1),
+            group.gather(out["image_shared"].flatten(0, 1)),
+            group.gather(out["text_shared"].flatten(0, 1)),
             out["alignment_scale"],
-            not_negative,
+            same(story) | same(image) | same(text),
             config.contrastive_loss,
             out["alignment_bias"],
         )
