@@ -32,7 +32,7 @@ SEEDS = seeds(PROFILE)
 # not here: it changes no result.
 LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "features"],
-    "train": ["losses", "decoders", "model", "training", "runs"],
+    "train": ["parallel", "losses", "decoders", "model", "training", "runs"],
     "evaluate": ["metrics", "floors", "evaluation", "statistics"],
     "chapter": ["leaks", "attributes", "plots"],
 }

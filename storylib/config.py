@@ -67,6 +67,10 @@ class TrainConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.1  # share of the steps
+    clip: float = 1.0  # longest gradient; 0: no limit
+    accumulate: int = 1  # batches whose gradients are averaged before a step; negatives come from one batch only
+    precision: str = "no"  # "no": float32; "bf16" or "fp16" (GPU only): mixed
+    patience: int = 0  # stop after this many epochs without a better validation page MRR; 0: never
     seed: int = 0
     threads: int = 1  # CPU threads of a training; one, so that a metric never depends on how many cores were free
     device: str = field(default="auto", metadata={"identity": False})  # "auto", "cpu", "cuda" or "mps"
@@ -78,6 +82,7 @@ CHOICES = {
     "temporal": ("gru", "lstm", "transformer"),
     "next_embedding": ("mixture", "linear"),
     "contrastive_loss": ("infonce", "siglip"),
+    "precision": ("no", "bf16", "fp16"),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 
@@ -91,6 +96,7 @@ COUNTS = (
     "image_size",
     "epochs",
     "batch_size",
+    "accumulate",
     "threads",
 )
 LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1, float("inf")))

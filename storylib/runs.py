@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +30,7 @@ from storylib.evaluation import METRICS, MODEL, evaluate, metric_value, summaris
 from storylib.features import Features, encode
 from storylib.floors import FLOOR_TITLES
 from storylib.model import StoryModel
+from storylib.parallel import Group, join
 from storylib.pictures import write_atomically
 from storylib.sources import load_stories
 from storylib.statistics import holm, paired_difference
@@ -36,7 +38,7 @@ from storylib.stories import Splits, Story, split_stories
 from storylib.training import WindowDataset, build_model, build_vocabulary, cpu_threads, fit, load_weights, pick_device
 
 PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas", "storylib")
-TRAINING_CODE = ("config", "encoders", "features", "losses", "model", "decoders", "training", "stories")
+TRAINING_CODE = ("config", "encoders", "features", "parallel", "losses", "model", "decoders", "training", "stories")
 EVALUATION_CODE = (*TRAINING_CODE, "metrics", "floors", "evaluation", "statistics")
 
 
@@ -139,22 +141,28 @@ def train(config: Config, data: Data, fresh: bool = False) -> Run:
     asked, config = config, with_available_encoders(config)
     folder = runs_dir() / run_id(config, data)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):  # the same run, asked for twice at once, is trained once
-        if fresh:
+    group = join(pick_device(config.train.device))
+    # The same run, asked for twice at once, is trained once; of several processes only the main one holds the lock.
+    with FileLock(folder.with_suffix(".lock")) if group.main else nullcontext():
+        if fresh and group.main:
             shutil.rmtree(folder)
             folder.mkdir()
-        if not (folder / "run.json").exists():
-            _train(config, data, folder, [asked.data.image_encoder, asked.data.text_encoder])
+        if not group.agree((folder / "run.json").exists()):
+            _train(config, data, folder, [asked.data.image_encoder, asked.data.text_encoder], group)
+        group.agree(None)
     return Run(folder)
 
 
-def _train(config: Config, data: Data, folder: Path, encoders_asked: list[str]) -> None:
+def _train(config: Config, data: Data, folder: Path, encoders_asked: list[str], group: Group) -> None:
     vocabulary = build_vocabulary(data.features, data.splits, config)
-    write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
+    if group.main:
+        write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
     datasets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
     with cpu_threads(config.train.threads):
         model = build_model(config, data.features, data.splits, vocabulary)
     result = fit(model, datasets["train"], datasets["validation"], config.train, folder)
+    if not group.main:
+        return
     record = {
         "id": folder.name,
         "config": config.flat(),
@@ -168,6 +176,7 @@ def _train(config: Config, data: Data, folder: Path, encoders_asked: list[str]) 
         },
         "best_epoch": result.best_epoch,
         "seconds": round(result.seconds, 2),
+        "processes": group.size,
         "parameters": sum(p.numel() for p in model.parameters()),
         "code": code_fingerprint(TRAINING_CODE),
         **provenance(pick_device(config.train.device)),

@@ -183,6 +183,7 @@ def test_a_single_batch_is_learned_by_heart(tiny_data, tiny_sets, tmp_path):
     after = training.validate(model, batches(batch, 8), config.train)
     untrained = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
     before = training.validate(untrained, batches(batch, 8), config.train)
+    assert before.pop("page_mrr") < after.pop("page_mrr") > 0.9
     assert {name: after[name] < before[name] / 2 for name in before} == dict.fromkeys(before, True)
     assert after["text"] < 1 < 2 < before["text"]
 
@@ -252,7 +253,7 @@ def test_the_best_epoch_is_kept_not_the_last(start, monkeypatch, tmp_path):
 
     def validate(network, loader, config):
         weights.append({k: v.clone() for k, v in network.state_dict().items()})
-        return {"text": next(scores), "contrastive": 0.0}
+        return {"text": next(scores), "contrastive": 0.0, "page_mrr": 0.5}
 
     monkeypatch.setattr(training, "validate", validate)
     done = start(epochs=3)
@@ -263,7 +264,9 @@ def test_the_best_epoch_is_kept_not_the_last(start, monkeypatch, tmp_path):
 
 
 def test_arms_are_judged_by_the_losses_they_share(start, monkeypatch):
-    answers = iter([{"text": 2.0, "contrastive": 1.0}, {"text": 1.0, "contrastive": 9.0}])
+    answers = iter(
+        [{"text": 2.0, "contrastive": 1.0, "page_mrr": 0.9}, {"text": 1.0, "contrastive": 9.0, "page_mrr": 0.1}]
+    )
     monkeypatch.setattr(training, "validate", lambda *args: next(answers))
     assert start(epochs=2).best_epoch == 2
 
@@ -275,7 +278,7 @@ def test_validation_neither_learns_nor_drops_out(tiny_data, tiny_sets):
     held.embed_bank(model)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     one, two = (training.validate(model, batches(held, 2), config.train) for _ in range(2))
-    assert one == two and set(one) == {"next_image", "next_text", "text", "image", "contrastive"}
+    assert one == two and set(one) == {"next_image", "next_text", "text", "image", "contrastive", "page_mrr"}
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
@@ -315,7 +318,7 @@ def test_a_loss_that_is_off_is_not_in_the_history(start, tmp_path, name):
     columns = set(history(tmp_path / "run"))
     everything = {"next_image", "next_text", "text", "image", "contrastive"}
     logged = {f"{part}_{n}" for part in ("train", "validation") for n in everything - {name}}
-    assert columns == logged | {"epoch", "validation_score"}
+    assert columns == logged | {"epoch", "validation_score", "validation_page_mrr"}
 
 
 def test_the_history_is_written_as_it_goes(start, tmp_path, monkeypatch):
