@@ -33,7 +33,7 @@ SEEDS = seeds(PROFILE)
 LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "features"],
     "train": ["parallel", "losses", "decoders", "model", "training", "runs"],
-    "evaluate": ["metrics", "floors", "evaluation", "statistics"],
+    "evaluate": ["metrics", "floors", "evaluation", "statistics", "prediction"],
     "chapter": ["leaks", "attributes", "plots"],
 }
 

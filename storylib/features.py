@@ -75,8 +75,7 @@ def encode(
 
         def prepare(key: str) -> tuple[Any, np.ndarray]:
             picture = open_picture(example[key].image)
-            small = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
-            return encoder.prepare(picture), np.asarray(small)
+            return encoder.prepare(picture), thumbnail(picture, image_size)
 
         with ThreadPoolExecutor() as pool:
             for start in range(done, len(pictures), BATCH):
@@ -104,6 +103,11 @@ def encode(
         keys=[(s.id, f.page) for s in stories for f in s.frames],
         fingerprint=digest([image_key, text_key, [[s.id, f.page] for s in stories for f in s.frames]]),
     )
+
+
+def thumbnail(picture: Image.Image, size: int) -> np.ndarray:
+    """(size, size, 3) uint8: the whole picture, as the image decoder sees and draws it."""
+    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def _stored(

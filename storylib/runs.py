@@ -31,7 +31,8 @@ from storylib.features import Features, encode
 from storylib.floors import FLOOR_TITLES
 from storylib.model import StoryModel
 from storylib.parallel import Group, join
-from storylib.pictures import write_atomically
+from storylib.pictures import PictureLike, write_atomically
+from storylib.prediction import Known, NextFrame, Storyteller, feature_sizes
 from storylib.sources import load_stories
 from storylib.statistics import holm, paired_difference
 from storylib.stories import Splits, Story, split_stories
@@ -113,6 +114,26 @@ class Run:
         model = build_model(self.config, data.features, data.splits, self.vocabulary())
         load_weights(model, self.path / "model.safetensors")
         return model.eval()
+
+    @cached_property
+    def storyteller(self) -> Storyteller:
+        """The trained model with its words and encoders: what can be saved, shared and asked on its own."""
+        weights = self.path / "model.safetensors"
+        metrics = {"metrics": list(self.metrics.values())} if (self.path / "metrics.json").exists() else {}
+        pieces = self.vocabulary().pieces
+        teller = Storyteller(self.config.flat(), pieces, feature_sizes(weights), self.record | metrics)
+        load_weights(teller.model, weights)
+        return teller.eval()
+
+    @cached_property
+    def known(self) -> Known:
+        """The pictures of the run's source, all of them."""
+        data = prepare(self.config)
+        return Known.of(data.stories, data.features)
+
+    def predict(self, images: Sequence[PictureLike | str], texts: Sequence[str], **options: Any) -> NextFrame:
+        """Next text, next picture, and the nearest picture of the run's source; see ``Storyteller.predict``."""
+        return self.storyteller.predict(images, texts, self.known, **options)
 
 
 def prepare(config: Config) -> Data:
