@@ -31,7 +31,7 @@ test: .venv/.installed  ## style, types and every test with coverage (up to 15 m
 	  echo "== 2/4 ruff format: layout (seconds)"; $(BIN)/ruff format --check .; \
 	  echo "== 3/4 mypy: types (half a minute the first time)"; $(BIN)/mypy storylib; \
 	  echo "== 4/4 pytest: every test, two at a time, with coverage (5 to 10 minutes)"; \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term --durations=10 ); \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --durations=10 ); \
 	$(call finish,What is wrong stands above.)
 
 lock: .venv/.installed  ## renew requirements.lock from pyproject.toml and constraints.txt (15 s)

@@ -35,6 +35,7 @@ LAYERS = {
     "train": ["parallel", "losses", "decoders", "model", "training", "runs"],
     "evaluate": ["metrics", "floors", "evaluation", "statistics", "prediction"],
     "chapter": ["leaks", "attributes", "plots"],
+    "gallery": ["gallery"],
 }
 
 
@@ -96,6 +97,7 @@ rule book:
     input:
         receipts(),
         expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        f"{ROOT}/executed/gallery.html",
         "_build/html/book.json",
 
 
@@ -107,6 +109,7 @@ rule runs:
 rule render:
     input:
         chapters=expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        gallery=f"{ROOT}/executed/gallery.html",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file()],
         settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py"],
     output:
@@ -188,3 +191,20 @@ rule chapter:
         "step 'executing {input.notebook} (about half a minute)' {log}"
         " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.runner {input.notebook} {output} --figures {params.figures}"
         " -p source {SOURCE_WORD} -p profile {PROFILE}"
+
+
+rule gallery:
+    input:
+        evaluations(seeds=SEEDS[:1]),
+        TO_EVALUATE,
+        modules("chapter", "gallery"),
+        "storylib/gallery.html",
+    output:
+        f"{ROOT}/executed/gallery.html",
+    log:
+        f"{ROOT}/logs/gallery.log",
+    threads: 1
+    shell:
+        "step 'the gallery of every test window (half a minute)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.gallery --output {output}"
+        " --source {SOURCE_WORD} --profile {PROFILE}"

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import yaml
@@ -32,12 +33,17 @@ def build_book(executed: Path, output: Path) -> Path:
     """Render book/ and the executed notebooks to ``output/html``; a failed build leaves the previous one there."""
     root = project_root()
     chapters = [executed / f"{page}.ipynb" for page in toc_pages(root) if page.startswith("notebooks/")]
-    complain([problem for chapter in chapters for problem in check_notebook(chapter)], "The notebooks are not ready")
+    problems = [problem for chapter in chapters for problem in check_notebook(chapter)]
+    if not (executed / "gallery.html").is_file():
+        problems.append(f"{executed / 'gallery.html'} does not exist: make it first (python -m storylib.gallery)")
+    complain(problems, "The notebooks are not ready")
     output.mkdir(parents=True, exist_ok=True)
     # Always from nothing: after an incremental build a stale number survives, and a failing build passes when repeated.
     with tempfile.TemporaryDirectory(prefix=".book-", dir=output) as work:
         tree = assemble(root, chapters, executed / "figures", Path(work) / "source")
         html = render(root, tree, Path(work))
+        polish(html)
+        shutil.copy(executed / "gallery.html", html)
         complain(check_html(html), "The pages are not fit to publish")
         stamp = {"stories": executed.parent.name, "chapters": {c.stem: sha256(c) for c in chapters}}
         (html / "book.json").write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
@@ -80,7 +86,7 @@ def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) ->
     shutil.copy(root / "experiments.yml", tree)  # a page quotes it
     (tree / "notebooks").mkdir()
     for chapter in chapters:
-        shutil.copy(chapter, tree / "notebooks")
+        nbformat.write(with_captions(chapter), tree / "notebooks" / chapter.name)
     if figures.is_dir():
         shutil.copytree(figures, tree / "figures")
     # One self-contained file of the 24 MB that the package brings; the web would be asked for it otherwise.
@@ -89,6 +95,21 @@ def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) ->
         raise BookError("sphinx-mathjax-offline is not installed: pip install 'storylib[book]'")
     shutil.copy(Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js", tree / "_static")
     return tree
+
+
+def with_captions(path: Path) -> nbformat.NotebookNode:
+    """An executed notebook whose figures have the description and the caption that ``plots.save`` sent with them."""
+    notebook = nbformat.read(path, as_version=4)
+    count = 0
+    for cell in notebook.cells:
+        for out in cell.get("outputs", []):
+            told = out.get("metadata", {}).get("image/svg+xml", {})
+            if told.get("alt"):
+                count += 1
+                figure = {"name": f"figure-{path.stem}-{count}", "caption": told.get("caption", "")}
+                shown = {"image": {"alt": told["alt"]}} | ({"figure": figure} if figure["caption"] else {})
+                cell.metadata["mystnb"] = shown | cell.metadata.get("mystnb", {})
+    return notebook
 
 
 def render(root: Path, tree: Path, work: Path) -> Path:
@@ -116,19 +137,48 @@ def render(root: Path, tree: Path, work: Path) -> Path:
     return work / "_build" / "html"
 
 
-def check_html(html: Path) -> list[str]:
-    """What the built pages must not hold: anything loaded from the network, and numbers that were never filled in."""
-    problems = []
-    for page in sorted(html.rglob("*.html")):
+# What the theme writes that a browser complains of, or that a screen reader stumbles over.
+REPAIRS = (
+    (r'<link rel="preload" as="font"[^>]*>', ""),  # blocked on pages that are opened from a folder
+    (r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe\.js[^>]*></script>", ""),  # live code: not used
+    (r'<script src="([^"]*)tex-svg\.js([^"]*)"></script>', ""),  # the second of two; the first is deferred
+    (r'data-default-mode=""', 'data-default-mode="auto"'),
+    (r'localStorage\.getItem\("mode"\) \|\| ""', 'localStorage.getItem("mode") || "auto"'),
+    (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
+    (r' role="doc-biblioentry"', ""),
+    (r'<figure class="', '<figure tabindex="0" class="'),  # on a phone it scrolls, also by keyboard
+)
+
+
+def polish(html: Path) -> None:
+    """Mend in every page what the theme cannot be told to do otherwise."""
+    for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        loads = Loads()
-        loads.feed(text)
-        problems += [f"{page.relative_to(html)} loads {url} from the network" for url in loads.remote]
+        for pattern, mended in REPAIRS:
+            text = re.sub(pattern, mended, text, flags=re.DOTALL)
+        page.write_text(text, encoding="utf-8")
+
+
+def check_html(html: Path) -> list[str]:
+    """What the built pages must not hold: anything from the network, numbers that were never filled in, dead links."""
+    problems = []
+    loaded = {page.resolve(): Loads(page) for page in sorted(html.rglob("*.html"))}
+    for path, loads in loaded.items():
+        name, text = path.relative_to(html.resolve()), loads.text
+        problems += [f"{name} loads {url} from the network" for url in loads.remote]
+        problems += [f"{name} has a picture without a description: {source}" for source in loads.undescribed]
+        for link in loads.links:
+            file, _, anchor = link.partition("#")
+            target = (path.parent / unquote(file)).resolve() if file else path
+            if not target.exists():
+                problems.append(f"{name} links to {link}, which does not exist")
+            elif anchor and target in loaded and unquote(anchor) not in loaded[target].anchors:
+                problems.append(f"{name} links to {link}, a place that is not on that page")
         # A missing number stands as its own role or as a pending node; in code it is only talked about.
         prose = re.sub(r"<(pre|code|script)\b.*?</\1>", "", text, flags=re.DOTALL)
         mark = re.search(r"\{?glue:|pending_glue|system-message", prose)
         if mark:
-            problems.append(f"{page.relative_to(html)} holds {mark[0]!r}: a number or reference was not filled in")
+            problems.append(f"{name} holds {mark[0]!r}: a number or reference was not filled in")
     for sheet in sorted(html.rglob("*.css")):
         for url in re.findall(
             r"(?:@import|url\()\s*['\"]?((?:https?:)?//[^'\")\s;]+)", sheet.read_text(encoding="utf-8")
@@ -138,11 +188,16 @@ def check_html(html: Path) -> list[str]:
 
 
 class Loads(HTMLParser):
-    """Collects what a page would fetch from the network when it is opened; links to follow are no such thing."""
+    """What a page would fetch from the network when it is opened, where its own links lead, and its pictures."""
 
-    def __init__(self) -> None:
+    def __init__(self, page: Path) -> None:
         super().__init__()
         self.remote: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = {"top"}
+        self.undescribed: list[str] = []
+        self.text = page.read_text(encoding="utf-8")
+        self.feed(self.text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
@@ -150,6 +205,13 @@ class Loads(HTMLParser):
         if tag == "link" and not re.search("canonical|alternate|search|next|prev|index|author", values.get("rel", "")):
             urls.append(values.get("href", ""))
         self.remote += [url for url in urls if re.match(r"(https?:)?//", url.strip())]
+        self.anchors |= {values[name] for name in ("id", "name") if values.get(name)}
+        link = values.get("href", "") if tag == "a" else ""
+        if link not in ("", "#") and not re.match(r"[a-z]+:|//", link):
+            self.links.append(link.split("?")[0] if "?" in link else link)
+        words = re.sub(r"\W", "", values.get("alt", ""))
+        if tag == "img" and (not words or values["alt"].endswith((".svg", ".png", ".jpg", ".jpeg"))):
+            self.undescribed.append(values.get("src", "")[:80])
 
 
 def complain(problems: Sequence[str], title: str) -> None:

@@ -10,12 +10,18 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from storylib.book import BookError, build_book, check_html, check_notebook, main, toc_pages
 
 ROOT = Path(__file__).parents[1]
+SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" width="9" height="9"/>'
 GLUE = re.compile(r"\{glue:text\}`/(notebooks/\w+)\.ipynb::(\w+):([^`]*)`")
 FIGURE = re.compile(r"\{figure\} /(figures/\S+)")
 
 
 def cell(source="1", outputs=(), count=1):
     return new_code_cell(source, outputs=list(outputs), execution_count=count)
+
+
+def drawn(alt, caption):
+    told = {"image/svg+xml": {"alt": alt, "caption": caption}}
+    return new_output("display_data", {"image/svg+xml": SVG}, metadata=told)
 
 
 def glued(name, value):
@@ -30,15 +36,17 @@ def executed(tmp_path):
     folder = tmp_path / "world-quick" / "executed"
     (folder / "notebooks").mkdir(parents=True)
     (folder / "figures").mkdir()
+    (folder / "gallery.html").write_text("<h1>gallery</h1>")
     for name in set(FIGURE.findall(pages)):
-        (folder / name).write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" width="9" height="9"/>')
+        (folder / name).write_text(SVG)
     values = {"d": 3, "s": "a word", "f": 0.5}
     wanted = {(page, name): values[form[-1]] for page, name, form in GLUE.findall(pages)}
     for page in toc_pages(ROOT):
         if page.startswith("notebooks/"):
             numbers = [glued(name, value) for (where, name), value in wanted.items() if where == page]
             seen = new_output("stream", text="seen")
-            notebook = new_notebook(cells=[new_markdown_cell(f"# {page}"), cell(outputs=[seen, *numbers])])
+            figure = cell(outputs=[drawn('Bars: "a" < b', "What to *see*.")])
+            notebook = new_notebook(cells=[new_markdown_cell(f"# {page}"), figure, cell(outputs=[seen, *numbers])])
             notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
             nbformat.write(notebook, folder / f"{page}.ipynb")
     return folder
@@ -56,6 +64,10 @@ def test_the_real_pages_build_and_a_failed_build_leaves_them(executed, tmp_path,
     assert '<svg id="architecture"' in method
     notebook = (html / "notebooks" / "02_train.html").read_text()
     assert re.search(r"colab\.research\.google\.com/github/[^\"]*/notebooks/02_train\.ipynb", notebook)
+    # a figure of a notebook has its description and a numbered caption
+    assert 'alt="Bars: &quot;a&quot; &lt; b"' in notebook
+    assert re.search(r'caption-number">Fig. \d+ </span>.*?What to <em>see</em>', notebook, flags=re.DOTALL)
+    assert (html / "gallery.html").read_text() == "<h1>gallery</h1>"
     assert [p.name for p in out.iterdir()] == ["html"]
 
     # a number that no notebook provides fails the build, names it, and the book from before stays
@@ -93,7 +105,8 @@ def test_an_unfit_notebook_is_refused(notebook, says, tmp_path):
 def test_every_missing_notebook_is_listed_at_once(tmp_path):
     with pytest.raises(BookError) as error:
         build_book(tmp_path, tmp_path / "out")
-    assert str(error.value).count("does not exist") == len([p for p in toc_pages(ROOT) if p.startswith("notebooks/")])
+    missing = [p for p in toc_pages(ROOT) if p.startswith("notebooks/")] + ["gallery"]
+    assert str(error.value).count("does not exist") == len(missing)
 
 
 @pytest.mark.parametrize(
@@ -101,23 +114,31 @@ def test_every_missing_notebook_is_listed_at_once(tmp_path):
     [
         '<script src="https://x.org/a.js"></script>',
         '<link rel="stylesheet" href="//x.org/a.css">',
-        '<img src="http://x.org/a.png">',
-        '<img srcset="https://x.org/a.png 2x">',
+        '<img alt="a" src="http://x.org/a.png">',
+        '<img alt="a" srcset="https://x.org/a.png 2x">',
         '<iframe src="https://x.org"></iframe>',
         "<p>a {glue:text}`b` c</p>",
         '<div class="system-message">x</div>',
+        '<a href="nowhere.html">x</a>',
+        '<a href="a.html#nowhere">x</a>',
+        '<a href="#nowhere">x</a>',
+        '<img src="a.svg">',
+        '<img src="a.svg" alt="a.svg">',
+        '<img src="a.svg" alt=" … ">',
     ],
 )
-def test_a_page_that_needs_the_network_or_lacks_a_number_is_refused(text, tmp_path):
+def test_a_page_that_is_not_fit_to_publish_is_refused(text, tmp_path):
     (tmp_path / "a.html").write_text(text)
     assert len(check_html(tmp_path)) == 1
 
 
 def test_styles_are_looked_through_and_links_are_no_fault(tmp_path):
     (tmp_path / "a.html").write_text(
-        '<a href="https://x.org">x</a><link rel="canonical" href="https://x.org"><img src="_images/a.svg">'
-        '<img src="data:image/svg+xml;base64,AAAA"><pre>{glue:text}`a`</pre><script src="_static/a.js"></script>'
+        '<a href="https://x.org">x</a><link rel="canonical" href="https://x.org"><img alt="a" src="_images/a.svg">'
+        '<a href="#b">x</a><a href="a.html?x=1#b">x</a><a href="a.css" name="b">x</a><a href="mailto:a@x.org">x</a>'
+        '<img alt="b" src="data:image/png;base64,AA"><pre>{glue:text}`a`</pre><script src="_static/a.js"></script>'
     )
+    (tmp_path / "a.css").touch()
     assert check_html(tmp_path) == []
     (tmp_path / "a.css").write_text("@font-face { src: url('https://x.org/a.woff2') } /* https://x.org */")
     assert "a.woff2" in check_html(tmp_path)[0]

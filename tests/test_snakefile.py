@@ -51,7 +51,8 @@ def tree(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     shutil.copy(ROOT / "storylib" / "config.py", tmp_path / "storylib")
-    for name in ("__main__", "runner", "book"):
+    (tmp_path / "storylib" / "gallery.html").touch()
+    for name in ("__main__", "runner", "book", "gallery"):
         (tmp_path / "storylib" / f"{name}.py").write_text(STAGE)
     for name in ("Snakefile", "experiments.yml", "_config.yml", "_toc.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -72,10 +73,14 @@ def make(tree, target="book", source="storyworld"):
     (tree / "done.txt").unlink(missing_ok=True)
     code = run_workflow(target, source, "quick", 4)
     lines = (tree / "done.txt").read_text().splitlines() if (tree / "done.txt").exists() else []
-    return code, sorted(
-        "book" if "--executed" in line else line.split()[0].removeprefix("notebooks/").removesuffix(".ipynb")
-        for line in lines
-    )  # fmt: skip
+    return code, sorted(map(stage, lines))
+
+
+def stage(line):
+    """What a line of the stages' log stands for."""
+    if "--executed" in line:
+        return "book"
+    return "gallery" if line.startswith("--output") else Path(line.split()[0]).stem
 
 
 def edit(path, text="\n# edited\n"):
@@ -97,7 +102,7 @@ def test_the_chapters_are_those_of_the_book():
 
 
 def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
-    everything = sorted(["features", "book", *CHAPTERS, *["train", "evaluate"] * RUNS])
+    everything = sorted(["features", "book", "gallery", *CHAPTERS, *["train", "evaluate"] * RUNS])
     assert make(tree) == (0, everything)
     assert "open " in capsys.readouterr().err
     started = time.monotonic()
@@ -109,12 +114,12 @@ def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     edit(tree / "notebooks" / "03_evaluate.ipynb")
     assert make(tree) == (0, ["03_evaluate", "book"])
     edit(tree / "storylib" / "statistics.py")
-    assert make(tree) == (0, sorted(["03_evaluate", "04_ablation", "book", *["evaluate"] * RUNS]))
+    assert make(tree) == (0, sorted(["03_evaluate", "04_ablation", "book", "gallery", *["evaluate"] * RUNS]))
     edit(tree / "experiments.yml", "# a comment\n")
     assert make(tree) == (0, ["book"])  # a page quotes the file; no run depends on a comment
     plan = (tree / "experiments.yml").read_text()
     (tree / "experiments.yml").write_text(plan.replace("contrastive_weight: 0.0", "contrastive_weight: 0.1"))
-    assert make(tree) == (0, sorted(["04_ablation", "book", *["train", "evaluate"] * (RUNS // 2)]))
+    assert make(tree) == (0, sorted(["04_ablation", "book", "gallery", *["train", "evaluate"] * (RUNS // 2)]))
 
 
 def test_another_source_is_another_folder_and_back_is_only_the_book(tree):
