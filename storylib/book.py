@@ -6,6 +6,7 @@ python -m storylib.book --executed _build/storyworld-quick/executed --output _bu
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import importlib.util
 import json
@@ -23,6 +24,9 @@ import nbformat
 import yaml
 
 from storylib.config import project_root
+
+# Loads itself, reads TeX, draws SVG (browsers block fonts of pages opened from a folder), says it to screen readers.
+MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/svg.js", "output/svg/fonts/tex.js", "a11y/assistive-mml.js")
 
 
 class BookError(RuntimeError):
@@ -42,6 +46,7 @@ def build_book(executed: Path, output: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".book-", dir=output) as work:
         tree = assemble(root, chapters, executed / "figures", Path(work) / "source")
         html = render(root, tree, Path(work))
+        add_mathjax(html / "_static" / "mathjax")
         polish(html)
         shutil.copy(executed / "gallery.html", html)
         complain(check_html(html), "The pages are not fit to publish")
@@ -89,11 +94,6 @@ def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) ->
         nbformat.write(with_captions(chapter), tree / "notebooks" / chapter.name)
     if figures.is_dir():
         shutil.copytree(figures, tree / "figures")
-    # One self-contained file of the 24 MB that the package brings; the web would be asked for it otherwise.
-    package = importlib.util.find_spec("sphinx-mathjax-offline")
-    if package is None or package.origin is None:
-        raise BookError("sphinx-mathjax-offline is not installed: pip install 'storylib[book]'")
-    shutil.copy(Path(package.origin).parent / "static" / "mathjax" / "tex-svg.js", tree / "_static")
     return tree
 
 
@@ -110,6 +110,19 @@ def with_captions(path: Path) -> nbformat.NotebookNode:
                 shown = {"image": {"alt": told["alt"]}} | ({"figure": figure} if figure["caption"] else {})
                 cell.metadata["mystnb"] = shown | cell.metadata.get("mystnb", {})
     return notebook
+
+
+def add_mathjax(folder: Path) -> None:
+    """The parts that are needed of the 24 MB that the package brings; the web would be asked for them otherwise.
+
+    After the build, because Jupyter Book makes every page load every script that lies in ``_static``.
+    """
+    package = importlib.util.find_spec("sphinx-mathjax-offline")
+    if package is None or package.origin is None:
+        raise BookError("sphinx-mathjax-offline is not installed: pip install 'storylib[book]'")
+    for part in MATHJAX:
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(package.origin).parent / "static" / "mathjax" / part, folder / part)
 
 
 def render(root: Path, tree: Path, work: Path) -> Path:
@@ -141,12 +154,13 @@ def render(root: Path, tree: Path, work: Path) -> Path:
 REPAIRS = (
     (r'<link rel="preload" as="font"[^>]*>', ""),  # blocked on pages that are opened from a folder
     (r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe\.js[^>]*></script>", ""),  # live code: not used
-    (r'<script src="([^"]*)tex-svg\.js([^"]*)"></script>', ""),  # the second of two; the first is deferred
+    (r"<script[^>]*fontawesome[^>]*all\.min\.js[^>]*></script>", ""),  # 1.5 MB for icons that the style sheet has too
     (r'data-default-mode=""', 'data-default-mode="auto"'),
     (r'localStorage\.getItem\("mode"\) \|\| ""', 'localStorage.getItem("mode") || "auto"'),
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
     (r' role="doc-biblioentry"', ""),
-    (r'<figure class="', '<figure tabindex="0" class="'),  # on a phone it scrolls, also by keyboard
+    (r'<figure class="', '<figure tabindex="0" class="'),  # on a phone these scroll, also by keyboard
+    (r'<div class="math ', '<div tabindex="0" class="math '),
 )
 
 
@@ -156,7 +170,29 @@ def polish(html: Path) -> None:
         text = page.read_text(encoding="utf-8")
         for pattern, mended in REPAIRS:
             text = re.sub(pattern, mended, text, flags=re.DOTALL)
+        if 'class="math' not in text:
+            text = re.sub(r"<script[^>]*mathjax/startup\.js[^>]*></script>", "", text)
         page.write_text(text, encoding="utf-8")
+    options = html / "_static" / "documentation_options.js"  # excerpts of what was found are read over the network only
+    text = options.read_text(encoding="utf-8")
+    options.write_text(text.replace("SEARCH_SUMMARY: true", 'SEARCH_SUMMARY: location.protocol !== "file:"'))
+    for sheet in html.rglob("fontawesome/*/css/all.min.css"):
+        sheet.write_text(inline_fonts(sheet))
+
+
+def inline_fonts(sheet: Path) -> str:
+    """The icons' style sheet with its fonts in it: browsers block font files of a page that is opened from a folder.
+
+    The older names of the same fonts go, and so do the files for older browsers.
+    """
+
+    def inlined(url: re.Match[str]) -> str:
+        data = base64.b64encode((sheet.parent / url[1]).read_bytes()).decode()
+        return f"url(data:font/woff2;base64,{data})"
+
+    text = re.sub(r"@font-face\{[^}]*font-family:(?!Font Awesome\\ 6)[^}]*\}", "", sheet.read_text(encoding="utf-8"))
+    text = re.sub(r"url\(([^)]*?\.woff2)\)", inlined, text)
+    return re.sub(r",\s*url\([^)]*\.ttf\)\s*format\([^)]*\)", "", text)
 
 
 def check_html(html: Path) -> list[str]:

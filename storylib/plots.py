@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -22,7 +25,7 @@ from PIL import Image
 
 from storylib.config import project_root
 from storylib.evaluation import METRICS, ORACLE
-from storylib.pictures import PictureLike, open_picture
+from storylib.pictures import PictureLike, open_picture, write_atomically
 from storylib.runs import Data, Run
 from storylib.stories import Story
 
@@ -88,14 +91,23 @@ def save(figure: Figure, name: str) -> Drawing:
     figure.set_gid(None)  # else the caption would become an id in the file
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Title": name, "Description": alt})
     plt.close(figure)
+    svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    svg = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", _lighter, svg)
     # Browsers that show the file itself, as Jupyter and Colab do, read the description from its root.
     said = alt.translate({ord(c): f"&#{ord(c)};" for c in "<>&\"'"})
-    svg = (
-        (folder / f"{name}.svg")
-        .read_text(encoding="utf-8")
-        .replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1)
-    )
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1)
+    write_atomically(folder / f"{name}.svg", svg)
     return Drawing(svg, alt, caption)
+
+
+def _lighter(png: re.Match[str]) -> str:
+    """An embedded picture as JPEG where that is smaller: a page of photographs would weigh many megabytes."""
+    data = base64.b64decode(png[1])
+    jpeg = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("RGB").save(jpeg, "JPEG", quality=85, optimize=True)
+    if len(jpeg.getvalue()) >= len(data):
+        return png[0]
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
 
 
 def _own_words(figure: Figure) -> str:
@@ -128,7 +140,7 @@ def contact_sheet(stories: Sequence[Story], columns: int = 10, rows: int = 4) ->
     for axis, frame in zip(axes.flat, frames[::step], strict=False):
         picture = open_picture(frame.image)
         picture.thumbnail((96, 96))
-        axis.imshow(picture)
+        axis.imshow(picture, interpolation="none")  # embedded as it is, not drawn anew at four times the size
     alt = f"{columns * rows} pictures from all over the {len(stories)} stories, without their texts."
     return tell(figure, alt, "Pictures from all over the stories.")
 
@@ -303,7 +315,7 @@ def _page(axis: Axes, image: PictureLike | None, text: str, size: int = 160) -> 
     if image is not None:
         picture = open_picture(image)
         picture.thumbnail((size, size))
-        axis.imshow(picture)
+        axis.imshow(picture, interpolation="none")  # embedded as it is, not drawn anew at four times the size
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)
