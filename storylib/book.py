@@ -23,7 +23,8 @@ from urllib.parse import unquote
 import nbformat
 import yaml
 
-from storylib.config import project_root
+from storylib.config import project_root, runs_dir
+from storylib.reference import fill
 
 # Loads itself, reads TeX, draws SVG (browsers block fonts of pages opened from a folder), says it to screen readers.
 MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/svg.js", "output/svg/fonts/tex.js", "a11y/assistive-mml.js")
@@ -46,6 +47,7 @@ def build_book(executed: Path, output: Path) -> Path:
     with tempfile.TemporaryDirectory(prefix=".book-", dir=output) as work:
         tree = assemble(root, chapters, executed / "figures", Path(work) / "source")
         html = render(root, tree, Path(work))
+        add_records(chapters, html / "records")
         add_mathjax(html / "_static" / "mathjax")
         polish(html)
         shutil.copy(executed / "gallery.html", html)
@@ -87,11 +89,15 @@ def check_notebook(path: Path) -> list[str]:
 def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) -> Path:
     """A fresh source tree; every page has the path that it has in git, so that its edit and Colab links work."""
     shutil.copytree(root / "book", tree / "book", ignore=shutil.ignore_patterns("_static"))
+    for page in sorted((tree / "book").rglob("*.md")):
+        page.write_text(fill(page.read_text(encoding="utf-8"), root, figures.parents[1]), encoding="utf-8")
     shutil.copytree(root / "book" / "_static", tree / "_static")
     shutil.copy(root / "experiments.yml", tree)  # a page quotes it
     (tree / "notebooks").mkdir()
     for chapter in chapters:
-        nbformat.write(with_captions(chapter), tree / "notebooks" / chapter.name)
+        notebook = with_captions(chapter)
+        notebook.cells.append(nbformat.v4.new_markdown_cell(colophon(notebook, chapter.name, repository(root))))
+        nbformat.write(notebook, tree / "notebooks" / chapter.name)
     if figures.is_dir():
         shutil.copytree(figures, tree / "figures")
     return tree
@@ -110,6 +116,52 @@ def with_captions(path: Path) -> nbformat.NotebookNode:
                 shown = {"image": {"alt": told["alt"]}} | ({"figure": figure} if figure["caption"] else {})
                 cell.metadata["mystnb"] = shown | cell.metadata.get("mystnb", {})
     return notebook
+
+
+RUN = re.compile(r"<th>([\w.-]+-[0-9a-f]{8})</th>")  # a run in the table that storylib.describe shows
+RECORDS = ("run.json", "metrics.json", "metrics_summary.csv", "history.csv")
+
+
+def colophon(notebook: nbformat.NotebookNode, name: str, url: str) -> str:
+    """How a page was made, as its last lines: notebook, commit, parameters, seconds; and links to its run records."""
+    run, made = notebook.metadata.get("papermill", {}), notebook.metadata.get("storylib", {})
+    commit = made.get("commit", "unknown")
+    known = commit != "unknown"
+    source = f"[`notebooks/{name}`]({url}/blob/{commit if known else 'main'}/notebooks/{name})"
+    parts = [f"Executed from {source}"]
+    if known:
+        parts.append(f"at commit [`{commit[:8]}`]({url}/commit/{commit})" + ", with changes since" * made["dirty"])
+    if run.get("start_time"):
+        parts.append(f"on {run['start_time'][:10]} in {run['duration']:.0f} seconds")
+    if made:
+        parts.append(f"on {made['machine']} ({made['device']}, Python {made['python']})")
+    if run.get("parameters"):
+        parts.append("with " + ", ".join(f"`{k} = {v!r}`" for k, v in run["parameters"].items()))
+    heading = any("## How this page was made" in c.source for c in notebook.cells if c.cell_type == "markdown")
+    runs = dict.fromkeys(n for cell in notebook.cells for out in cell.get("outputs", []) for n in runs_in(out))
+    told = " Run records: " + ", ".join(f"<a href='../records/{name}/run.json'>{name}</a>" for name in runs)
+    return "## How this page was made\n\n" * (not heading) + ", ".join(parts) + "." + f"{told}." * bool(runs)
+
+
+def runs_in(output: nbformat.NotebookNode) -> list[str]:
+    """Names of the runs whose records an output of a notebook shows, as far as the records are here."""
+    names = RUN.findall(str(output.get("data", {}).get("text/html", "")))
+    return [name for name in names if (runs_dir() / name / "run.json").is_file()]
+
+
+def add_records(chapters: Sequence[Path], folder: Path) -> None:
+    """Copies of the run records behind the chapters: numbers only, a few kilobytes each."""
+    for chapter in chapters:
+        for cell in nbformat.read(chapter, as_version=4).cells:
+            for run in (run for out in cell.get("outputs", []) for run in runs_in(out)):
+                (folder / run).mkdir(parents=True, exist_ok=True)
+                for file in filter(Path.is_file, (runs_dir() / run / name for name in RECORDS)):
+                    shutil.copy(file, folder / run)
+
+
+def repository(root: Path) -> str:
+    """Where the project lives, as ``_config.yml`` says."""
+    return str(yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"])
 
 
 def add_mathjax(folder: Path) -> None:

@@ -68,7 +68,11 @@ def test_the_real_pages_build_and_a_failed_build_leaves_them(executed, tmp_path,
     # a figure of a notebook has its description and a numbered caption
     assert 'alt="Bars: &quot;a&quot; &lt; b"' in notebook
     assert re.search(r'caption-number">Fig. \d+ </span>.*?What to <em>see</em>', notebook, flags=re.DOTALL)
+    assert "Executed from" in notebook and "/blob/main/notebooks/02_train.ipynb" in notebook
     assert (html / "gallery.html").read_text() == "<h1>gallery</h1>"
+    # what is generated is there
+    assert "contrastive_weight" in (html / "book" / "parameters.html").read_text()
+    assert 'id="storylib.model.StoryModel"' in (html / "book" / "api.html").read_text()
     assert [p.name for p in out.iterdir()] == ["html"]
 
     # a number that no notebook provides fails the build, names it, and the book from before stays
@@ -158,3 +162,9 @@ def test_every_page_in_the_folder_is_in_the_table_of_contents():
         f"notebooks/{p.stem}" for p in ROOT.glob("notebooks/*.ipynb")
     }
     assert pages <= set(toc_pages(ROOT))
+
+
+def test_the_reference_names_every_module():
+    named = set(re.findall(r"automodule:: storylib\.(\w+)", (ROOT / "book" / "api.md").read_text()))
+    modules = {p.stem if p.is_file() else p.name for p in (ROOT / "storylib").iterdir() if p.suffix in (".py", "")}
+    assert named == {m for m in modules if not m.startswith("__")}
