@@ -4,6 +4,7 @@ PYTHON  ?= python3
 SOURCE  ?= storyworld
 PROFILE ?= quick
 CORES   ?=
+CLUSTER ?=
 
 BIN   := .venv/bin
 START := $(shell date +%s)
@@ -16,14 +17,14 @@ finish = code=$$?; seconds=$$(( $$(date +%s) - $(START) )); \
 .PHONY: help book runs test lock clean
 
 help:  ## this list
-	@echo "make TARGET [SOURCE=storyworld|african_storybook] [PROFILE=quick|full] [CORES=n]"; echo
+	@echo "make TARGET [SOURCE=storyworld|african_storybook] [PROFILE=quick|full] [CORES=n] [CLUSTER=slurm|generic]"; echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
 
 book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (10 minutes from nothing; seconds when nothing changed)
-	@$(BIN)/python -m storylib.workflow book --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)); $(call finish)
+	@$(BIN)/python -m storylib.workflow book --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER)); $(call finish)
 
 runs: .venv/.installed  ## the trainings and evaluations only, without the book
-	@$(BIN)/python -m storylib.workflow runs --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)); $(call finish)
+	@$(BIN)/python -m storylib.workflow runs --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER)); $(call finish)
 
 test: .venv/.installed  ## style, types and every test with coverage (up to 15 minutes)
 	@( set -e; \

@@ -111,7 +111,9 @@ rule render:
         chapters=expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
         gallery=f"{ROOT}/executed/gallery.html",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file()],
-        settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py"],
+        settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py", "storylib/reference.py"],
+        modules=modules(*LAYERS),  # the page of the library shows their docstrings
+        records=[str(path) for path in sorted(Path("results").rglob("*.json"))],
     output:
         "_build/html/book.json",
     params:
@@ -131,9 +133,11 @@ rule features:
         f"{ROOT}/features.json",
     params:
         settings=dataclasses.asdict(configure(PROFILE, source=SOURCE).data),
+    benchmark:
+        f"{ROOT}/costs/features.tsv"
     log:
         f"{ROOT}/logs/features.log",
-    threads: workflow.cores
+    threads: workflow.cores or 4  # a job on a cluster asks for four
     shell:
         "step 'reading the stories and encoding every picture and text once (1 to 5 minutes)' {log}"
         " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib features --source {SOURCE_WORD} --profile {PROFILE}"
@@ -149,6 +153,8 @@ rule train:
     params:
         # so that a changed arm redoes that arm, and a comment in experiments.yml nothing
         settings=lambda w: configure(PROFILE, w.arm, source=SOURCE, seed=int(w.seed)).flat(),
+    benchmark:
+        f"{ROOT}/costs/train-{{arm}}-seed{{seed}}.tsv"
     log:
         f"{ROOT}/logs/train-{{arm}}-seed{{seed}}.log",
     threads: 1
@@ -165,6 +171,8 @@ rule evaluate:
         TO_EVALUATE,
     output:
         f"{ROOT}/evaluations/{{arm}}-seed{{seed}}.json",
+    benchmark:
+        f"{ROOT}/costs/evaluate-{{arm}}-seed{{seed}}.tsv"
     log:
         f"{ROOT}/logs/evaluate-{{arm}}-seed{{seed}}.log",
     threads: 1
@@ -184,6 +192,8 @@ rule chapter:
         f"{ROOT}/executed/notebooks/{{chapter}}.ipynb",
     params:
         figures=f"{ROOT}/executed/figures",
+    benchmark:
+        f"{ROOT}/costs/chapter-{{chapter}}.tsv"
     log:
         f"{ROOT}/logs/{{chapter}}.log",
     threads: 1
@@ -201,6 +211,8 @@ rule gallery:
         "storylib/gallery.html",
     output:
         f"{ROOT}/executed/gallery.html",
+    benchmark:
+        f"{ROOT}/costs/gallery.tsv"
     log:
         f"{ROOT}/logs/gallery.log",
     threads: 1

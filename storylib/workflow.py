@@ -19,8 +19,11 @@ from storylib.config import ConfigError, experiments, project_root, unknown
 from storylib.sources import SOURCES
 
 
-def run_workflow(target: str, source: str, profile: str, cores: int) -> int:
-    """Do what is missing for the target ("book" or "runs"); the exit code of Snakemake."""
+def run_workflow(target: str, source: str, profile: str, cores: int, cluster: str = "") -> int:
+    """Do what is missing for the target ("book" or "runs"); the exit code of Snakemake.
+
+    cores: of this machine, for what runs here. cluster: a folder of ``profiles/``, where the jobs are sent instead.
+    """
     root = project_root()
     # A misspelt name is worth one clear sentence rather than a missing input file three levels down.
     name, _, folder = source.partition(":")
@@ -29,12 +32,19 @@ def run_workflow(target: str, source: str, profile: str, cores: int) -> int:
     source = f"{name}:{Path(folder).expanduser().resolve()}" if folder else name
     if profile not in experiments()["profiles"]:
         raise ConfigError(unknown("profile", profile, experiments()["profiles"]))
+    clusters = sorted(path.parent.name for path in root.glob("profiles/*/config*.yaml"))
+    if cluster and cluster not in clusters:
+        raise ConfigError(unknown("cluster", cluster, clusters))
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", str(cores)]
+    unlock = [*command, "--unlock"]
+    if cluster:
+        command += ["--profile", f"profiles/{cluster}"]
     with only_one(root / "_build" / ".lock") as lock:
         if any((root / ".snakemake" / "locks").glob("*")):
             say("the last run was killed: taking over where it stopped")
-            subprocess.run([*command, "--unlock"], cwd=root, check=True)
-        say(f"finding out what is to be done for {target!r}: source {source}, profile {profile}, {cores} cores")
+            subprocess.run(unlock, cwd=root, check=True)
+        where = f"the cluster of profiles/{cluster}" if cluster else f"{cores} cores"
+        say(f"finding out what is to be done for {target!r}: source {source}, profile {profile}, {where}")
         config = ["--config", f"source={source}", f"profile={profile}"]
         if target == "runs":
             command.append("--keep-going")  # a night of runs does not end with the first that fails; a book does
@@ -97,9 +107,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--source", default="storyworld")
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--cores", type=int, default=available_cores())
+    parser.add_argument("--cluster", default="", help="send the jobs to a cluster: a folder of profiles/")
     options = parser.parse_args(arguments)
     try:
-        return run_workflow(options.target, options.source, options.profile, options.cores)
+        return run_workflow(options.target, options.source, options.profile, options.cores, options.cluster)
     except ConfigError as error:
         say(str(error))
         return 2
