@@ -50,20 +50,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start = time.perf_counter()
         subprocess.run(command, cwd=work, check=True, env=os.environ | settings | {"PYTHONPATH": work})
         seconds = time.perf_counter() - start
-        costs = {p.stem: pd.read_csv(p, sep="\t").iloc[0] for p in sorted(Path(work).glob("_build/*/costs/*.tsv"))}
+        tables = {p.stem: pd.read_csv(p, sep="\t").iloc[0] for p in sorted(Path(work).glob("_build/*/costs/*.tsv"))}
+    jobs = {n: {"seconds": round(t["s"], 1), "memory_mb": round(float(t["max_rss"]))} for n, t in tables.items()}
     made = provenance("cpu")
     record = {
         "command": f"python -m benchmarks.cluster {options.cluster} --profile {options.profile}",
         "scheduler": scheduler,
         "seconds": round(seconds, 1),
         "cores": os.cpu_count(),
-        "jobs": {name: {"seconds": round(float(c["s"]), 1), "memory_mb": round(float(c["max_rss"]))} for name, c in costs.items()},
+        "jobs": jobs,
         **{key: made[key] for key in ("commit", "dirty", "python", "versions", "machine")},
-    }  # fmt: skip
+    }
     path = ROOT / "results" / f"cluster-{options.cluster}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    print(f"{len(costs)} jobs in {seconds:.0f} s: {path}", file=sys.stderr)
+    print(f"{len(jobs)} jobs in {seconds:.0f} s: {path}", file=sys.stderr)
     return 0
 
 

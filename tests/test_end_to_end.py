@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from conftest import SMALL_GROUP, at_home
+from conftest import SMALL_GROUP
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group(SMALL_GROUP)]
 
@@ -23,19 +19,3 @@ def test_the_notebooks_make_runs_and_the_book_shows_them(small_home, small_book)
     assert "With the contrastive loss, all else equal" in landing
     ablation = (small_book / "notebooks" / "04_ablation.html").read_text()
     assert records[0]["id"] in ablation
-
-
-def test_papermill_by_hand_from_another_folder(small_home, small_executed, tmp_path):
-    before = sorted((small_home / "runs").glob("*/run.json"))
-    command = [
-        str(Path(sys.executable).with_name("papermill")),
-        str(small_home / "notebooks" / "02_train.ipynb"),
-        "out.ipynb",
-    ]
-    command += ["-p", "contrastive_weight", "0.5", "-p", "seed", "3", "--no-progress-bar"]
-    with at_home(small_home):
-        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, env=os.environ)
-    (new,) = set((small_home / "runs").glob("*/run.json")) - set(before)
-    config = json.loads(new.read_text())["config"]
-    assert (config["contrastive_weight"], config["seed"]) == (0.5, 3)
-    assert json.loads((tmp_path / "out.ipynb").read_text())["metadata"]["papermill"]["exception"] is None
