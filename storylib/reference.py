@@ -1,6 +1,8 @@
 """Pages that nobody writes by hand: parameters, costs and negative results, from notebooks, code and records.
 
 A page asks for one with a line of its own: ``<!-- generated: parameters -->``.
+
+python -m storylib.reference            after a fork: the address of _config.yml wherever the project's stands
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from typing import Any
 
 import nbformat
 import pandas as pd
+
+from storylib.config import ConfigError, project_root
 
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 PARTS = {"DataConfig": "Stories", "ModelConfig": "Model", "TrainConfig": "Training"}
@@ -87,6 +91,34 @@ def costs(root: Path, built: Path) -> str:
     return table(("Step", "Jobs", "Seconds a job", "Memory at most, MB"), rows)
 
 
+def clusters(root: Path, built: Path) -> str:
+    """What the runs took on each cluster that they were tried on, from ``results/cluster-*.json``."""
+    rows: list[tuple[object, ...]] = []
+    for path in sorted((root / "results").glob("cluster-*.json")):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        seconds = [job["seconds"] for job in record["jobs"].values()]
+        memory = max(job["memory_mb"] for job in record["jobs"].values())
+        where = f"{record['scheduler']}, {record['cores']} cores"
+        rows.append((f"`{record['command']}`", where, len(seconds), f"{record['seconds']:.0f}",
+                     f"{min(seconds):.0f} to {max(seconds):.0f}", f"{memory:,}"))  # fmt: skip
+    head = ("Command", "Scheduler", "Jobs", "Seconds in all", "Seconds a job", "Memory at most, MB")
+    return table(head, rows) if rows else "*No record of it has been published yet.*"
+
+
+def colab(root: Path, built: Path) -> str:
+    """How long each notebook takes on the simulated bare machine, installation included: ``results/colab.json``."""
+    path = root / "results" / "colab.json"
+    if not path.is_file():
+        return "*No record of it has been published yet.*"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    rows = [
+        (f"`{row['notebook']}`", f"{row['seconds']:.0f}", len(row["installed"]), row["torch"])
+        for row in record["notebooks"]
+    ]
+    head = ("Notebook", "Seconds, installation included", "Packages installed", "torch, before and after")
+    return f"{table(head, rows)}\n\nOn {record['cores']} cores without a GPU, Python {record['python']}."
+
+
 def ideas(root: Path, built: Path) -> str:
     """What was tried and did not help: one section for each record in ``results/ideas``."""
     parts = []
@@ -110,8 +142,27 @@ MAKERS: dict[str, Callable[[Path, Path], str]] = {
     "parameters": parameters,
     "fields": fields,
     "costs": costs,
+    "clusters": clusters,
+    "colab": colab,
     "ideas": ideas,
 }
+
+
+def move(root: Path) -> list[Path]:
+    """Write the address of ``_config.yml`` wherever the project's address stands; the files that changed."""
+    mark = re.compile(r"^(?:repository-code|  url): \"?https://github\.com/([\w./-]+)", re.MULTILINE)
+    old, new = (mark.search((root / name).read_text("utf-8")) for name in ("CITATION.cff", "_config.yml"))
+    if not old or not new:
+        raise ConfigError("CITATION.cff or _config.yml holds no address at github.com")
+    changed = []
+    files = [root / name for name in ("README.md", "CITATION.cff")]
+    for path in [*files, *sorted((root / "book").glob("*.md")), *sorted((root / "notebooks").glob("*.ipynb"))]:
+        text = path.read_text(encoding="utf-8")
+        moved = re.sub(rf"(github\.com/|/github/|/gh/){re.escape(old[1])}(?![\w-])", rf"\g<1>{new[1]}", text)
+        if moved != text:
+            path.write_text(moved, encoding="utf-8")
+            changed.append(path)
+    return changed
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -129,3 +180,8 @@ def mark_blocks(lines: list[str]) -> None:
             marked += ["::", ""]
         marked.append(line)
     lines[:] = marked
+
+
+if __name__ == "__main__":
+    for moved_file in move(project_root()):
+        print(moved_file)

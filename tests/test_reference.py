@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from storylib.config import Config
-from storylib.reference import assignments, costs, fields, fill, ideas, mark_blocks, parameters
+from storylib.reference import (
+    assignments,
+    clusters,
+    colab,
+    costs,
+    fields,
+    fill,
+    ideas,
+    mark_blocks,
+    move,
+    parameters,
+)
 from storylib.runner import declared_parameters
 
 ROOT = Path(__file__).parents[1]
@@ -65,3 +77,29 @@ def test_indented_blocks_of_docstrings_are_marked():
     lines = ["A drawing.", "", "    a -> b", "    b -> c", "", "More.", "", "Code::", "", "    x", "", "- item", ""]
     mark_blocks(lines)
     assert lines[:6] == ["A drawing.", "", "::", "", "    a -> b", "    b -> c"] and lines.count("::") == 1
+
+
+def test_clusters_and_colab_are_told_from_their_records(tmp_path):
+    assert "No record" in clusters(tmp_path, tmp_path) and "No record" in colab(tmp_path, tmp_path)
+    (tmp_path / "results").mkdir()
+    jobs = {"train-a": {"seconds": 12.2, "memory_mb": 900}, "evaluate-a": {"seconds": 3.0, "memory_mb": 1100}}
+    record = {"command": "c", "scheduler": "slurm 1", "cores": 2, "seconds": 20.4, "jobs": jobs}
+    (tmp_path / "results" / "cluster-slurm.json").write_text(json.dumps(record))
+    assert "| `c` | slurm 1, 2 cores | 2 | 20 | 3 to 12 | 1,100 |" in clusters(tmp_path, tmp_path)
+    row = {"notebook": "02_train", "seconds": 99.6, "installed": ["a-1", "b-2"], "torch": "2.9"}
+    record = {"cores": 2, "python": "3.11.2", "notebooks": [row]}
+    (tmp_path / "results" / "colab.json").write_text(json.dumps(record))
+    assert "| `02_train` | 100 | 2 | 2.9 |" in colab(tmp_path, tmp_path)
+
+
+def test_a_fork_has_its_address_everywhere(tmp_path):
+    for name in ("README.md", "CITATION.cff", "_config.yml", "book", "notebooks"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    assert move(tmp_path) == []
+    settings = (tmp_path / "_config.yml").read_text()
+    (tmp_path / "_config.yml").write_text(settings.replace("storylib/storylib", "someone/a-fork"))
+    changed = {path.name for path in move(tmp_path)}
+    assert {"README.md", "CITATION.cff", "reproducibility.md", "02_train.ipynb"} <= changed
+    for path in (p for p in tmp_path.rglob("*") if p.suffix in (".md", ".ipynb", ".cff")):
+        assert "github.com/storylib" not in path.read_text() and "github/storylib" not in path.read_text()
+    assert move(tmp_path) == []
