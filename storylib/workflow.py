@@ -6,6 +6,7 @@ python -m storylib.workflow book --source storyworld --profile quick --cores 2
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
 
 from storylib.config import ConfigError, experiments, project_root, unknown
@@ -61,6 +63,25 @@ def run_workflow(target: str, source: str, profile: str, cores: int, cluster: st
     else:
         say(f"all runs are ready: records in runs, receipts and logs in {logs.parent}")
     return code
+
+
+def checkout() -> Path:
+    """The project with its notebooks and its Snakefile: this checkout or, beside an installed storylib, a clone.
+
+    The clone comes from where storylib was installed from and lies in the current folder. Raises ConfigError when
+    that is not known.
+    """
+    if (project_root() / "Snakefile").is_file():
+        return project_root()
+    folder = Path.cwd() / "storylib-checkout"
+    if not folder.is_dir():
+        source = json.loads(distribution("storylib").read_text("direct_url.json") or "{}")
+        if "vcs_info" not in source:
+            raise ConfigError("This storylib was not installed from a git repository: clone it, and work in the clone.")
+        subprocess.run(["git", "clone", "--quiet", source["url"], str(folder)], check=True)
+        revision = source["vcs_info"]["commit_id"]
+        subprocess.run(["git", "checkout", "--quiet", revision], cwd=folder, check=True)
+    return folder
 
 
 def newest(folder: Path) -> float:

@@ -4,6 +4,7 @@ It runs here on modules that do nothing but write their receipts, so that only t
 """
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -59,7 +60,7 @@ def tree(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     shutil.copy(ROOT / "storylib" / "config.py", tmp_path / "storylib")
-    for name in ("gallery.html", "reference.py"):
+    for name in ("gallery.html", "reference.py", "workflow.py"):
         (tmp_path / "storylib" / name).touch()
     for name in ("__main__", "runner", "book", "gallery"):
         (tmp_path / "storylib" / f"{name}.py").write_text(STAGE)
@@ -266,3 +267,30 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
 def test_two_at_a_time_are_refused(tmp_path):
     with only_one(tmp_path / "lock"), pytest.raises(ConfigError, match="Another make"), only_one(tmp_path / "lock"):
         pass
+
+
+def test_an_installed_storylib_finds_a_clone_of_where_it_came_from(tmp_path, monkeypatch):
+    assert workflow.checkout() == ROOT
+    there = tmp_path / "there"
+    there.mkdir()
+    who = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "a"]):
+        subprocess.run(["git", *command], cwd=there, check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=there, capture_output=True, text=True, check=True).stdout
+    told = {"url": there.as_uri(), "vcs_info": {"commit_id": commit.strip()}}
+
+    class Installed:
+        def read_text(self, name):
+            return json.dumps(told)
+
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr(workflow, "project_root", Path.cwd)
+    monkeypatch.setattr(workflow, "distribution", lambda name: Installed())
+    clone = workflow.checkout()
+    assert (clone / ".git").is_dir() and clone.parent == tmp_path / "empty"
+    assert workflow.checkout() == clone  # once is enough
+    shutil.rmtree(clone)
+    told.pop("vcs_info")
+    with pytest.raises(ConfigError, match="clone it"):
+        workflow.checkout()
