@@ -36,6 +36,7 @@ LAYERS = {
     "evaluate": ["metrics", "floors", "evaluation", "statistics", "prediction"],
     "chapter": ["leaks", "attributes", "plots"],
     "gallery": ["gallery"],
+    "your_story": ["your_story"],
 }
 
 
@@ -63,11 +64,13 @@ def tables():
 TO_FEATURES = sources() + modules("features")
 TO_TRAIN = TO_FEATURES + modules("train")
 TO_EVALUATE = TO_TRAIN + modules("evaluate")
+BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
 CHAPTERS = {
     "01_data": [f"{ROOT}/features.json", *TO_FEATURES, "storylib/metrics.py"],  # the leak is scored by its ranks
     "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
     "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
     "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE],
+    "07_your_story": [*TO_TRAIN, *modules("your_story"), "storylib/prediction.py", *BUNDLED],
     "08_rerun": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN, "storylib/workflow.py"],
 }
 
@@ -193,6 +196,8 @@ rule chapter:
         f"{ROOT}/executed/notebooks/{{chapter}}.ipynb",
     params:
         figures=f"{ROOT}/executed/figures",
+        # 07 is about a reader's own story, whatever the others are about
+        given=lambda w: "" if w.chapter == "07_your_story" else f"-p source {SOURCE_WORD} -p profile {PROFILE}",
     benchmark:
         f"{ROOT}/costs/chapter-{{chapter}}.tsv"
     log:
@@ -201,7 +206,7 @@ rule chapter:
     shell:
         "step 'executing {input.notebook} (about half a minute)' {log}"
         " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.runner {input.notebook} {output} --figures {params.figures}"
-        " -p source {SOURCE_WORD} -p profile {PROFILE}"
+        " {params.given}"
 
 
 rule gallery:

@@ -47,7 +47,7 @@ class ModelConfig:
     dropout: float = 0.1
     feature_dropout: float = 0.5  # of the frozen features on their way in, and of the state before a correction
     correction_rank: int = 64  # principal directions in which a next embedding may leave its mixture
-    text_decoder: str = "gpt2-small"  # "gpt2-small": from scratch, 3 layers; or "hf:<repo>"
+    text_decoder: str = "gpt2-small"  # from scratch, 3 layers: "gpt2-small" or "gpt2-tiny"; or "hf:<repo>"
     text_length: int = 48  # word pieces of a text that are learned and written; the rest is cut
     image_size: int = 64  # pixels a side of the predicted picture
 

@@ -15,10 +15,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LogitsProcessor
 from transformers.utils import logging as transformers_logging
 
+from storylib.config import ConfigError, unknown
 from storylib.encoders import from_hub
 
 transformers_logging.set_verbosity_error()
 warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # on purpose: the prefix has no words
+
+
+FROM_SCRATCH = {"gpt2-small": 256, "gpt2-tiny": 128}  # width of a text decoder with three layers
 
 
 class Vocabulary:
@@ -141,7 +145,9 @@ def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     """A causal LM over our vocabulary: a small GPT-2 from scratch, or a pretrained one that keeps our pieces' rows."""
     ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
     if not kind.startswith("hf:"):
-        shape = {"n_positions": positions, "n_embd": 256, "n_layer": 3, "n_head": 4}
+        if kind not in FROM_SCRATCH:
+            raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "hf:<repo>"]))
+        shape = {"n_positions": positions, "n_embd": FROM_SCRATCH[kind], "n_layer": 3, "n_head": 4}
         return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
     lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-small'")
     tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}

@@ -26,8 +26,9 @@ from PIL import Image
 from storylib.config import project_root
 from storylib.evaluation import METRICS, ORACLE
 from storylib.pictures import PictureLike, open_picture, write_atomically
+from storylib.prediction import NextFrame
 from storylib.runs import Data, Run
-from storylib.stories import Story
+from storylib.stories import Frame, Story
 
 INK = "#767676"  # contrast of at least 4 on white and on near-black, so one file serves both themes
 ON, OFF, TRUTH = "#0072B2", "#E69F00", "#009E73"  # Okabe and Ito (2008): safe for colour-blind readers
@@ -308,6 +309,35 @@ def storyboard(run: Run, data: Data, order: str = "best", n: int = 3) -> Figure:
         alt,
         "Four frames that were given, what came next (green), what the model drew and wrote (blue), and the page it "
         "would turn to (orange).",
+    )
+
+
+def your_story(pages: Sequence[Frame], following: NextFrame, nearest: Sequence[tuple[Frame, Story, float]]) -> Figure:
+    """A reader's own pages, how the storyteller goes on, and below, the known pages nearest to what it expects."""
+    style()
+    columns = max(len(pages) + 1, len(nearest))
+    figure, axes = plt.subplots(2, columns, figsize=(1.9 * columns, 6.2), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    shown: list[Any] = [(f.image, f.text, f"picture {i}", FLOOR_COLOUR) for i, f in enumerate(pages, 1)]
+    shown.append((following.image, following.text or "(no text)", "and then", ON))
+    found: list[Any] = [(f.image, f"{s.title}, page {f.page}: {f.text}", f"{c:.2f}", OFF) for f, s, c in nearest]
+    for line, row in zip(axes, (shown, found), strict=True):
+        for axis, (image, text, title, colour) in zip(line, row, strict=False):
+            axis.axis("on")
+            _page(axis, image, text)
+            axis.set_title(title, fontsize=11, color=INK)
+            for spine in axis.spines.values():
+                spine.set(visible=colour != FLOOR_COLOUR, color=colour, linewidth=2)
+    told = " ".join(page.text for page in pages)
+    alt = f"Given: {told} The storyteller goes on: {following.text or '(no text)'} Nearest known pages: " + "; ".join(
+        text for _, text, *_ in found
+    )
+    return tell(
+        figure,
+        alt,
+        "Above, four pictures and what the storyteller draws and writes next (blue); below, the known pages nearest to "
+        "the picture that it expects (orange), with their similarity.",
     )
 
 

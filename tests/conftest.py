@@ -181,10 +181,11 @@ SMALL_GROUP = "small-book"  # for pytest-xdist: tests of the small book share a 
 def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project: pages, notebooks and settings as they are, and a plan of two arms, two seeds and one epoch."""
     home = tmp_path_factory.mktemp("home")
-    for name in ("book", "notebooks"):
+    for name in ("book", "notebooks", "profiles"):
         shutil.copytree(project_root() / name, home / name)
-    for name in ("_config.yml", "_toc.yml", "pyproject.toml"):
+    for name in ("_config.yml", "_toc.yml", "pyproject.toml", "Snakefile"):
         shutil.copy(project_root() / name, home)
+    (home / "storylib").symlink_to(project_root() / "storylib")  # the Snakefile looks at what has changed there
     (home / "experiments.yml").write_text(PLAN)
     return home
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from storylib.config import ConfigError
 from storylib.decoders import ImageDecoder, TextDecoder, Vocabulary, load_tokenizer
 from storylib.encoders import EncoderError
 
@@ -300,3 +301,10 @@ def test_the_picture_learns_from_state_and_context():
         decoder.paint.weight.normal_()
     other = decoder(state + 1, context)
     assert not torch.allclose(decoder(state, context), other)
+
+
+def test_text_decoders_from_scratch_come_in_two_sizes_and_no_other(vocabulary):
+    small, tiny = (TextDecoder(vocabulary, 8, 4, kind).lm.num_parameters() for kind in ("gpt2-small", "gpt2-tiny"))
+    assert tiny < small / 3
+    with pytest.raises(ConfigError, match="Did you mean 'gpt2-tiny'"):
+        TextDecoder(vocabulary, 8, 4, "gpt2-tinny")

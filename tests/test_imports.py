@@ -14,7 +14,8 @@ import storylib
 PACKAGE = Path(storylib.__file__).parent
 ORDER = (
     "config cache pictures stories download sources encoders features parallel losses decoders model training metrics "
-    "leaks statistics floors evaluation prediction runs attributes plots gallery runner reference book workflow __main__"
+    "leaks statistics floors evaluation prediction runs attributes plots gallery "
+    "your_story runner reference book workflow __main__"
 ).split()
 
 
