@@ -112,7 +112,8 @@ def with_captions(path: Path) -> nbformat.NotebookNode:
             told = out.get("metadata", {}).get("image/svg+xml", {})
             if told.get("alt"):
                 count += 1
-                figure = {"name": f"figure-{path.stem}-{count}", "caption": told.get("caption", "")}
+                name = told.get("name") or f"{path.stem}-{count}"  # pages refer to it: {numref}`figure-leakage`
+                figure = {"name": f"figure-{name}", "caption": told.get("caption", "")}
                 shown = {"image": {"alt": told["alt"]}} | ({"figure": figure} if figure["caption"] else {})
                 cell.metadata["mystnb"] = shown | cell.metadata.get("mystnb", {})
     return notebook

@@ -68,9 +68,10 @@ class Drawing:
     svg: str
     alt: str
     caption: str
+    name: str = ""
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
-        told = {"alt": self.alt, "caption": self.caption}  # storylib.book gives the figure on the page these two
+        told = {"alt": self.alt, "caption": self.caption, "name": self.name}  # storylib.book gives them to the page
         return {"image/svg+xml": self.svg, "text/plain": self.alt}, {"image/svg+xml": told}
 
 
@@ -98,7 +99,7 @@ def save(figure: Figure, name: str) -> Drawing:
     said = alt.translate({ord(c): f"&#{ord(c)};" for c in "<>&\"'"})
     svg = svg.replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1)
     write_atomically(folder / f"{name}.svg", svg)
-    return Drawing(svg, alt, caption)
+    return Drawing(svg, alt, caption, name)
 
 
 def _lighter(png: re.Match[str]) -> str:

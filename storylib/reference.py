@@ -8,6 +8,7 @@ python -m storylib.reference            after a fork: the address of _config.yml
 from __future__ import annotations
 
 import ast
+import html
 import io
 import json
 import re
@@ -132,6 +133,29 @@ def ideas(root: Path, built: Path) -> str:
     return "\n\n".join(parts) or "*No record of such a trial has been published yet.*"
 
 
+def front(root: Path, built: Path) -> str:
+    """The landing page's figure: the audit of the published claims or, until there is one, the ablation."""
+    audit = root / "book" / "images" / "audit.svg"
+    if not audit.is_file():
+        return figure(
+            "/figures/ablation.svg",
+            "One row for each metric with the difference between the arms and its 95 percent interval; rows whose "
+            "interval crosses zero show no difference.",
+            "Each metric with the loss minus without it. Grey lines cross zero: no difference can be told.",
+        )
+    said = re.search(r'aria-label="([^"]+)"', audit.read_text(encoding="utf-8"))
+    alt = html.unescape(said[1]) if said else "What the published protocols measure, step by step."
+    caption = (
+        "The published claims, step by step: what their protocols measure ([the audit](../notebooks/05_audit.ipynb))."
+    )
+    return figure("images/audit.svg", alt, caption)
+
+
+def figure(path: str, alt: str, caption: str) -> str:
+    """The figure that pages refer to as ``fig-front``."""
+    return f"```{{figure}} {path}\n:name: fig-front\n:alt: {' '.join(alt.split())}\n\n{caption}\n```"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
@@ -145,6 +169,7 @@ MAKERS: dict[str, Callable[[Path, Path], str]] = {
     "clusters": clusters,
     "colab": colab,
     "ideas": ideas,
+    "front": front,
 }
 
 

@@ -8,10 +8,12 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from storylib.book import MATHJAX, BookError, build_book, check_html, check_notebook, main, toc_pages
+from storylib.reference import fill
 
 ROOT = Path(__file__).parents[1]
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" width="9" height="9"/>'
 GLUE = re.compile(r"\{glue:text\}`/(notebooks/\w+)\.ipynb::(\w+):([^`]*)`")
+NAMED = re.compile(r"\{numref\}`figure-([\w-]+)`")
 FIGURE = re.compile(r"\{figure\} /(figures/\S+)")
 
 
@@ -19,8 +21,8 @@ def cell(source="1", outputs=(), count=1):
     return new_code_cell(source, outputs=list(outputs), execution_count=count)
 
 
-def drawn(alt, caption):
-    told = {"image/svg+xml": {"alt": alt, "caption": caption}}
+def drawn(alt, caption, name=""):
+    told = {"image/svg+xml": {"alt": alt, "caption": caption, "name": name}}
     return new_output("display_data", {"image/svg+xml": SVG}, metadata=told)
 
 
@@ -32,8 +34,10 @@ def glued(name, value):
 @pytest.fixture
 def executed(tmp_path):
     """Executed notebooks and figures that provide just what the real pages ask for."""
-    pages = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "book").rglob("*.md"))
     folder = tmp_path / "world-quick" / "executed"
+    pages = "\n".join(
+        fill(p.read_text(encoding="utf-8"), ROOT, folder.parent) for p in sorted((ROOT / "book").rglob("*.md"))
+    )
     (folder / "notebooks").mkdir(parents=True)
     (folder / "figures").mkdir()
     (folder / "gallery.html").write_text("<h1>gallery</h1>")
@@ -47,6 +51,9 @@ def executed(tmp_path):
             seen = new_output("stream", text="seen")
             figure = cell(outputs=[drawn('Bars: "a" < b', "What to *see*.")])
             notebook = new_notebook(cells=[new_markdown_cell(f"# {page}"), figure, cell(outputs=[seen, *numbers])])
+            if page.endswith("01_data"):
+                named = sorted(set(NAMED.findall(pages)))
+                notebook.cells += [cell(outputs=[drawn(f"Of {name}", "See.", name)]) for name in named]
             notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
             nbformat.write(notebook, folder / f"{page}.ipynb")
     return folder

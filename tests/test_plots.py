@@ -217,7 +217,7 @@ def test_every_figure_is_described(run, table, tiny_data):
 def test_a_saved_figure_is_shown_with_its_description(tiny_data):
     drawing = plots.save(plots.tell(plots.lengths(tiny_data.stories), ODD, "What to see."), "odd")
     data, told = drawing._repr_mimebundle_()
-    assert told["image/svg+xml"] == {"alt": " ".join(ODD.split()), "caption": "What to see."}
+    assert told["image/svg+xml"] == {"alt": " ".join(ODD.split()), "caption": "What to see.", "name": "odd"}
     root = ET.fromstring(data["image/svg+xml"])
     assert root.get("role") == "img" and root.get("aria-label") == " ".join(ODD.split())
 

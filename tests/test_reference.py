@@ -17,6 +17,7 @@ from storylib.reference import (
     costs,
     fields,
     fill,
+    front,
     ideas,
     mark_blocks,
     move,
@@ -103,3 +104,12 @@ def test_a_fork_has_its_address_everywhere(tmp_path):
     for path in (p for p in tmp_path.rglob("*") if p.suffix in (".md", ".ipynb", ".cff")):
         assert "github.com/storylib" not in path.read_text() and "github/storylib" not in path.read_text()
     assert move(tmp_path) == []
+
+
+def test_the_front_shows_the_audit_once_there_is_one(tmp_path):
+    assert "/figures/ablation.svg" in front(tmp_path, tmp_path)
+    folder = tmp_path / "book" / "images"
+    folder.mkdir(parents=True)
+    (folder / "audit.svg").write_text('<svg role="img" aria-label="Bars that &#34;fall&#34;."/>')
+    shown = front(tmp_path, tmp_path)
+    assert "images/audit.svg" in shown and ':alt: Bars that "fall".' in shown and ":name: fig-front" in shown
