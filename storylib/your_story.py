@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
+import io
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from storylib.config import Config, ConfigError, configure
@@ -52,10 +54,8 @@ def storyteller(run: str = "bundled") -> tuple[Storyteller, Known]:
         found = load_run(run)
         return found.storyteller, found.known
     teller = Storyteller.from_pretrained(BUNDLED)
-    places = [(str(story), int(page)) for story, page in json.loads((BUNDLED / "known.json").read_text())]
-    last = max(int(story.rpartition("-")[2]) for story, _ in places)
-    frames = {(s.id, f.page): (s, f) for s in load_stories("storyworld", limit=last + 1) for f in s.frames}
-    return teller, Known(load_file(BUNDLED / "known.safetensors")["vectors"].float(), [frames[p] for p in places])
+    vectors = load_file(BUNDLED / "known.safetensors")["vectors"].float()
+    return teller, Known(vectors, read_places(BUNDLED / "known.parquet"))
 
 
 def your_pages(pictures: str = "example", lines: str = "") -> list[Frame]:
@@ -148,8 +148,29 @@ def make_bundle(folder: Path, config: Config) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     teller.half().save_pretrained(folder)
     save_file({"vectors": known.vectors.half()}, folder / "known.safetensors")
-    (folder / "known.json").write_text(json.dumps([(story.id, frame.page) for story, frame in known.places]) + "\n")
+    write_places(known.places, folder / "known.parquet")
     return sum(file.stat().st_size for file in folder.iterdir())
+
+
+def write_places(places: Sequence[tuple[Story, Frame]], path: Path, size: int = 96) -> None:
+    """Pages of some stories in one file, their pictures made small: the longer side has ``size`` pixels."""
+    rows = []
+    for story, frame in places:
+        picture, data = open_picture(frame.image), io.BytesIO()
+        picture.thumbnail((size, size))
+        picture.save(data, "JPEG", quality=75)
+        said = {"story": story.id, "title": story.title, "licence": story.licence, "credit": story.credit}
+        rows.append(said | {"page": frame.page, "text": frame.text, "picture": data.getvalue()})
+    pd.DataFrame(rows).to_parquet(path, index=False)
+
+
+def read_places(path: Path) -> list[tuple[Story, Frame]]:
+    """What ``write_places`` wrote; a story has only the page that it stands beside."""
+    places = []
+    for row in pd.read_parquet(path).to_dict("records"):
+        frame = Frame(open_picture(Image.open(io.BytesIO(row["picture"]))), row["text"], row["page"])
+        places.append((Story(row["story"], row["title"], (frame,), row["licence"], row["credit"]), frame))
+    return places
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

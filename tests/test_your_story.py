@@ -12,7 +12,7 @@ from storylib import plots, your_story
 from storylib.prediction import Known
 from storylib.runs import RunError
 from storylib.stories import Frame
-from storylib.your_story import BUNDLED, YourStoryError, storyteller, tell, your_pages
+from storylib.your_story import BUNDLED, YourStoryError, read_places, storyteller, tell, write_places, your_pages
 
 LINES = "A fox wakes. | She runs. | It rains. | She hides."
 
@@ -119,6 +119,16 @@ def test_the_bundled_storyteller_is_small_and_tells():
     assert teller.record["config"]["source"] == "storyworld" and teller.record["commit"]
     red = [Frame(noise(i), line, i) for i, line in enumerate(LINES.split("|"))]
     assert tell(teller, known, red).next.text  # whatever it is given
+
+
+def test_pages_are_kept_with_small_pictures_and_found_again(tiny_data, tmp_path):
+    places = [(story, frame) for story in tiny_data.stories[:2] for frame in story.frames]
+    write_places(places, tmp_path / "known.parquet", size=12)
+    for (story, frame), (kept, page) in zip(places, read_places(tmp_path / "known.parquet"), strict=True):
+        assert (kept.id, kept.title, kept.licence, page.text, page.page) == (
+            story.id, story.title, story.licence, frame.text, frame.page,
+        )  # fmt: skip
+        assert max(page.image.size) == 12
 
 
 def test_the_bundle_is_made_by_one_command(tmp_path, monkeypatch, capsys):
