@@ -173,5 +173,7 @@ def test_every_page_in_the_folder_is_in_the_table_of_contents():
 
 def test_the_reference_names_every_module():
     named = set(re.findall(r"automodule:: storylib\.(\w+)", (ROOT / "book" / "api.md").read_text()))
-    modules = {p.stem if p.is_file() else p.name for p in (ROOT / "storylib").iterdir() if p.suffix in (".py", "")}
+    modules = {p.stem for p in (ROOT / "storylib").glob("*.py")} | {
+        p.parent.name for p in (ROOT / "storylib").glob("*/__init__.py")
+    }
     assert named == {m for m in modules if not m.startswith("__")}
