@@ -114,6 +114,7 @@ rule render:
     input:
         chapters=expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
         gallery=f"{ROOT}/executed/gallery.html",
+        credits=f"{ROOT}/executed/credits.md",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file()],
         settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py", "storylib/reference.py"],
         modules=modules(*LAYERS),  # the page of the library shows their docstrings
@@ -127,6 +128,19 @@ rule render:
     shell:
         "step 'building the book, strictly (about 20 seconds)' {log}"
         " {PYTHON} -m storylib.book --executed {params.executed} --output _build"
+
+
+rule credits:
+    input:
+        f"{ROOT}/features.json",
+        sources(),
+    output:
+        f"{ROOT}/executed/credits.md",
+    log:
+        f"{ROOT}/logs/credits.log",
+    shell:
+        "step 'naming those who made the stories (seconds)' {log}"
+        " {PYTHON} -m storylib.sources.acknowledgements {SOURCE_WORD} {output} --profile {PROFILE}"
 
 
 rule features:

@@ -41,11 +41,16 @@ def build_book(executed: Path, output: Path) -> Path:
     problems = [problem for chapter in chapters for problem in check_notebook(chapter)]
     if not (executed / "gallery.html").is_file():
         problems.append(f"{executed / 'gallery.html'} does not exist: make it first (python -m storylib.gallery)")
+    if not (executed / "credits.md").is_file():
+        problems.append(
+            f"{executed / 'credits.md'} does not exist: python -m storylib.sources.acknowledgements makes it"
+        )
     complain(problems, "The notebooks are not ready")
     output.mkdir(parents=True, exist_ok=True)
     # Always from nothing: after an incremental build a stale number survives, and a failing build passes when repeated.
     with tempfile.TemporaryDirectory(prefix=".book-", dir=output) as work:
         tree = assemble(root, chapters, executed / "figures", Path(work) / "source")
+        shutil.copy(executed / "credits.md", tree)  # book/credits.md includes it
         html = render(root, tree, Path(work))
         add_records(chapters, html / "records")
         add_mathjax(html / "_static" / "mathjax")

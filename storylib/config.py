@@ -45,7 +45,8 @@ class ModelConfig:
     temperature: float = 0.07  # of the contrastive loss; where it is learned, at the start
     learned_temperature: bool = True
     dropout: float = 0.1
-    feature_dropout: float = 0.5  # of the frozen features on their way in, and of the state before a correction
+    feature_dropout: float = 0.5  # of the frozen features on their way in
+    state_dropout: float = 0.5  # of the story state before it corrects a next embedding; 1: it never does
     correction_rank: int = 64  # principal directions in which a next embedding may leave its mixture
     text_decoder: str = "gpt2-small"  # from scratch, 3 layers: "gpt2-small" or "gpt2-tiny"; or "hf:<repo>"
     text_length: int = 48  # word pieces of a text that are learned and written; the rest is cut
@@ -60,6 +61,7 @@ class TrainConfig:
     contrastive_loss: str = "infonce"  # "infonce" (CLIP) or "siglip"
     next_image_weight: float = 1.0
     next_text_weight: float = 1.0
+    story_weight: float = 3.0  # within both: of the same choice among the story's own pages, which teaches order
     text_weight: float = 1.0
     image_weight: float = 1.0
     epochs: int = 10
@@ -101,7 +103,7 @@ COUNTS = (
 )
 LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1, float("inf")))
 LIMITS["temperature"] = (0.01, float("inf"))
-LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "warmup"), (0, 1))
+LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "state_dropout", "warmup"), (0, 1))
 
 
 @dataclass(frozen=True)

@@ -68,16 +68,15 @@ def compute_losses(
     whole batch: pairs of all processes are each other's negatives, and a mean is over all windows or words.
     """
     losses = {}
-    if config.next_image_weight:
-        value = next_embedding_loss(
-            out["next_image"], batch["image_bank"], batch["target"], batch["image_excluded"], out["next_image_scale"]
-        )
-        losses["next_image"] = config.next_image_weight * value
-    if config.next_text_weight:
-        value = next_embedding_loss(
-            out["next_text"], batch["text_bank"], batch["target"], batch["text_excluded"], out["next_text_scale"]
-        )
-        losses["next_text"] = config.next_text_weight * value
+    for kind, weight in (("image", config.next_image_weight), ("text", config.next_text_weight)):
+        if weight:
+            predicted, bank, excluded = out[f"next_{kind}"], batch[f"{kind}_bank"], batch[f"{kind}_excluded"]
+            value = next_embedding_loss(predicted, bank, batch["target"], excluded, out[f"next_{kind}_scale"])
+            if config.story_weight:
+                excluded, scale = excluded | ~batch["same_story"], out[f"next_{kind}_story_scale"]
+                order = next_embedding_loss(predicted, bank, batch["target"], excluded, scale)
+                value = value + config.story_weight * order
+            losses[f"next_{kind}"] = weight * value
     if config.text_weight:
         losses["text"] = config.text_weight * text_loss(out["token_log_probabilities"], batch["tokens"])
     if config.image_weight:

@@ -89,6 +89,7 @@ class WindowDataset(Dataset):
             "text_id": self.text_id[frames],
             "story_id": self.story_id[frames],
             "image_excluded": own | (self.image_id[target][:, None] == self.image_id),
+            "same_story": self.story_id[target][:, None] == self.story_id,
             "text_excluded": own | (self.text_id[target][:, None] == self.text_id),
         }
         if self.writes:

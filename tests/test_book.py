@@ -9,6 +9,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from storylib.book import MATHJAX, BookError, build_book, check_html, check_notebook, main, toc_pages
 from storylib.reference import fill
+from storylib.sources.acknowledgements import acknowledge
 
 ROOT = Path(__file__).parents[1]
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" width="9" height="9"/>'
@@ -41,6 +42,7 @@ def executed(tmp_path):
     (folder / "notebooks").mkdir(parents=True)
     (folder / "figures").mkdir()
     (folder / "gallery.html").write_text("<h1>gallery</h1>")
+    (folder / "credits.md").write_text(acknowledge("storyworld"))
     for name in set(FIGURE.findall(pages)):
         (folder / name).write_text(SVG)
     values = {"d": 3, "s": "a word", "f": 0.5}
@@ -70,6 +72,7 @@ def test_the_real_pages_build_and_a_failed_build_leaves_them(executed, tmp_path,
     assert method.count('src="../_static/mathjax/startup.js') == 1
     assert all((html / "_static" / "mathjax" / part).stat().st_size > 1000 for part in MATHJAX)
     assert '<svg id="architecture"' in method
+    assert "free for any use (CC0 1.0)" in (html / "book" / "credits.html").read_text()
     notebook = (html / "notebooks" / "02_train.html").read_text()
     assert re.search(r"colab\.research\.google\.com/github/[^\"]*/notebooks/02_train\.ipynb", notebook)
     # a figure of a notebook has its description and a numbered caption
@@ -117,8 +120,9 @@ def test_an_unfit_notebook_is_refused(notebook, says, tmp_path):
 def test_every_missing_notebook_is_listed_at_once(tmp_path):
     with pytest.raises(BookError) as error:
         build_book(tmp_path, tmp_path / "out")
-    missing = [p for p in toc_pages(ROOT) if p.startswith("notebooks/")] + ["gallery"]
-    assert str(error.value).count("does not exist") == len(missing)
+    assert str(error.value).count(".ipynb does not exist") == len([p for p in toc_pages(ROOT) if "notebooks/" in p])
+    assert "credits.md does not exist: python -m storylib.sources.acknowledgements makes it" in str(error.value)
+    assert "gallery.html does not exist: make it first" in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def tree(tmp_path, monkeypatch):
     shutil.copy(ROOT / "storylib" / "config.py", tmp_path / "storylib")
     for name in ("gallery.html", "reference.py", "workflow.py"):
         (tmp_path / "storylib" / name).touch()
-    for name in ("__main__", "runner", "book", "gallery"):
+    for name in ("__main__", "runner", "book", "gallery", "sources/acknowledgements"):
         (tmp_path / "storylib" / f"{name}.py").write_text(STAGE)
     for name in ("Snakefile", "experiments.yml", "_config.yml", "_toc.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -90,6 +90,8 @@ def stage(line):
     """What a line of the stages' log stands for."""
     if "--executed" in line:
         return "book"
+    if "credits.md" in line:
+        return "credits"
     return "gallery" if line.startswith("--output") else Path(line.split()[0]).stem
 
 
@@ -112,7 +114,7 @@ def test_the_chapters_are_those_of_the_book():
 
 
 def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
-    everything = sorted(["features", "book", "gallery", *CHAPTERS, *["train", "evaluate"] * RUNS])
+    everything = sorted(["features", "credits", "book", "gallery", *CHAPTERS, *["train", "evaluate"] * RUNS])
     assert make(tree) == (0, everything)
     assert "open " in capsys.readouterr().err
     started = time.monotonic()
