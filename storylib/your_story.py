@@ -48,12 +48,17 @@ class YourStoryError(ValueError):
 def storyteller(run: str = "bundled") -> tuple[Storyteller, Known]:
     """A trained storyteller, and the pages among which it looks for the nearest.
 
-    run: "bundled", which needs no training, or the name of a run in ``runs/``. Raises RunError.
+    run: "bundled", which needs no training, or the name of a run in ``runs/``.
+    Raises RunError, and YourStoryError if the bundled one no longer fits the code.
     """
     if run != "bundled":
         found = load_run(run)
         return found.storyteller, found.known
-    teller = Storyteller.from_pretrained(BUNDLED)
+    try:
+        teller = Storyteller.from_pretrained(BUNDLED)
+    except RuntimeError as error:  # of torch: the weights do not fit the model
+        way_out = "Make it anew: python -m storylib.your_story (minutes)."
+        raise YourStoryError(f"The bundled storyteller was made by older code than this model's. {way_out}") from error
     vectors = load_file(BUNDLED / "known.safetensors")["vectors"].float()
     return teller, Known(vectors, read_places(BUNDLED / "known.parquet"))
 

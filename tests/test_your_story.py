@@ -76,6 +76,15 @@ def test_what_is_not_there_is_named():
         storyteller("no-such-run")
 
 
+def test_a_bundle_of_older_code_says_how_to_make_it_anew(monkeypatch):
+    def unfit(folder):
+        raise RuntimeError("size mismatch")
+
+    monkeypatch.setattr(your_story.Storyteller, "from_pretrained", unfit)
+    with pytest.raises(YourStoryError, match=r"python -m storylib\.your_story"):
+        storyteller()
+
+
 def test_a_notebook_shows_the_message_and_no_traceback():
     assert YourStoryError("Give four.")._render_traceback_() == ["Give four."]
 
