@@ -4,6 +4,7 @@ PYTHON  ?= python3
 SOURCE  ?= storyworld
 PROFILE ?= quick
 CORES   ?=
+CLUSTER ?=
 
 BIN   := .venv/bin
 START := $(shell date +%s)
@@ -13,17 +14,17 @@ finish = code=$$?; seconds=$$(( $$(date +%s) - $(START) )); \
 	if [ $$code -eq 0 ]; then echo "== make $@: done in $$seconds s"; \
 	else echo "== make $@: FAILED after $$seconds s. $(1)" >&2; fi; exit $$code
 
-.PHONY: help book runs test lock clean
+.PHONY: help book runs test lock repository clean
 
 help:  ## this list
-	@echo "make TARGET [SOURCE=storyworld|african_storybook] [PROFILE=quick|full] [CORES=n]"; echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' Makefile
+	@echo "make TARGET [SOURCE=storyworld|african_storybook] [PROFILE=quick|full] [CORES=n] [CLUSTER=slurm|generic]"; echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (10 minutes from nothing; seconds when nothing changed)
-	@$(BIN)/python -m storylib.workflow book --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)); $(call finish)
+	@$(BIN)/python -m storylib.workflow book --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER)); $(call finish)
 
 runs: .venv/.installed  ## the trainings and evaluations only, without the book
-	@$(BIN)/python -m storylib.workflow runs --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)); $(call finish)
+	@$(BIN)/python -m storylib.workflow runs --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER)); $(call finish)
 
 test: .venv/.installed  ## style, types and every test with coverage (up to 15 minutes)
 	@( set -e; \
@@ -31,7 +32,7 @@ test: .venv/.installed  ## style, types and every test with coverage (up to 15 m
 	  echo "== 2/4 ruff format: layout (seconds)"; $(BIN)/ruff format --check .; \
 	  echo "== 3/4 mypy: types (half a minute the first time)"; $(BIN)/mypy storylib; \
 	  echo "== 4/4 pytest: every test, two at a time, with coverage (5 to 10 minutes)"; \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --cov --cov-report=term --durations=10 ); \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --durations=10 ); \
 	$(call finish,What is wrong stands above.)
 
 lock: .venv/.installed  ## renew requirements.lock from pyproject.toml and constraints.txt (15 s)
@@ -39,6 +40,9 @@ lock: .venv/.installed  ## renew requirements.lock from pyproject.toml and const
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --constraint constraints.txt \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
 	  -o requirements.lock; $(call finish,requirements.lock is as it was.)
+
+repository: .venv/.installed  ## after a fork: write the address in _config.yml into the notebooks, README.md and CITATION.cff
+	@$(BIN)/python -m storylib.reference; $(call finish)
 
 clean:  ## delete what the build made; downloads, features and run records stay (cache/, runs/)
 	@echo "== deleting _build and .snakemake"; rm -rf _build .snakemake; $(call finish)

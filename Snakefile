@@ -35,6 +35,8 @@ LAYERS = {
     "train": ["parallel", "perception", "losses", "decoders", "image_decoders", "model", "training", "runs"],
     "evaluate": ["metrics", "floors", "evaluation", "statistics", "prediction"],
     "chapter": ["leaks", "attributes", "plots"],
+    "gallery": ["gallery"],
+    "your_story": ["your_story"],
 }
 
 
@@ -63,11 +65,14 @@ TO_FEATURES = sources() + modules("features")
 TO_TRAIN = TO_FEATURES + modules("train")
 TO_EVALUATE = TO_TRAIN + modules("evaluate")
 RECORDS = [str(path) for path in Path("results").glob("leaks.json")]  # measured once, by benchmarks/leaks.py
+BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
 CHAPTERS = {
     "01_data": [f"{ROOT}/features.json", *TO_FEATURES, "storylib/metrics.py", *RECORDS],  # a leak is scored by its ranks
     "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
     "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
     "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE],
+    "07_your_story": [*TO_TRAIN, *modules("your_story"), "storylib/prediction.py", *BUNDLED],
+    "08_rerun": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN, "storylib/workflow.py"],
 }
 
 # Every job says when it starts and ends; what it prints goes to its log, whose end is shown when it fails.
@@ -97,6 +102,7 @@ rule book:
     input:
         receipts(),
         expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        f"{ROOT}/executed/gallery.html",
         "_build/html/book.json",
 
 
@@ -108,9 +114,12 @@ rule runs:
 rule render:
     input:
         chapters=expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        gallery=f"{ROOT}/executed/gallery.html",
         credits=f"{ROOT}/executed/credits.md",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file()],
-        settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py"],
+        settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py", "storylib/reference.py"],
+        modules=modules(*LAYERS),  # the page of the library shows their docstrings
+        records=[str(path) for path in sorted(Path("results").rglob("*.json"))],
     output:
         "_build/html/book.json",
     params:
@@ -143,9 +152,11 @@ rule features:
         f"{ROOT}/features.json",
     params:
         settings=dataclasses.asdict(configure(PROFILE, source=SOURCE).data),
+    benchmark:
+        f"{ROOT}/costs/features.tsv"
     log:
         f"{ROOT}/logs/features.log",
-    threads: workflow.cores
+    threads: workflow.cores or 4  # a job on a cluster asks for four
     shell:
         "step 'reading the stories and encoding every picture and text once (1 to 5 minutes)' {log}"
         " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib features --source {SOURCE_WORD} --profile {PROFILE}"
@@ -161,6 +172,8 @@ rule train:
     params:
         # so that a changed arm redoes that arm, and a comment in experiments.yml nothing
         settings=lambda w: configure(PROFILE, w.arm, source=SOURCE, seed=int(w.seed)).flat(),
+    benchmark:
+        f"{ROOT}/costs/train-{{arm}}-seed{{seed}}.tsv"
     log:
         f"{ROOT}/logs/train-{{arm}}-seed{{seed}}.log",
     threads: 1
@@ -177,6 +190,8 @@ rule evaluate:
         TO_EVALUATE,
     output:
         f"{ROOT}/evaluations/{{arm}}-seed{{seed}}.json",
+    benchmark:
+        f"{ROOT}/costs/evaluate-{{arm}}-seed{{seed}}.tsv"
     log:
         f"{ROOT}/logs/evaluate-{{arm}}-seed{{seed}}.log",
     threads: 1
@@ -196,10 +211,33 @@ rule chapter:
         f"{ROOT}/executed/notebooks/{{chapter}}.ipynb",
     params:
         figures=f"{ROOT}/executed/figures",
+        # 07 is about a reader's own story, whatever the others are about
+        given=lambda w: "" if w.chapter == "07_your_story" else f"-p source {SOURCE_WORD} -p profile {PROFILE}",
+    benchmark:
+        f"{ROOT}/costs/chapter-{{chapter}}.tsv"
     log:
         f"{ROOT}/logs/{{chapter}}.log",
     threads: 1
     shell:
         "step 'executing {input.notebook} (about half a minute)' {log}"
         " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.runner {input.notebook} {output} --figures {params.figures}"
-        " -p source {SOURCE_WORD} -p profile {PROFILE}"
+        " {params.given}"
+
+
+rule gallery:
+    input:
+        evaluations(seeds=SEEDS[:1]),
+        TO_EVALUATE,
+        modules("chapter", "gallery"),
+        "storylib/gallery.html",
+    output:
+        f"{ROOT}/executed/gallery.html",
+    benchmark:
+        f"{ROOT}/costs/gallery.tsv"
+    log:
+        f"{ROOT}/logs/gallery.log",
+    threads: 1
+    shell:
+        "step 'the gallery of every test window (half a minute)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.gallery --output {output}"
+        " --source {SOURCE_WORD} --profile {PROFILE}"

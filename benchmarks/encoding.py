@@ -95,9 +95,8 @@ def main() -> None:
         record[f"share_of_bare_{name}_by_round"] = [round(s, 3) for s in shares]
     record |= facts | {"machine": f"{facts['machine'].split(',')[0]}, {options.threads} threads"}
     write_atomically(options.out, json.dumps(record, indent=2) + "\n")
-    print(
-        f"{record['share_of_bare_throughput']:.1%} of the bare networks' throughput, {record['peak_memory_mb']} MB: {options.out}"
-    )
+    share, peak = record["share_of_bare_throughput"], record["peak_memory_mb"]
+    print(f"{share:.1%} of the bare networks' throughput, {peak} MB: {options.out}")
 
 
 if __name__ == "__main__":

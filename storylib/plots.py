@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +26,25 @@ from PIL import Image
 from storylib.config import project_root
 from storylib.evaluation import METRICS, ORACLE
 from storylib.leaks import Twin
-from storylib.pictures import PictureLike, open_picture
+from storylib.pictures import PictureLike, open_picture, write_atomically
+from storylib.prediction import NextFrame
 from storylib.runs import Data, Run
-from storylib.stories import Story
+from storylib.stories import Frame, Story
 
 INK = "#767676"  # contrast of at least 4 on white and on near-black, so one file serves both themes
 ON, OFF, TRUTH = "#0072B2", "#E69F00", "#009E73"  # Okabe and Ito (2008): safe for colour-blind readers
 MODEL_COLOUR, FLOOR_COLOUR = ON, "#A0A0A0"
 VERDICT_COLOURS = {"better": TRUTH, "worse": "#D55E00", "no difference": FLOOR_COLOUR}
+
+# Okabe and Ito's colours, for arms beyond the two of the ablation.
+MORE = ("#CC79A7", "#56B4E9", "#D55E00", "#009E73", "#F0E442")
+
+
+def arm_colours(arms: Sequence[str]) -> dict[str, str]:
+    """One colour an arm, the same on every page: blue with the contrastive loss, orange without it."""
+    known = {"contrastive-on": ON, "contrastive-off": OFF}
+    others = iter(MORE * len(arms))
+    return {arm: known[arm] if arm in known else next(others) for arm in arms}
 
 
 def style() -> None:
@@ -47,16 +62,60 @@ def style() -> None:
     mpl.rcParams.update(settings)
 
 
-def save(figure: Figure, name: str) -> Figure:
-    """Write ``<name>.svg`` where the book's other pages look for figures (STORYLIB_FIGURES), and hand the figure on.
+@dataclass(frozen=True)
+class Drawing:
+    """A saved figure as a notebook shows it: the SVG, with its description for readers who cannot see it."""
 
-    It is closed, so that a notebook shows it once: as the value of its cell.
+    svg: str
+    alt: str
+    caption: str
+    name: str = ""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        told = {"alt": self.alt, "caption": self.caption, "name": self.name}  # storylib.book gives them to the page
+        return {"image/svg+xml": self.svg, "text/plain": self.alt}, {"image/svg+xml": told}
+
+
+def tell(figure: Figure, alt: str, caption: str = "") -> Figure:
+    """Give a figure its description, and a caption that says what to see in it."""
+    figure.set_label(" ".join(alt.split()))
+    figure.set_gid(" ".join(caption.split()))
+    return figure
+
+
+def save(figure: Figure, name: str) -> Drawing:
+    """Write ``<name>.svg`` where the book's other pages look for figures (STORYLIB_FIGURES), and return it to be shown.
+
+    A figure that nobody has described (``tell``) is described by its own words: titles and names of axes.
     """
     folder = Path(os.environ.get("STORYLIB_FIGURES") or project_root() / "_build" / "figures")
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    alt, caption = str(figure.get_label() or _own_words(figure)), str(figure.get_gid() or "")
+    figure.set_gid(None)  # else the caption would become an id in the file
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Title": name, "Description": alt})
     plt.close(figure)
-    return figure
+    svg = (folder / f"{name}.svg").read_text(encoding="utf-8")
+    svg = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", _lighter, svg)
+    # Browsers that show the file itself, as Jupyter and Colab do, read the description from its root.
+    said = alt.translate({ord(c): f"&#{ord(c)};" for c in "<>&\"'"})
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{said}" ', 1)
+    write_atomically(folder / f"{name}.svg", svg)
+    return Drawing(svg, alt, caption, name)
+
+
+def _lighter(png: re.Match[str]) -> str:
+    """An embedded picture as JPEG where that is smaller: a page of photographs would weigh many megabytes."""
+    data = base64.b64decode(png[1])
+    jpeg = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("RGB").save(jpeg, "JPEG", quality=85, optimize=True)
+    if len(jpeg.getvalue()) >= len(data):
+        return png[0]
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+
+
+def _own_words(figure: Figure) -> str:
+    words = [w for a in figure.axes for w in (a.get_title(), a.get_xlabel(), a.get_ylabel()) if w.strip()]
+    return " ".join(f"Figure with {len(figure.axes)} panels: {'; '.join(dict.fromkeys(words))}.".split())
 
 
 def story_strip(stories: Sequence[Story], pages: int = 5) -> Figure:
@@ -69,7 +128,8 @@ def story_strip(stories: Sequence[Story], pages: int = 5) -> Figure:
         for axis in row[len(story.frames) :]:
             axis.axis("off")
         row[0].set_title(_shortened(story.title, 40), loc="left", color=INK)
-    return figure
+    alt = "; ".join(f"{s.title}: {' '.join(f.text for f in s.frames[:pages])}" for s in stories)
+    return tell(figure, alt, "One story a row: each picture above its text.")
 
 
 def contact_sheet(stories: Sequence[Story], columns: int = 10, rows: int = 4) -> Figure:
@@ -83,8 +143,9 @@ def contact_sheet(stories: Sequence[Story], columns: int = 10, rows: int = 4) ->
     for axis, frame in zip(axes.flat, frames[::step], strict=False):
         picture = open_picture(frame.image)
         picture.thumbnail((96, 96))
-        axis.imshow(picture)
-    return figure
+        axis.imshow(picture, interpolation="none")  # embedded as it is, not drawn anew at four times the size
+    alt = f"{columns * rows} pictures from all over the {len(stories)} stories, without their texts."
+    return tell(figure, alt, "Pictures from all over the stories.")
 
 
 def lengths(stories: Sequence[Story]) -> Figure:
@@ -96,7 +157,11 @@ def lengths(stories: Sequence[Story]) -> Figure:
     words = [len(f.text.split()) for s in stories for f in s.frames]
     sns.histplot(words, ax=right, color=MODEL_COLOUR, edgecolor="none", binrange=(0, float(np.percentile(words, 99))))
     right.set(xlabel="words in a text", ylabel="pages")
-    return figure
+    alt = (
+        f"Two histograms: a story has {min(map(len, (s.frames for s in stories)))} to "
+        f"{max(len(s.frames) for s in stories)} pages, a text {np.median(words):.0f} words in the middle."
+    )
+    return tell(figure, alt, "How many pages a story has, and how many words a text.")
 
 
 def training_curves(run: Run) -> Figure:
@@ -113,7 +178,13 @@ def training_curves(run: Run) -> Figure:
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.get_legend().remove()
     axes[0][0].legend(frameon=False, fontsize=9)
-    return figure
+    alt = f"A curve for each of {', '.join(names)}, by epoch; epoch {run.record['best_epoch']} was kept."
+    return tell(
+        figure,
+        alt,
+        "Each loss on training windows (grey) and validation windows (blue). Where blue rises while grey still falls, "
+        "the model learns by heart; the dotted line is the epoch that was kept.",
+    )
 
 
 def beside_floors(metrics: dict[str, dict[str, Any]], names: Sequence[str]) -> Figure:
@@ -136,7 +207,15 @@ def beside_floors(metrics: dict[str, dict[str, Any]], names: Sequence[str]) -> F
         _spread_labels(axis, 1, floors)
         axis.set(xlim=(-0.5, 2.9), xticks=[], title=textwrap.fill(METRICS[name].title, 20))
         axis.spines["bottom"].set_visible(False)
-    return figure
+    alt = "; ".join(
+        f"{METRICS[n].title}: model {metrics[n]['value']:.3g}, best floor {metrics[n]['best_floor']}" for n in names
+    )
+    return tell(
+        figure,
+        alt,
+        "The model (blue, with its interval) beside predictors that learned nothing (grey). Where they overlap, "
+        "training bought nothing; hollow is an oracle that knows the answer.",
+    )
 
 
 def ablation(table: pd.DataFrame) -> Figure:
@@ -163,7 +242,16 @@ def ablation(table: pd.DataFrame) -> Figure:
     axis.set_xlabel("change with the loss, in percent of the value without it; to the right is better")
     axis.tick_params(axis="y", length=0, labelsize=9)
     axis.spines["left"].set_visible(False)
-    return figure
+    alt = (
+        f"{len(table)} metrics, each with its change and 95 percent interval: "
+        + "; ".join(f"{n} {v}" for v, n in table["verdict"].value_counts().items())
+        + "."
+    )
+    return tell(
+        figure,
+        alt,
+        "Each metric with the contrastive loss minus without it. A grey line crosses zero: no difference can be told.",
+    )
 
 
 def leakage(counts: pd.DataFrame) -> Figure:
@@ -175,7 +263,12 @@ def leakage(counts: pd.DataFrame) -> Figure:
     for bars in axis.containers:
         axis.bar_label(bars, fmt="%.0f", padding=3, color=INK)  # type: ignore[arg-type]
     axis.legend(title="", loc="lower right")
-    return figure
+    alt = "; ".join(f"{r.split}, {r.what}: {r.share:.0f} percent" for r in counts.itertuples())
+    return tell(
+        figure,
+        alt,
+        "What a random split gives away of the test set, and what is left when connected stories stay together.",
+    )
 
 
 def twins(pairs: Sequence[Twin]) -> Figure:
@@ -195,7 +288,10 @@ def twins(pairs: Sequence[Twin]) -> Figure:
         axis.set_ylabel(name, color=INK)
     if not pairs:
         axes[0][0].text(0.5, 0, "no page of the test set is in a training story", ha="center", color=INK)
-    return figure
+    alt = "; ".join(f"{p.test_story.title} has the {p.kind} of {p.train_story.title}" for p in pairs)
+    return tell(
+        figure, alt or "No page of the test set is in a training story.", "Test pages above those that give them away."
+    )
 
 
 def storyboard(run: Run, data: Data, order: str = "best", n: int = 3) -> Figure:
@@ -229,14 +325,52 @@ def storyboard(run: Run, data: Data, order: str = "best", n: int = 3) -> Figure:
                 spine.set(visible=True, color=colour, linewidth=2)
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=11, color=INK)
-    return figure
+    alt = "; ".join(
+        f"{r.story}, page {r.page:g}: the model wrote “{r.generation}”, the true page has rank {r.page_rank:g}"
+        for r in picked.itertuples()
+    )
+    return tell(
+        figure,
+        alt,
+        "Four frames that were given, what came next (green), what the model drew and wrote (blue), and the page it "
+        "would turn to (orange).",
+    )
+
+
+def your_story(pages: Sequence[Frame], following: NextFrame, nearest: Sequence[tuple[Frame, Story, float]]) -> Figure:
+    """A reader's own pages, how the storyteller goes on, and below, the known pages nearest to what it expects."""
+    style()
+    columns = max(len(pages) + 1, len(nearest))
+    figure, axes = plt.subplots(2, columns, figsize=(1.9 * columns, 6.2), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    shown: list[Any] = [(f.image, f.text, f"picture {i}", FLOOR_COLOUR) for i, f in enumerate(pages, 1)]
+    shown.append((following.image, following.text or "(no text)", "and then", ON))
+    found: list[Any] = [(f.image, f"{s.title}, page {f.page}: {f.text}", f"{c:.2f}", OFF) for f, s, c in nearest]
+    for line, row in zip(axes, (shown, found), strict=True):
+        for axis, (image, text, title, colour) in zip(line, row, strict=False):
+            axis.axis("on")
+            _page(axis, image, text)
+            axis.set_title(title, fontsize=11, color=INK)
+            for spine in axis.spines.values():
+                spine.set(visible=colour != FLOOR_COLOUR, color=colour, linewidth=2)
+    told = " ".join(page.text for page in pages)
+    alt = f"Given: {told} The storyteller goes on: {following.text or '(no text)'} Nearest known pages: " + "; ".join(
+        text for _, text, *_ in found
+    )
+    return tell(
+        figure,
+        alt,
+        "Above, four pictures and what the storyteller draws and writes next (blue); below, the known pages nearest to "
+        "the picture that it expects (orange), with their similarity.",
+    )
 
 
 def _page(axis: Axes, image: PictureLike | None, text: str, size: int = 160) -> None:
     if image is not None:
         picture = open_picture(image)
         picture.thumbnail((size, size))
-        axis.imshow(picture)
+        axis.imshow(picture, interpolation="none")  # embedded as it is, not drawn anew at four times the size
     axis.set(xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_visible(False)

@@ -60,7 +60,7 @@ def run_notebook(
             if partial.exists():
                 shutil.copyfile(partial, failed)
             raise NotebookError(explain(notebook, failed, error)) from error
-        drop_widgets(partial)
+        finish(partial)
         if figures is not None:
             for figure in sorted(drawn.iterdir()):
                 publish(figure, Path(figures).resolve() / figure.name)
@@ -69,9 +69,16 @@ def run_notebook(
     return output
 
 
-def drop_widgets(path: Path) -> None:
-    """Take a library's progress widgets out of an executed notebook: to show them, a page would ask the network."""
+def finish(path: Path) -> None:
+    """Note in an executed notebook by which commit and machine it was made, and take progress widgets out of it.
+
+    To show such a widget, a page would ask the network.
+    """
+    from storylib.runs import pick_device, provenance  # imports torch, which checking parameters must not cost
+
     notebook = nbformat.read(path, as_version=4)
+    made = provenance(pick_device())
+    notebook.metadata["storylib"] = {k: made[k] for k in ("commit", "dirty", "python", "device", "machine")}
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":

@@ -8,6 +8,8 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -170,3 +172,64 @@ def tiny_runs(tiny_data: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[
                 config = tiny_config(contrastive_weight=weight, seed=seed)
                 runs[weight, seed] = evaluate_run(train(config, tiny_data), tiny_data)
     return runs
+
+
+# The whole path, small: a project like this one in which everything is tiny, its notebooks executed and its book built.
+
+PLAN = """
+profiles:
+  quick: {seeds: [0, 1], epochs: 1, width: 32, sources: {storyworld: {stories: 24}}}
+arms:
+  contrastive-off: {contrastive_weight: 0.0}
+  contrastive-on: {contrastive_weight: 1.0}
+"""
+SMALL_GROUP = "small-book"  # for pytest-xdist: tests of the small book share a worker, so that it is made once
+
+
+@pytest.fixture(scope="session")
+def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project: pages, notebooks and settings as they are, and a plan of two arms, two seeds and one epoch."""
+    home = tmp_path_factory.mktemp("home")
+    for name in ("book", "notebooks", "profiles"):
+        shutil.copytree(project_root() / name, home / name)
+    for name in ("_config.yml", "_toc.yml", "pyproject.toml", "Snakefile"):
+        shutil.copy(project_root() / name, home)
+    (home / "storylib").symlink_to(project_root() / "storylib")  # the Snakefile looks at what has changed there
+    (home / "experiments.yml").write_text(PLAN)
+    return home
+
+
+@contextmanager
+def at_home(home: Path) -> Iterator[None]:
+    """Work in the small project."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORYLIB_HOME", str(home))
+        patch.setenv("STORYLIB_CACHE", str(home / "cache"))
+        patch.setenv("STORYLIB_RUNS", str(home / "runs"))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_executed(small_home: Path) -> Path:
+    """The small project's notebooks, executed, with their figures and the gallery."""
+    from storylib.gallery import main as make_gallery
+    from storylib.runner import run_notebook
+    from storylib.sources.acknowledgements import acknowledge
+
+    folder = small_home / "executed"
+    with at_home(small_home):
+        for notebook in sorted((small_home / "notebooks").glob("*.ipynb")):
+            run_notebook(notebook, folder / "notebooks" / notebook.name, {}, figures=folder / "figures")
+        assert make_gallery(["--output", str(folder / "gallery.html")]) == 0
+        (folder / "credits.md").write_text(acknowledge("storyworld"), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_book(small_home: Path, small_executed: Path) -> Path:
+    """The folder of the small project's HTML."""
+    from storylib.book import build_book
+
+    with at_home(small_home):
+        return build_book(small_executed, small_home / "_build").parent

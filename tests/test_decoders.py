@@ -384,3 +384,10 @@ def test_a_language_model_out_of_reach_names_the_way_out(monkeypatch, tmp_path):
     ):
         with pytest.raises(EncoderError, match=r"hf:nobody/no-lm.*text_decoder='gpt2-small'"):
             load()
+
+
+def test_text_decoders_from_scratch_come_in_two_sizes_and_no_other(vocabulary):
+    small, tiny = (TextDecoder(vocabulary, 8, 4, kind).lm.num_parameters() for kind in ("gpt2-small", "gpt2-tiny"))
+    assert tiny < small / 3
+    with pytest.raises(ConfigError, match="Did you mean 'gpt2-tiny'"):
+        TextDecoder(vocabulary, 8, 4, "gpt2-tinny")

@@ -14,8 +14,8 @@ import storylib
 PACKAGE = Path(storylib.__file__).parent
 ORDER = (
     "config cache pictures stories download sources encoders boundary features parallel perception losses decoders "
-    "image_decoders model training metrics leaks statistics floors evaluation prediction runs attributes plots runner "
-    "book workflow __main__"
+    "image_decoders model training metrics leaks statistics floors evaluation prediction runs attributes plots gallery "
+    "your_story runner reference book workflow __main__"
 ).split()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import io
 import warnings
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -200,7 +202,8 @@ def test_saved_figures_are_the_same_bytes_every_time(run, table, tiny_data, tmp_
             "ablation": plots.ablation(table), "board": plots.storyboard(run, tiny_data, n=1),
         }  # fmt: skip
         for name, figure in figures.items():
-            assert plots.save(figure, name) is figure
+            drawing = plots.save(figure, name)
+            assert len(drawing.alt) > 40 and len(drawing.caption) > 30
         return [(tmp_path / "figures" / f"{name}.svg").read_bytes() for name in figures]
 
     first, second = draw(), draw()
@@ -213,3 +216,32 @@ def test_figures_are_transparent_and_keep_their_words(run):
     assert "<text" in text and "epoch" in words_of(text)
     background = plots.training_curves(run).patch.get_facecolor()
     assert background[3] == 0
+
+
+def test_every_figure_is_described(run, table, tiny_data):
+    source = Path(plots.__file__).read_text()
+    drawn = [
+        f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef) and ast.unparse(f.returns or f) == "Figure"
+    ]
+    told = [f.name for f in drawn if "tell(" in ast.unparse(f)]
+    assert told == [f.name for f in drawn] and len(told) >= 8
+
+
+def test_a_saved_figure_is_shown_with_its_description(tiny_data):
+    drawing = plots.save(plots.tell(plots.lengths(tiny_data.stories), ODD, "What to see."), "odd")
+    data, told = drawing._repr_mimebundle_()
+    assert told["image/svg+xml"] == {"alt": " ".join(ODD.split()), "caption": "What to see.", "name": "odd"}
+    root = ET.fromstring(data["image/svg+xml"])
+    assert root.get("role") == "img" and root.get("aria-label") == " ".join(ODD.split())
+
+
+def test_a_figure_that_nobody_described_is_described_by_its_own_words():
+    figure, axis = plt.subplots()
+    axis.set(title="apples", xlabel="day")
+    assert plots.save(figure, "apples").alt == "Figure with 1 panels: apples; day."
+
+
+def test_an_arm_has_one_colour_everywhere():
+    colours = plots.arm_colours(["contrastive-off", "system-a", "contrastive-on", "system-b"])
+    assert (colours["contrastive-on"], colours["contrastive-off"]) == (plots.ON, plots.OFF)
+    assert len(set(colours.values())) == 4

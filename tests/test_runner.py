@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from storylib.runner import NotebookError, check_parameters, declared_parameters, drop_widgets, main, run_notebook
+from storylib.runner import NotebookError, check_parameters, declared_parameters, finish, main, run_notebook
 
 PARAMETERS = 'source = "storyworld"\nseed = 0\nweight = 1.0\nfast = True\nlimit = None\nsizes = [1, 2]'
 
@@ -110,7 +110,7 @@ def test_progress_widgets_are_left_out(tmp_path):
     outputs = [nbformat.v4.new_output("display_data", view), nbformat.v4.new_output("stream", text="kept")]
     notebook.cells = [nbformat.v4.new_code_cell("1", outputs=outputs), nbformat.v4.new_markdown_cell("prose")]
     nbformat.write(notebook, tmp_path / "n.ipynb")
-    drop_widgets(tmp_path / "n.ipynb")
+    finish(tmp_path / "n.ipynb")
     clean = nbformat.read(tmp_path / "n.ipynb", as_version=4)
     assert [o.output_type for o in clean.cells[0].outputs] == ["stream"]
     assert "widgets" not in clean.metadata

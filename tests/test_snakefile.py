@@ -4,6 +4,7 @@ It runs here on modules that do nothing but write their receipts, so that only t
 """
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -24,7 +25,15 @@ ROOT = Path(__file__).parents[1]
 SNAKEFILE = (ROOT / "Snakefile").read_text()
 LAYERS = ast.literal_eval(re.search(r"^LAYERS = (\{.*?^\})", SNAKEFILE, flags=re.DOTALL | re.MULTILINE)[1])
 CHAPTERS = re.findall(r'^    "(\d\d_\w+)": \[', SNAKEFILE, flags=re.MULTILINE)
-DOORS = {"__init__", "__main__", "cache", "runner", "book", "workflow"}  # they open doors and change no result
+DOORS = {
+    "__init__",
+    "__main__",
+    "cache",
+    "runner",
+    "reference",
+    "book",
+    "workflow",
+}  # they open doors and change no result
 
 STAGE = """import json, os, sys, time
 from pathlib import Path
@@ -51,7 +60,9 @@ def tree(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     shutil.copy(ROOT / "storylib" / "config.py", tmp_path / "storylib")
-    for name in ("__main__", "runner", "book", "sources/acknowledgements"):
+    for name in ("gallery.html", "reference.py", "workflow.py"):
+        (tmp_path / "storylib" / name).touch()
+    for name in ("__main__", "runner", "book", "gallery", "sources/acknowledgements"):
         (tmp_path / "storylib" / f"{name}.py").write_text(STAGE)
     for name in ("Snakefile", "experiments.yml", "_config.yml", "_toc.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -67,10 +78,10 @@ def tree(tmp_path, monkeypatch):
     return tmp_path
 
 
-def make(tree, target="book", source="storyworld"):
+def make(tree, target="book", source="storyworld", cluster=""):
     """The exit code, and what ran, as words: features, train ..., or the name of a notebook."""
     (tree / "done.txt").unlink(missing_ok=True)
-    code = run_workflow(target, source, "quick", 4)
+    code = run_workflow(target, source, "quick", 4, cluster)
     lines = (tree / "done.txt").read_text().splitlines() if (tree / "done.txt").exists() else []
     return code, sorted(map(stage, lines))
 
@@ -79,7 +90,9 @@ def stage(line):
     """What a line of the stages' log stands for."""
     if "--executed" in line:
         return "book"
-    return "credits" if "credits.md" in line else Path(line.split()[0]).stem
+    if "credits.md" in line:
+        return "credits"
+    return "gallery" if line.startswith("--output") else Path(line.split()[0]).stem
 
 
 def edit(path, text="\n# edited\n"):
@@ -101,7 +114,7 @@ def test_the_chapters_are_those_of_the_book():
 
 
 def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
-    everything = sorted(["features", "credits", "book", *CHAPTERS, *["train", "evaluate"] * RUNS])
+    everything = sorted(["features", "credits", "book", "gallery", *CHAPTERS, *["train", "evaluate"] * RUNS])
     assert make(tree) == (0, everything)
     assert "open " in capsys.readouterr().err
     started = time.monotonic()
@@ -113,12 +126,12 @@ def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     edit(tree / "notebooks" / "03_evaluate.ipynb")
     assert make(tree) == (0, ["03_evaluate", "book"])
     edit(tree / "storylib" / "statistics.py")
-    assert make(tree) == (0, sorted(["03_evaluate", "04_ablation", "book", *["evaluate"] * RUNS]))
+    assert make(tree) == (0, sorted(["03_evaluate", "04_ablation", "book", "gallery", *["evaluate"] * RUNS]))
     edit(tree / "experiments.yml", "# a comment\n")
     assert make(tree) == (0, ["book"])  # a page quotes the file; no run depends on a comment
     plan = (tree / "experiments.yml").read_text()
     (tree / "experiments.yml").write_text(plan.replace("contrastive_weight: 0.0", "contrastive_weight: 0.1"))
-    assert make(tree) == (0, sorted(["04_ablation", "book", *["train", "evaluate"] * (RUNS // 2)]))
+    assert make(tree) == (0, sorted(["04_ablation", "book", "gallery", *["train", "evaluate"] * (RUNS // 2)]))
 
 
 def test_another_source_is_another_folder_and_back_is_only_the_book(tree):
@@ -182,9 +195,59 @@ def test_a_killed_run_is_taken_over_and_a_living_one_is_not(tree, capsys):
     assert "taking over" in capsys.readouterr().err
 
 
+def test_a_cluster_gets_the_jobs_and_a_failed_one_is_told(tree, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="pip install 'storylib[cluster]'")
+    shutil.copytree(ROOT / "profiles", tree / "profiles")
+    plan = (tree / "experiments.yml").read_text()
+    (tree / "experiments.yml").write_text(plan.replace("seeds: [0, 1]", "seeds: [1]", 1))  # a job costs seconds here
+    runs, jobs = RUNS // 2, tmp_path / "jobs"
+    jobs.mkdir()
+    monkeypatch.setenv("TMPDIR", str(jobs))
+    monkeypatch.setenv("BREAK", "--arm contrastive-on --seed 1")
+    code, done = make(tree, target="runs", cluster="generic")
+    assert code != 0 and done.count("train") == runs and done.count("evaluate") == runs - 1
+    assert "broken on purpose" in capfd.readouterr().err
+    monkeypatch.delenv("BREAK")
+    assert make(tree, target="runs", cluster="generic") == (0, ["evaluate", "train"])
+    codes = [path.read_text().strip() for path in jobs.glob("storylib-job-*/code")]
+    assert codes.count("0") == 2 * runs + 1 and len(codes) == 2 * runs + 2  # one failed, and was sent again
+
+
+def test_a_job_of_the_generic_profile_is_watched_and_can_be_stopped(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+
+    def call(name, *arguments):
+        command = [str(ROOT / "profiles" / "generic" / name), *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    (tmp_path / "long.sh").write_text("sleep 60\n")
+    job = call("submit", 1, tmp_path / "long.sh")
+    assert call("status", job) == "running"
+    call("cancel", job)
+    deadline = time.monotonic() + 10
+    while call("status", job) == "running" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert call("status", job) == "failed"
+
+
+@pytest.mark.parametrize("cluster", ["generic", "slurm"])
+def test_the_settings_of_a_cluster_are_known_to_snakemake(cluster):
+    from snakemake.cli import get_argument_parser
+
+    settings = yaml.safe_load((ROOT / "profiles" / cluster / "config.v8+.yaml").read_text())
+    pytest.importorskip(f"snakemake_executor_plugin_{settings['executor'].replace('-', '_')}")
+    from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
+
+    ExecutorPluginRegistry().get_plugin(settings["executor"])
+    help_text = get_argument_parser().format_help()
+    for name in settings:
+        assert f"--{name}" in help_text, name
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        (["--cluster", "slrm"], "Did you mean 'slurm'?"),
         (["--source", "storyword"], "Did you mean 'storyworld'?"),
         (["--profile", "quik"], "Did you mean 'quick'?"),
     ],
@@ -206,3 +269,30 @@ def test_ctrl_c_is_no_traceback(monkeypatch, capsys):
 def test_two_at_a_time_are_refused(tmp_path):
     with only_one(tmp_path / "lock"), pytest.raises(ConfigError, match="Another make"), only_one(tmp_path / "lock"):
         pass
+
+
+def test_an_installed_storylib_finds_a_clone_of_where_it_came_from(tmp_path, monkeypatch):
+    assert workflow.checkout() == ROOT
+    there = tmp_path / "there"
+    there.mkdir()
+    who = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], [*who, "commit", "-q", "--allow-empty", "-m", "a"]):
+        subprocess.run(["git", *command], cwd=there, check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=there, capture_output=True, text=True, check=True).stdout
+    told = {"url": there.as_uri(), "vcs_info": {"commit_id": commit.strip()}}
+
+    class Installed:
+        def read_text(self, name):
+            return json.dumps(told)
+
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    monkeypatch.setattr(workflow, "project_root", Path.cwd)
+    monkeypatch.setattr(workflow, "distribution", lambda name: Installed())
+    clone = workflow.checkout()
+    assert (clone / ".git").is_dir() and clone.parent == tmp_path / "empty"
+    assert workflow.checkout() == clone  # once is enough
+    shutil.rmtree(clone)
+    told.pop("vcs_info")
+    with pytest.raises(ConfigError, match="clone it"):
+        workflow.checkout()

@@ -1,0 +1,115 @@
+"""What the README says is so: its commands run, its links lead somewhere, its badges have something to tell."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import SMALL_GROUP, at_home
+
+import storylib
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+URL = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+
+
+def test_there_are_commands_and_no_kind_that_is_not_run_here():
+    assert len(COMMANDS) >= 5
+    assert all(c.startswith(("make ", "papermill ", "source .venv/bin/activate")) for c in COMMANDS)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_make_knows_what_to_do(command, tmp_path):
+    """Without doing it: the graph itself is tested in test_snakefile.py, the recipe in test_end_to_end.py."""
+    (tmp_path / ".venv").mkdir()
+    for name in ("Makefile", "pyproject.toml", "setup.py", "requirements.lock"):
+        (tmp_path / name).touch()
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    (tmp_path / ".venv" / ".installed").touch()
+    words = shlex.split(command)
+    done = subprocess.run([*words, "--dry-run"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "done in $seconds s" in done.stdout or words[1] in done.stdout
+    for word in words[2:]:
+        name, _, value = word.partition("=")
+        assert f"--{name.lower()} {value}" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group(SMALL_GROUP)
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("papermill ")])
+def test_papermill_by_hand(command, small_home, small_executed, tmp_path):
+    words = command.replace("african_storybook", "storyworld").split()  # a test downloads nothing
+    words[:2] = [str(Path(sys.executable).with_name("papermill")), str(small_home / words[1])]
+    before = set((small_home / "runs").glob("*/run.json"))
+    with at_home(small_home):
+        subprocess.run([*words, "--no-progress-bar"], cwd=tmp_path, check=True, capture_output=True, env=os.environ)
+    assert json.loads((tmp_path / words[2]).read_text())["metadata"]["papermill"]["exception"] is None
+    (new,) = set((small_home / "runs").glob("*/run.json")) - before
+    config = json.loads(new.read_text())["config"]
+    given = dict(re.findall(r"-p (\w+) (\S+)", " ".join(words)))
+    assert given and all(str(config[name]) == value for name, value in given.items())
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group(SMALL_GROUP)
+def test_the_python_runs(small_home, small_executed, capsys):
+    (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    with at_home(small_home):
+        exec(compile(code.replace("african_storybook", "storyworld"), "README.md", "exec"), {})
+    assert "best floor" in capsys.readouterr().out
+
+
+def test_its_files_are_there_and_its_badges_have_a_workflow():
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
+    for notebook in re.findall(r"blob/main/(notebooks/\w+\.ipynb)", README):
+        assert (ROOT / notebook).is_file()
+    assert {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")} <= set(re.findall(r"^\| \[(\w+)\]", README, re.M))
+    workflows = re.findall(rf"{URL}/actions/workflows/(\S+?)/badge\.svg", README)
+    assert workflows
+    for name in workflows:
+        assert yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())["name"]
+    for path in re.findall(r"^\| (`\S+`(?:, `\S+`)*) \|", README, re.MULTILINE):
+        for name in re.findall(r"`(\S+?)`", path):
+            assert (ROOT / name).exists(), f"the map of the repository names {name}"
+
+
+def test_the_citation_is_that_of_the_file():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    entry = dict(re.findall(r"^  (\w+) = \{\{?(.*?)\}\}?,$", README, re.MULTILINE))
+    assert entry == {
+        "author": citation["authors"][0]["name"],
+        "title": citation["title"],
+        "version": storylib.__version__,
+        "url": citation["repository-code"],
+    }
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda p: p.name)
+def test_the_workflows_run_commands_that_there_are(path):
+    workflow = yaml.safe_load(path.read_text())
+    targets = set(re.findall(r"^([\w./]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    ran = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert ran
+    for command in ran:
+        tool, *rest = command.split()
+        if tool == "make":
+            assert set(rest) <= targets | {".venv/.installed"}
+        elif tool.endswith("python"):
+            assert (ROOT / (rest[1].replace(".", "/") + ".py")).is_file()
+        else:
+            assert os.access(ROOT / tool, os.X_OK)
+    assert workflow["permissions"] == {"contents": "read"}  # whatever needs more says so itself
