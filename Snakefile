@@ -39,7 +39,13 @@ LAYERS = {
 
 
 def modules(*stages):
-    return [f"storylib/{name}.py" for stage in stages for name in LAYERS[stage]]
+    names = [name for stage in stages for name in LAYERS[stage]]
+    return [path for name in names for path in package(name)]
+
+
+def package(name):
+    """The files of a module: one, or those of a package."""
+    return sorted(map(str, Path("storylib", name).glob("*.py"))) or [f"storylib/{name}.py"]
 
 
 def sources():
@@ -63,7 +69,7 @@ TO_FEATURES = sources() + modules("features")
 TO_TRAIN = TO_FEATURES + modules("train")
 TO_EVALUATE = TO_TRAIN + modules("evaluate")
 CHAPTERS = {
-    "01_data": [f"{ROOT}/features.json", *TO_FEATURES, "storylib/metrics.py"],  # the leak is scored by its ranks
+    "01_data": [f"{ROOT}/features.json", *TO_FEATURES, *package("metrics")],  # the leak is scored by its ranks
     "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
     "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
     "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE],

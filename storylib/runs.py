@@ -322,7 +322,8 @@ def code_fingerprint(modules: Sequence[str]) -> str:
 
     storylib.sources is not among them: what a source returns is in the data's own fingerprint.
     """
-    files = [Path(__file__).with_name(f"{m}.py") for m in modules]
+    here = Path(__file__).parent
+    files = [f for m in modules for f in (sorted((here / m).glob("*.py")) or [here / f"{m}.py"])]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
 
 
