@@ -33,8 +33,8 @@ SEEDS = seeds(PROFILE)
 LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "features"],
     "train": ["losses", "decoders", "model", "training", "runs"],
-    "evaluate": ["metrics", "floors", "evaluation", "statistics"],
-    "chapter": ["leaks", "attributes", "plots"],
+    "evaluate": ["metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores"],
+    "chapter": ["leaks", "attributes", "comparison", "plots"],
 }
 
 

@@ -105,10 +105,11 @@ class StubEncoder:
 
 
 def use_stub_encoders(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
-    """Put stubs in the place of both frozen encoders; what they saw can be read from them."""
+    """Put stubs in the place of both frozen encoders and of WordNet; what they saw can be read from them."""
     stubs = {"image": StubEncoder("stub-image", 24), "text": StubEncoder("stub-text", 20)}
     patch.setattr("storylib.features.load_image_encoder", lambda name, device="cpu": stubs["image"])
     patch.setattr("storylib.features.load_text_encoder", lambda name, device="cpu": stubs["text"])
+    patch.setattr("storylib.metrics.text._wordnet", lambda: None)  # it takes seconds to load
     return stubs
 
 
@@ -155,6 +156,7 @@ def tiny_runs(tiny_data: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORYLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
+        use_stub_encoders(patch)
         runs = {}
         for weight in (1.0, 0.0):
             for seed in (0, 1):

@@ -14,8 +14,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from storylib import plots
-from storylib.evaluation import METRICS
-from storylib.runs import Data, compare
+from storylib.comparison import Comparison, compare
+from storylib.protocol import METRICS
+from storylib.runs import Data
 
 ODD = """The "fox" paid $5 & $6, said <script>alert('x')</script> 100 % of_the time^2 \\alpha {x} — été."""
 
@@ -98,17 +99,17 @@ def test_floors_stand_beside_the_model(run):
 def test_the_ablation_shows_every_metric_with_both_values(table):
     figure = plots.ablation(table)
     (axis,) = figure.axes
-    shown = table[table["off"].abs() > 1e-9]
+    shown = table.frame[table.frame["b"].abs() > 1e-9]
     assert [t.get_text() for t in axis.get_yticklabels()] == shown["title"].tolist()[::-1]
     assert len(axis.texts) == len(shown) > 20
     assert all("→" in t.get_text() for t in axis.texts)
 
 
 def test_right_is_better_whatever_the_metric(table):
-    rows = table.set_index("metric")
-    rows.loc["image_l1", ["on", "off", "difference", "low", "high"]] = [0.1, 0.2, -0.1, -0.12, -0.08]  # smaller errors
-    rows.loc["image_mrr", ["on", "off", "difference", "low", "high"]] = [0.1, 0.2, -0.1, -0.12, -0.08]
-    chosen = rows.loc[["image_l1", "image_mrr"]].reset_index()
+    rows = table.frame.set_index("metric")
+    rows.loc["image_l1", ["a", "b", "difference", "low", "high"]] = [0.1, 0.2, -0.1, -0.12, -0.08]  # smaller errors
+    rows.loc["image_mrr", ["a", "b", "difference", "low", "high"]] = [0.1, 0.2, -0.1, -0.12, -0.08]
+    chosen = Comparison(rows.loc[["image_l1", "image_mrr"]].reset_index())
     (axis,) = plots.ablation(chosen).axes
     mrr, l1 = (c.get_offsets()[0][0] for c in axis.collections)  # from the bottom
     assert (mrr, l1) == (pytest.approx(-50), pytest.approx(50))
@@ -123,7 +124,7 @@ def test_leakage_bars_have_their_shares():
     assert sorted(p.get_width() for c in axis.containers for p in c) == [0, 0, 20, 60]
 
 
-@pytest.mark.parametrize("order", ["best", "worst", "first"])
+@pytest.mark.parametrize("order", ["best", "worst", "median", "first"])
 def test_a_storyboard_tells_one_window_a_story(run, tiny_data, order):
     figure = plots.storyboard(run, tiny_data, order, n=3)
     assert len(figure.axes) == 3 * 7 and all(len(a.images) == 1 for a in figure.axes)

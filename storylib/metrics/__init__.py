@@ -6,6 +6,7 @@ alignment: how two clouds of vectors lie to each other.
 
 from storylib.metrics.alignment import (
     alignment_distance,
+    apply_linear_map,
     chance_alignment,
     fit_linear_map,
     modality_gap,
@@ -30,6 +31,8 @@ from storylib.metrics.retrieval import (
     ranks_by_block,
 )
 from storylib.metrics.text import (
+    METEOR,
+    METEOR_WITHOUT_WORDNET,
     bleu_counts,
     bleu_from_counts,
     bleu_signature,
@@ -40,12 +43,16 @@ from storylib.metrics.text import (
     meteor_name,
     plain,
     rouge_l,
+    signatures,
     words,
 )
 
 __all__ = [
+    "METEOR",
+    "METEOR_WITHOUT_WORDNET",
     "Candidates",
     "alignment_distance",
+    "apply_linear_map",
     "between_samples",
     "bleu_counts",
     "bleu_from_counts",
@@ -72,6 +79,7 @@ __all__ = [
     "rouge_l",
     "sharpness",
     "shuffled_pairs",
+    "signatures",
     "uniformity",
     "words",
 ]

@@ -65,3 +65,8 @@ def fit_linear_map(source: Tensor, target: Tensor, strength: float = 1.0) -> Ten
     penalty = strength * gram.trace() / len(gram) + 1e-9
     weights = torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=torch.double), x.T @ y)
     return torch.cat([weights, (aim.double() - mean.double() @ weights)[None]]).float()
+
+
+def apply_linear_map(weights: Tensor, source: Tensor) -> Tensor:
+    """(P, E) of source (P, D), by the result of ``fit_linear_map``."""
+    return source @ weights[:-1] + weights[-1]

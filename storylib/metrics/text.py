@@ -8,9 +8,11 @@ from __future__ import annotations
 import html
 import re
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,12 @@ def chrf_signature() -> str:
     scorer = _chrf()
     scorer.corpus_score(["a"], [["a"]])
     return str(scorer.get_signature())
+
+
+def signatures() -> dict[str, str]:
+    """What computed the scores of texts, exactly, for the record of a run."""
+    libraries = {"rouge_l": f"rouge-score {version('rouge-score')}, stemmed F-measure", "cider_d": "storylib, n = 1..4"}
+    return {"bleu": bleu_signature(), "chrf": chrf_signature(), "meteor": meteor_name(), **libraries}
 
 
 @lru_cache
@@ -154,8 +162,10 @@ def _wordnet() -> Any:
                 (copy / file.name).write_bytes(text)
     if str(cache_dir("nltk_data")) not in nltk.data.path:  # nltk opens nothing outside its own folders
         nltk.data.path.append(str(cache_dir("nltk_data")))
-    reader = WordNetCorpusReader(str(copy), None)
-    reader.ensure_loaded()  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The multilingual functions")  # English is all that is needed
+        reader = WordNetCorpusReader(str(copy), None)
+        reader.ensure_loaded()  # type: ignore[no-untyped-call]
     return reader
 
 
