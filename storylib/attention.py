@@ -1,8 +1,8 @@
 """What of the context a prediction rests on.
 
-Attention weights say where a layer looks, not what the answer depends on: with a single key every weight is 1 and means
-nothing. So each frame's picture or text is swapped for another story's, and what counts is how far the prediction moves.
-It can be asked of every architecture.
+Attention weights say where a layer looks, not what the answer depends on: with a single key every weight is 1 and
+means nothing. So each frame's picture or text is swapped for another story's, and what counts is how far the prediction
+moves. It can be asked of every architecture.
 """
 
 from __future__ import annotations

@@ -67,14 +67,15 @@ def evaluate(
         drawn = np.zeros((0, *held.pictures.shape[2:], 3), np.uint8)
     else:
         drawn = (prediction.picture * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return pd.concat([t.assign(predictor=name) for name, t in tables.items()], ignore_index=True), drawn
+    table = pd.concat([t.assign(predictor=name) for name, t in tables.items()], ignore_index=True)
+    return table if "generation" in table else table.assign(generation=None), drawn
 
 
 def _asked(prediction: Prediction, held: WindowDataset) -> Prediction:
     """A floor without the words or pictures that no model of this training has to stand beside."""
-    parts = [] if held.writes else ["words", "nll", "nll_shuffled", "top1", "top5"]
-    parts += [] if held.draws else ["picture", "samples"]
-    return replace(prediction, **dict.fromkeys(parts))
+    if not held.writes:
+        prediction = replace(prediction, words=None, nll=None, nll_shuffled=None, top1=None, top5=None)
+    return prediction if held.draws else replace(prediction, picture=None, samples=None)
 
 
 @torch.inference_mode()

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from storylib import features
 from storylib.config import Config
-from storylib.encoders import Encoder
+from storylib.encoders import Encoder, load_image_encoder, load_text_encoder
 from storylib.pictures import PictureLike
 
 BATCH = 64
@@ -29,11 +28,11 @@ class Judges:
 
     @cached_property
     def text_encoder(self) -> Encoder:
-        return features.load_text_encoder(self.config.data.text_encoder, self.device)
+        return load_text_encoder(self.config.data.text_encoder, self.device)
 
     @cached_property
     def image_encoder(self) -> Encoder:
-        encoder = features.load_image_encoder("efficientnet_lite0", self.device)
+        encoder = load_image_encoder("efficientnet_lite0", self.device)
         encoder.size = self.config.model.image_size  # as drawn: nothing is gained by blowing it up
         return encoder
 

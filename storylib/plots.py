@@ -151,10 +151,9 @@ def ablation(comparison: Comparison) -> Figure:
     table = comparison.frame.replace([np.inf, -np.inf], np.nan).dropna(subset=["effect", "effect_low", "effect_high"])
     groups = table["group"].ne(table["group"].shift()).cumsum().to_numpy() - 1
     places = -(np.arange(len(table)) + groups)  # a free line between groups
-    better = [
-        METRICS[r["metric"]].merit(r["a"]) >= METRICS[r["metric"]].merit(r["b"]) for r in table.to_dict("records")
-    ]
-    sign = np.where(np.where(better, 1, -1) * table["difference"] >= 0, 1, -1)
+    a_merit, b_merit = ([METRICS[m].merit(v) for m, v in zip(table["metric"], table[c], strict=True)] for c in "ab")
+    gain = np.array(a_merit) - np.array(b_merit)
+    sign = np.where(gain * table["difference"] >= 0, 1, -1)
     figure, axis = plt.subplots(figsize=(8, 0.24 * (len(table) + groups[-1]) + 1))
     axis.axvline(0, color=INK, linewidth=0.8)
     for y, way, row in zip(places, sign, table.to_dict("records"), strict=True):
@@ -188,8 +187,8 @@ def sweeps(results: Mapping[str, pd.DataFrame], metric: str, columns: int = 4) -
         axis.remove()
     for axis, (name, table) in zip(axes.flat, results.items(), strict=False):
         values = list(dict.fromkeys(table["value"]))
-        for floor in (c for c in table if str(c).startswith("floor: ")):
-            level = [table.loc[table["value"] == v, floor].mean() for v in values]
+        for floor in (c for c in map(str, table) if c.startswith("floor: ")):
+            level = [table[floor][table["value"] == v].mean() for v in values]
             axis.plot(range(len(values)), level, color=FLOOR_COLOUR, linestyle=":", linewidth=1)
             if axis is axes[0][0]:
                 axis.annotate(floor.removeprefix("floor: "), (0, level[0]), (0, 2), textcoords="offset points",
@@ -256,7 +255,7 @@ def similarities(runs: Sequence[Run]) -> Figure:
 
 
 def attention(runs: Sequence[Run]) -> Figure:
-    """What of the context a prediction rests on: how far it moves when one frame's picture or text is another story's."""
+    """What of the context a prediction rests on: how far it moves when a frame's picture or text is another story's."""
     style()
     records = [r.attention for r in runs]
     weights = np.mean([record["influence"] for record in records], axis=0)  # (what moves, what is swapped, K)

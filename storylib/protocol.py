@@ -52,9 +52,13 @@ class Metric:
         return value if np.isfinite(value) else None
 
     def sums(self, rows: pd.DataFrame) -> np.ndarray:
-        """(seeds, stories, C) sums for the statistics; rows without a ``seed`` column are one seed."""
+        """(seeds, stories, C) sums for the statistics, of the stories that say something of the metric.
+
+        Rows without a ``seed`` column are one seed.
+        """
         seeds = rows["seed"] if "seed" in rows else pd.Series(0, index=rows.index)
-        return story_sums(self.columns(rows), rows["story"].to_numpy(), seeds.to_numpy())
+        sums = story_sums(self.columns(rows), rows["story"].to_numpy(), seeds.to_numpy())
+        return sums[:, (sums != 0).any((0, 2))]
 
 
 def _ratio(sums: np.ndarray) -> np.ndarray:

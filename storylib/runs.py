@@ -38,17 +38,8 @@ from storylib.training import WindowDataset, build_model, build_vocabulary, cpu_
 
 PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas", "storylib")
 TRAINING_CODE = ("config", "encoders", "features", "losses", "model", "decoders", "training", "stories")
-EVALUATION_CODE = (
-    *TRAINING_CODE,
-    "metrics",
-    "statistics",
-    "protocol",
-    "ngrams",
-    "floors",
-    "judges",
-    "evaluation",
-    "scores",
-)
+SCORING_CODE = ("metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores")
+EVALUATION_CODE = (*TRAINING_CODE, *SCORING_CODE)
 
 
 class RunError(RuntimeError):

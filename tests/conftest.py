@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,10 +106,18 @@ class StubEncoder:
 
 
 def use_stub_encoders(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
-    """Put stubs in the place of both frozen encoders and of WordNet; what they saw can be read from them."""
-    stubs = {"image": StubEncoder("stub-image", 24), "text": StubEncoder("stub-text", 20)}
+    """Put stubs in the place of both frozen encoders; what they saw can be read from them."""
+    stubs = use_stub_judges(patch)
     patch.setattr("storylib.features.load_image_encoder", lambda name, device="cpu": stubs["image"])
     patch.setattr("storylib.features.load_text_encoder", lambda name, device="cpu": stubs["text"])
+    return stubs
+
+
+def use_stub_judges(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
+    """The same for what evaluation looks at texts and pictures with."""
+    stubs = {"image": StubEncoder("stub-image", 24), "text": StubEncoder("stub-text", 20)}
+    patch.setattr("storylib.judges.load_image_encoder", lambda name, device="cpu": stubs["image"])
+    patch.setattr("storylib.judges.load_text_encoder", lambda name, device="cpu": stubs["text"])
     patch.setattr("storylib.metrics.text._wordnet", lambda: None)  # it takes seconds to load
     return stubs
 
@@ -125,8 +134,8 @@ def tiny_config(**overrides: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_data() -> Any:
-    """storylib.runs.Data: 8 stories to train, 2 to validate, 4 to test."""
+def tiny_data() -> Iterator[Any]:
+    """storylib.runs.Data: 8 stories to train, 2 to validate, 4 to test. What judges them fits their stub features."""
     from storylib.features import encode
     from storylib.runs import Data
     from storylib.stories import Splits
@@ -135,7 +144,10 @@ def tiny_data() -> Any:
     splits = Splits(stories[:8], stories[8:10], stories[10:], {s.id: i for i, s in enumerate(stories)})
     with pytest.MonkeyPatch.context() as patch:
         use_stub_encoders(patch)
-        return Data(stories, splits, encode(stories, image_size=TINY["image_size"]))
+        data = Data(stories, splits, encode(stories, image_size=TINY["image_size"]))
+    with pytest.MonkeyPatch.context() as patch:
+        use_stub_judges(patch)
+        yield data
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +168,6 @@ def tiny_runs(tiny_data: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORYLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
-        use_stub_encoders(patch)
         runs = {}
         for weight in (1.0, 0.0):
             for seed in (0, 1):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import tiny_config, use_stub_encoders
+from conftest import tiny_config
 from sacrebleu.metrics.bleu import BLEU
 
 from storylib import metrics
@@ -32,11 +32,9 @@ def model(tiny_data, tiny_sets):
     return model
 
 
-@pytest.fixture(scope="module", autouse=True)
-def judges():
-    with pytest.MonkeyPatch.context() as patch:
-        use_stub_encoders(patch)
-        yield Judges(tiny_config())
+@pytest.fixture(scope="module")
+def judges(tiny_data):
+    return Judges(tiny_config())
 
 
 @pytest.fixture(scope="module")
