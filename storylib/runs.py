@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -125,6 +126,9 @@ def prepare(config: Config) -> Data:
     data = with_available_encoders(config).data
     stories = load_stories(data.source, limit=data.stories)
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
+    if data.train_stories is not None:  # each smaller set is part of the larger ones
+        order = np.random.default_rng(data.split_seed).permutation(len(splits.train))[: data.train_stories]
+        splits = dataclasses.replace(splits, train=[splits.train[i] for i in sorted(order)])
     device = pick_device(config.train.device)
     features = encode(stories, data.image_encoder, data.text_encoder, config.model.image_size, device)
     return Data(stories, splits, features)
