@@ -34,7 +34,7 @@ LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "features"],
     "train": ["losses", "decoders", "model", "training", "runs"],
     "evaluate": ["metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores"],
-    "chapter": ["leaks", "attributes", "comparison", "sweeps", "plots"],
+    "chapter": ["leaks", "attributes", "comparison", "ablation", "sweeps", "difficulty", "plots"],
 }
 
 

@@ -19,6 +19,9 @@ _EXPORTS = {
     "leaks": ("split_report", "twins"),
     "scores": ("Scores", "in_words", "metric_table"),
     "comparison": ("Comparison", "compare"),
+    "ablation": ("Ablation", "load_ablation"),
+    "sweeps": ("load_sweeps", "sweep_sentences", "sweep_tables"),
+    "difficulty": ("reasons", "story_ease", "why"),
     "runs": (
         "Data",
         "Run",

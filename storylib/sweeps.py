@@ -108,8 +108,11 @@ def measured(on: Sequence[Run], off: Sequence[Run]) -> dict[str, Any]:
 
 def load_sweeps(source: str, folder: Path | None = None) -> dict[str, Any]:
     """The committed record of a source. Raises RunError, which names the command that makes it."""
-    path = (folder or project_root() / "results" / "sweeps") / f"{source}.json"
-    if not path.exists():
+    folders = (
+        [folder] if folder else [project_root() / "results" / "sweeps", Path(__file__).with_name("results") / "sweeps"]
+    )
+    path = next((p for f in folders if (p := f / f"{source}.json").exists()), None)
+    if path is None:
         raise RunError(
             f"There is no record of sweeps over {source!r}. `python -m storylib.sweeps --source {source}` makes it."
         )

@@ -14,8 +14,8 @@ import storylib
 PACKAGE = Path(storylib.__file__).parent
 ORDER = (
     "config cache pictures stories download sources encoders features losses decoders model training metrics leaks "
-    "statistics protocol ngrams floors judges evaluation attention scores runs comparison sweeps attributes plots "
-    "runner book workflow __main__"
+    "statistics protocol ngrams floors judges evaluation attention scores runs comparison ablation sweeps "
+    "difficulty attributes plots runner book workflow __main__"
 ).split()
 
 
