@@ -32,8 +32,10 @@ SEEDS = seeds(PROFILE)
 # not here: it changes no result.
 LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "features"],
-    "train": ["losses", "decoders", "model", "training", "runs"],
-    "evaluate": ["metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores"],
+    "train": ["parallel", "losses", "decoders", "model", "training", "runs"],
+    "evaluate": [
+        "metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores", "prediction",
+    ],
     "chapter": ["leaks", "attributes", "comparison", "ablation", "sweeps", "difficulty", "plots"],
 }
 
@@ -113,6 +115,7 @@ rule runs:
 rule render:
     input:
         chapters=expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        credits=f"{ROOT}/executed/credits.md",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file()],
         settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py"],
     output:
@@ -124,6 +127,19 @@ rule render:
     shell:
         "step 'building the book, strictly (about 20 seconds)' {log}"
         " {PYTHON} -m storylib.book --executed {params.executed} --output _build"
+
+
+rule credits:
+    input:
+        f"{ROOT}/features.json",
+        sources(),
+    output:
+        f"{ROOT}/executed/credits.md",
+    log:
+        f"{ROOT}/logs/credits.log",
+    shell:
+        "step 'naming those who made the stories (seconds)' {log}"
+        " {PYTHON} -m storylib.sources.acknowledgements {SOURCE_WORD} {output} --profile {PROFILE}"
 
 
 rule features:

@@ -16,6 +16,7 @@ _EXPORTS = {
     "floors": ("FLOOR_TITLES",),
     "features": ("Features", "encode"),
     "attributes": ("attribute_accuracy", "one_of_each_plot", "scene_truth"),
+    "prediction": ("NextFrame", "PredictionError", "Storyteller"),
     "leaks": ("split_report", "twins"),
     "scores": ("Scores", "in_words", "metric_table"),
     "comparison": ("Comparison", "compare"),

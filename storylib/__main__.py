@@ -8,6 +8,7 @@ import json
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from storylib.config import ConfigError, configure
 
@@ -15,6 +16,17 @@ from storylib.config import ConfigError, configure
 def file_digest(path: Path) -> str:
     """So that a receipt changes if and only if the result did."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """NAME=VALUE; a value that reads as a number, true, false or null is one, everything else a text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as in epochs=20")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--arm", help="an arm of experiments.yml")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
+    parser.add_argument(
+        "--set", nargs="+", default=[], type=setting, metavar="NAME=VALUE", help="fields of the configuration"
+    )
     parser.add_argument("--receipt", type=Path, help="write a small JSON file here when done")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -39,14 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     from storylib.sources import SourceError
 
     try:
-        config = configure(
-            options.profile,
-            options.arm,
-            options.preset,
-            source=options.source,
-            seed=options.seed,
-            device=options.device,
-        )
+        chosen = {"source": options.source, "seed": options.seed, "device": options.device}
+        config = configure(options.profile, options.arm, options.preset, **(chosen | dict(options.set)))
         data = runs.prepare(config)
         receipt = {"features": data.features.fingerprint, "stories": len(data.stories)}
         if options.stage != "features":

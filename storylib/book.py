@@ -32,11 +32,17 @@ def build_book(executed: Path, output: Path) -> Path:
     """Render book/ and the executed notebooks to ``output/html``; a failed build leaves the previous one there."""
     root = project_root()
     chapters = [executed / f"{page}.ipynb" for page in toc_pages(root) if page.startswith("notebooks/")]
-    complain([problem for chapter in chapters for problem in check_notebook(chapter)], "The notebooks are not ready")
+    problems = [problem for chapter in chapters for problem in check_notebook(chapter)]
+    if not (executed / "credits.md").is_file():
+        problems.append(
+            f"{executed / 'credits.md'} does not exist: python -m storylib.sources.acknowledgements makes it"
+        )
+    complain(problems, "The notebooks are not ready")
     output.mkdir(parents=True, exist_ok=True)
     # Always from nothing: after an incremental build a stale number survives, and a failing build passes when repeated.
     with tempfile.TemporaryDirectory(prefix=".book-", dir=output) as work:
         tree = assemble(root, chapters, executed / "figures", Path(work) / "source")
+        shutil.copy(executed / "credits.md", tree)  # book/credits.md includes it
         html = render(root, tree, Path(work))
         complain(check_html(html), "The pages are not fit to publish")
         stamp = {"stories": executed.parent.name, "chapters": {c.stem: sha256(c) for c in chapters}}

@@ -46,7 +46,8 @@ class ModelConfig:
     temperature: float = 0.07  # of the contrastive loss; where it is learned, at the start
     learned_temperature: bool = True
     dropout: float = 0.1
-    feature_dropout: float = 0.5  # of the frozen features on their way in, and of the state before a correction
+    feature_dropout: float = 0.5  # of the frozen features on their way in
+    state_dropout: float = 0.5  # of the story state before it corrects a next embedding; 1: it never does
     correction_rank: int = 64  # principal directions in which a next embedding may leave its mixture
     text_decoder: str = "gpt2-small"  # "gpt2-small": from scratch, 3 layers; or "hf:<repo>"
     text_length: int = 48  # word pieces of a text that are learned and written; the rest is cut
@@ -61,6 +62,7 @@ class TrainConfig:
     contrastive_loss: str = "infonce"  # "infonce" (CLIP) or "siglip"
     next_image_weight: float = 1.0
     next_text_weight: float = 1.0
+    story_weight: float = 3.0  # within both: of the same choice among the story's own pages, which teaches order
     text_weight: float = 1.0
     image_weight: float = 1.0
     epochs: int = 10
@@ -68,6 +70,10 @@ class TrainConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.1  # share of the steps
+    clip: float = 1.0  # longest gradient; 0: no limit
+    accumulate: int = 1  # batches whose gradients are averaged before a step; negatives come from one batch only
+    precision: str = "no"  # "no": float32; "bf16" or "fp16" (GPU only): mixed
+    patience: int = 0  # stop after this many epochs without a better validation page MRR; 0: never
     seed: int = 0
     threads: int = 1  # CPU threads of a training; one, so that a metric never depends on how many cores were free
     device: str = field(default="auto", metadata={"identity": False})  # "auto", "cpu", "cuda" or "mps"
@@ -79,6 +85,7 @@ CHOICES = {
     "temporal": ("gru", "lstm", "transformer"),
     "next_embedding": ("mixture", "linear"),
     "contrastive_loss": ("infonce", "siglip"),
+    "precision": ("no", "bf16", "fp16"),
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 
@@ -93,11 +100,12 @@ COUNTS = (
     "image_size",
     "epochs",
     "batch_size",
+    "accumulate",
     "threads",
 )
 LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1, float("inf")))
 LIMITS["temperature"] = (0.01, float("inf"))
-LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "warmup"), (0, 1))
+LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "state_dropout", "warmup"), (0, 1))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import gzip
-import hashlib
 import logging
 import os
 import re
@@ -22,13 +21,12 @@ import requests
 from filelock import FileLock
 from tqdm import tqdm
 
+from storylib.cache import SUMS, damage, discard_damaged, file_sha256, read_sums, seal, write_sums
 from storylib.config import cache_dir
-from storylib.pictures import write_atomically
 
 log = logging.getLogger(__name__)
 
 GITHUB = "https://github.com"
-SUMS = "SHA256SUMS"
 DELETED = "It was deleted; try again later."
 
 
@@ -50,21 +48,22 @@ def github_archive(
     otherwise: str = "",
     base: str = GITHUB,
 ) -> Path:
-    """A folder with the chosen files of one commit of a GitHub repository, downloaded unless it is there already.
+    """A folder with the chosen files of one commit of a GitHub repository, downloaded unless it is there and whole.
 
     GitHub does not promise that the bytes of an archive stay the same, so what is checked is the commit id that git
     writes into it, ``sha256`` if it is known, and whatever ``check`` (called with the unpacked folder) looks at.
     otherwise: a sentence for the error when there is no network. base: where GitHub, or a mirror of it, is.
     """
-    if folder.is_dir():
+    if damage(folder) is None:
         return folder
     url = f"{base}/{repository}/archive/{commit}.tar.gz"
     archive = cache_dir("downloads", f"{repository.replace('/', '-')}-{commit[:12]}.tar.gz")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # a second process waits, and then finds the folder
-        if folder.is_dir():
+        if (reason := damage(folder)) is None:
             return folder
-        fetch(url, archive, sha256, otherwise)
+        fetch(url, archive, sha256, f"{f'The copy in the cache is damaged: {reason}. ' * folder.exists()}{otherwise}")
+        discard_damaged(folder)
         try:
             return unpack(archive, folder, members, commit, check)
         except WrongFileError as error:
@@ -157,7 +156,7 @@ def unpack(
     try:
         with contextlib.closing(_members(archive, commit)) as files:
             for name, size, file in tqdm(files, desc=f"unpack {archive.name}", unit="file"):
-                if name.startswith("/") or ".." in PurePosixPath(name).parts or "\\" in name or "\0" in name:
+                if name.startswith("/") or ".." in PurePosixPath(name).parts or re.search(r"[\\\x00-\x1f]", name):
                     raise WrongFileError(f"{archive.name} holds the unsafe path {name!r}.")
                 inside = name.partition("/")[2]
                 if not inside or not re.fullmatch(members, inside):
@@ -177,6 +176,7 @@ def unpack(
             raise WrongFileError(f"{archive.name} holds none of the files that were expected.")
         if check is not None:
             check(partial)
+        seal(partial)
         os.replace(partial, folder)
     except WrongFileError:
         shutil.rmtree(partial, ignore_errors=True)
@@ -218,28 +218,12 @@ def _check_commit(archive: Path, found: str, wanted: str | None) -> None:
         raise WrongFileError(f"{archive.name} holds commit {found or 'unknown'}, expected {wanted}.")
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        sha = hashlib.sha256()
-        while chunk := file.read(1 << 20):
-            sha.update(chunk)
-    return sha.hexdigest()
-
-
-def read_sums(path: Path) -> dict[str, str]:
-    """A file in the format of sha256sum: name to SHA-256."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {name: digest for digest, _, name in (line.partition("  ") for line in lines if line)}
-
-
 def _recorded(path: Path) -> str | None:
     return read_sums(path.with_name(SUMS)).get(path.name)
 
 
 def _record(path: Path, digest: str) -> None:
-    sums = read_sums(path.with_name(SUMS)) | {path.name: digest}
-    write_atomically(path.with_name(SUMS), "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
+    write_sums(path.with_name(SUMS), read_sums(path.with_name(SUMS)) | {path.name: digest})
 
 
 def reserve(path: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,11 +18,14 @@ from filelock import FileLock
 from PIL import Image
 from tqdm import tqdm
 
+from storylib.cache import damage, discard_damaged, seal, write_atomically
 from storylib.config import cache_dir, digest
-from storylib.download import reserve
+from storylib.download import disk_error, reserve
 from storylib.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder
-from storylib.pictures import open_picture, picture_digest, write_atomically
+from storylib.pictures import open_picture, picture_digest
 from storylib.stories import Frame, Story, Window
+
+log = logging.getLogger(__name__)
 
 BATCH = 64
 
@@ -75,8 +81,7 @@ def encode(
 
         def prepare(key: str) -> tuple[Any, np.ndarray]:
             picture = open_picture(example[key].image)
-            small = picture.resize((image_size, image_size), Image.Resampling.LANCZOS)
-            return encoder.prepare(picture), np.asarray(small)
+            return encoder.prepare(picture), thumbnail(picture, image_size)
 
         with ThreadPoolExecutor() as pool:
             for start in range(done, len(pictures), BATCH):
@@ -106,15 +111,26 @@ def encode(
     )
 
 
+def thumbnail(picture: Image.Image, size: int) -> np.ndarray:
+    """(size, size, 3) uint8: the whole picture, as the image decoder sees and draws it."""
+    return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
+
+
 def _stored(
     folder: Path, count: int, batches: Callable[[int], Iterator[dict[str, np.ndarray]]], title: str
 ) -> dict[str, np.ndarray]:
-    """Arrays of ``count`` rows, memory-mapped; computed first, by one process at a time, if they are not on disk."""
-    if not folder.exists():
+    """Arrays of ``count`` rows, memory-mapped; computed first, by one process at a time, if not whole on disk."""
+    if damage(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
-            if not folder.exists():
-                _compute(folder, count, batches, title)
+            if damage(folder):
+                discard_damaged(folder)
+                try:
+                    _compute(folder, count, batches, title)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+                    raise disk_error(error, folder) from error
     return {p.stem: np.load(p, mmap_mode="r") for p in folder.glob("*.npy")}
 
 
@@ -126,9 +142,7 @@ def _compute(folder: Path, count: int, batches: Callable[[int], Iterator[dict[st
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
     counter = partial / "done.json"
-    done = json.loads(counter.read_text())["rows"] if counter.exists() else 0
-    begun = partial.glob("*.npy") if done else ()
-    arrays: dict[str, np.memmap] = {p.stem: np.load(p, mmap_mode="r+") for p in begun}
+    done, arrays = _begun(partial, counter, count)
     with tqdm(total=count, initial=done, desc=title, unit="row") as bar:
         for batch in batches(done) if done < count else ():
             size = len(next(iter(batch.values())))
@@ -143,4 +157,20 @@ def _compute(folder: Path, count: int, batches: Callable[[int], Iterator[dict[st
             write_atomically(counter, json.dumps({"rows": done}))
             bar.update(size)
     counter.unlink()
+    seal(partial)
     partial.rename(folder)
+
+
+def _begun(partial: Path, counter: Path, count: int) -> tuple[int, dict[str, np.memmap]]:
+    """How many rows a killed pass has left, and the arrays with them; none if they cannot be read."""
+    try:
+        done = int(json.loads(counter.read_text())["rows"]) if counter.exists() else 0
+        arrays = {p.stem: np.load(p, mmap_mode="r+") for p in (partial.glob("*.npy") if done else ())}
+        if not 0 <= done <= count or any(len(array) != count for array in arrays.values()):
+            raise ValueError(f"{done} of {count} rows")
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s is damaged (%s); the pass begins anew", partial, error)
+        shutil.rmtree(partial)
+        partial.mkdir()
+        return 0, {}
+    return done, arrays

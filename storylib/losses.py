@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from storylib.config import TrainConfig
+from storylib.parallel import ALONE, Group
 
 
 def contrastive_loss(
@@ -58,31 +59,40 @@ def image_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return F.l1_loss(predicted, target)
 
 
-def compute_losses(out: dict[str, Tensor], batch: dict[str, Tensor], config: TrainConfig) -> dict[str, Tensor]:
-    """The losses that are on, weighted, by name. One that is off is absent, not a constant zero."""
+def compute_losses(
+    out: dict[str, Tensor], batch: dict[str, Tensor], config: TrainConfig, group: Group = ALONE
+) -> dict[str, Tensor]:
+    """The losses that are on, weighted, by name. One that is off is absent, not a constant zero.
+
+    group: the processes that share the batch. The mean of what they return, and of its gradients, is the loss of the
+    whole batch: pairs of all processes are each other's negatives, and a mean is over all windows or words.
+    """
     losses = {}
-    if config.next_image_weight:
-        value = next_embedding_loss(
-            out["next_image"], batch["image_bank"], batch["target"], batch["image_excluded"], out["next_image_scale"]
-        )
-        losses["next_image"] = config.next_image_weight * value
-    if config.next_text_weight:
-        value = next_embedding_loss(
-            out["next_text"], batch["text_bank"], batch["target"], batch["text_excluded"], out["next_text_scale"]
-        )
-        losses["next_text"] = config.next_text_weight * value
+    for kind, weight in (("image", config.next_image_weight), ("text", config.next_text_weight)):
+        if weight:
+            predicted, bank, excluded = out[f"next_{kind}"], batch[f"{kind}_bank"], batch[f"{kind}_excluded"]
+            value = next_embedding_loss(predicted, bank, batch["target"], excluded, out[f"next_{kind}_scale"])
+            if config.story_weight:
+                excluded, scale = excluded | ~batch["same_story"], out[f"next_{kind}_story_scale"]
+                order = next_embedding_loss(predicted, bank, batch["target"], excluded, scale)
+                value = value + config.story_weight * order
+            losses[f"next_{kind}"] = weight * value
     if config.text_weight:
         losses["text"] = config.text_weight * text_loss(out["token_log_probabilities"], batch["tokens"])
     if config.image_weight:
         losses["image"] = config.image_weight * image_loss(out["picture"], batch["picture"])
+    if group.size > 1 and losses:
+        count = {n: int((batch["tokens"] != -100).sum()) if n == "text" else len(batch["target"]) for n in losses}
+        weights = group.weight(torch.tensor([*count.values()], device=batch["target"].device))
+        losses = {name: value * weight for (name, value), weight in zip(losses.items(), weights, strict=True)}
     if config.contrastive_weight:
-        flat = {k: batch[k].flatten() for k in ("story_id", "image_id", "text_id")}
-        not_negative = same(flat["story_id"]) | same(flat["image_id"]) | same(flat["text_id"])
+        ids = torch.stack([batch[k].flatten() for k in ("story_id", "image_id", "text_id")], dim=1)
+        story, image, text = group.gather(ids).unbind(1)  # (N,) each, N frames of all processes
         value = contrastive_loss(
-            out["image_shared"].flatten(0, 1),
-            out["text_shared"].flatten(0, 1),
+            group.gather(out["image_shared"].flatten(0, 1)),
+            group.gather(out["text_shared"].flatten(0, 1)),
             out["alignment_scale"],
-            not_negative,
+            same(story) | same(image) | same(text),
             config.contrastive_loss,
             out["alignment_bias"],
         )

@@ -87,9 +87,10 @@ class Temporal(nn.Module):
 class NextEmbedding(nn.Module):
     """The next frame's embedding: a mixture of the context's embeddings plus a correction that starts at zero.
 
-    The mixture starts as the recency-weighted mean, a floor. Its weights are free to be negative: a story moves away
-    from its start. The correction moves along the principal directions of the training pages, far along the long ones
-    and little along the short: with some thousand windows a free one learns them by heart.
+    The mixture starts as the recency-weighted mean, a floor. Its weights are free to be negative, because a story moves
+    away from its start, and depend on how alike the frames are. The correction reads the story state and the mixture
+    itself, and moves along the principal directions of the training pages, far along the long ones and little along
+    the short: with some thousand windows a free one learns them by heart.
     """
 
     basis: Tensor
@@ -97,22 +98,23 @@ class NextEmbedding(nn.Module):
     def __init__(self, width: int, basis: Tensor, frames: int, dropout: float) -> None:
         super().__init__()
         recency = torch.arange(1, frames + 1, dtype=torch.float)
-        self.mixture = nn.Parameter(recency / recency.sum())
+        self.mixture = nn.Linear(frames * (frames - 1), frames)  # from the likeness of each pair, in picture and text
         self.dropout = nn.Dropout(dropout)
-        self.correction = nn.Linear(width, len(basis))
-        nn.init.zeros_(self.correction.weight)
-        nn.init.zeros_(self.correction.bias)
+        self.correction = nn.Linear(width + len(basis), len(basis))
+        for layer in (self.mixture, self.correction):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        with torch.no_grad():
+            self.mixture.bias.copy_(recency / recency.sum())
         self.register_buffer("basis", basis.clone())
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.log_story_scale = nn.Parameter(torch.tensor(20.0).log())
 
-    def forward(self, state: Tensor, context: Tensor) -> Tensor:
-        """(B, D) from the state (B, W) and the context's centred vectors (B, K, D)."""
-        mixture = torch.einsum("k,bkd->bd", self.mixture, context)
-        return mixture + self.correction(self.dropout(state)) @ self.basis
-
-    @property
-    def scale(self) -> Tensor:
-        return self.log_scale.exp().clamp(max=100)
+    def forward(self, state: Tensor, context: Tensor, likeness: Tensor) -> Tensor:
+        """(B, D) from the state (B, W), the context's centred vectors (B, K, D) and their likeness (B, K (K - 1))."""
+        mixture = torch.einsum("bk,bkd->bd", self.mixture(likeness), context)
+        seen = torch.cat([self.dropout(state), mixture @ F.normalize(self.basis, dim=-1).T], dim=-1)
+        return mixture + self.correction(seen) @ self.basis
 
 
 class LinearNextEmbedding(nn.Module):
@@ -122,14 +124,17 @@ class LinearNextEmbedding(nn.Module):
         super().__init__()
         self.head = nn.Linear(width, dim)
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
+        self.log_story_scale = nn.Parameter(torch.tensor(20.0).log())
 
-    def forward(self, state: Tensor, context: Tensor) -> Tensor:
-        """(B, D) from the state (B, W); the context's vectors (B, K, D) are not used."""
+    def forward(self, state: Tensor, context: Tensor, likeness: Tensor) -> Tensor:
+        """(B, D) from the state (B, W); nothing else is used."""
         return self.head(state)
 
-    @property
-    def scale(self) -> Tensor:
-        return self.log_scale.exp().clamp(max=100)
+
+def likeness(image: Tensor, text: Tensor) -> Tensor:
+    """(B, K (K - 1)) cosines of each pair of context frames, of their pictures, then of their texts."""
+    first, second = torch.triu_indices(image.shape[1], image.shape[1], offset=1)
+    return torch.cat([(x[:, first] * x[:, second]).sum(-1) for x in (image, text)], dim=-1)
 
 
 class StoryModel(nn.Module):
@@ -152,7 +157,7 @@ class StoryModel(nn.Module):
         self.fusion = Fusion(config.fusion, width, dropout)
         self.temporal = Temporal(config.temporal, width, frames, dropout)
         self.next_image, self.next_text = (
-            NextEmbedding(width, space.basis, frames, config.feature_dropout)
+            NextEmbedding(width, space.basis, frames, config.state_dropout)
             if config.next_embedding == "mixture"
             else LinearNextEmbedding(width, len(space.mean))
             for space in (image, text)
@@ -178,11 +183,12 @@ class StoryModel(nn.Module):
         frames = self.fusion(*projected)  # (B, K, W)
         states = self.temporal(frames)
         state = states[:, -1]
+        alike = likeness(image, text)
         return {
             "story": torch.cat([frames, state[:, None]], dim=1),  # (B, K + 1, W): the text decoder's prefix
             "state": state,
-            "next_image": self.next_image(state, image),
-            "next_text": self.next_text(state, text),
+            "next_image": self.next_image(state, image, alike),
+            "next_text": self.next_text(state, text, alike),
         }
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -194,7 +200,13 @@ class StoryModel(nn.Module):
             out["token_log_probabilities"] = self.text_decoder(out["story"], tokens, batch["context_tokens"])
         if "picture" in batch:
             out["picture"] = self.image_decoder(out["state"], batch["context_pictures"])
-        out["next_image_scale"], out["next_text_scale"] = self.next_image.scale, self.next_text.scale
-        out["alignment_scale"] = self.log_alignment_scale.exp().clamp(max=100)
+        scales = {
+            "next_image_scale": self.next_image.log_scale,
+            "next_text_scale": self.next_text.log_scale,
+            "next_image_story_scale": self.next_image.log_story_scale,
+            "next_text_story_scale": self.next_text.log_story_scale,
+            "alignment_scale": self.log_alignment_scale,
+        }
+        out |= {name: log_scale.exp().clamp(max=100) for name, log_scale in scales.items()}
         out["alignment_bias"] = self.alignment_bias
         return out

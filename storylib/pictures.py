@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import json
+import logging
 import os
-import uuid
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,12 +17,16 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from storylib.cache import content_digest, read_checked, write_checked
+from storylib.cache import write_atomically as write_atomically  # others take it from here
 from storylib.config import cache_dir
+
+log = logging.getLogger(__name__)
 
 PictureLike: TypeAlias = "Path | Image.Image"
 
 PIXELS = 89_478_485  # a quarter of a gigabyte as RGB, where Pillow begins to warn; a small file can hold far more
-HASHES = "picture-hashes-1.json"  # the number changes with ``_perceptual_hash``, so that no older cache is believed
+HASHES = "picture-hashes-2.json"  # the number changes with ``_perceptual_hash``, so that no older cache is believed
 
 
 class PictureError(ValueError):
@@ -90,16 +92,9 @@ def picture_digest(image: PictureLike) -> str:
     if isinstance(image, Image.Image):
         return _digest(str(image.size).encode() + open_picture(image).tobytes())
     try:
-        stat = os.stat(image)
-        return _file_digest(os.fspath(image), stat.st_size, stat.st_mtime_ns)
+        return content_digest(image)[:32]
     except OSError as error:
         raise PictureError(f"{image} cannot be read ({error.strerror})") from error
-
-
-@functools.cache
-def _file_digest(path: str, size: int, changed: int) -> str:
-    """One reading per file and process: size and time of change are there to notice a file that was replaced."""
-    return _digest(Path(path).read_bytes())
 
 
 def _digest(content: bytes) -> str:
@@ -113,7 +108,7 @@ def inspect(images: Sequence[PictureLike], progress: bool = True) -> list[Pictur
     Pictures that cannot be read are not kept: a mended file is seen at once.
     """
     store = cache_dir(HASHES)
-    seen, errors = _load(store), {}
+    seen, errors = dict(read_checked(store) or {}), {}
     digests = []
     for image in images:
         try:
@@ -136,19 +131,15 @@ def inspect(images: Sequence[PictureLike], progress: bool = True) -> list[Pictur
                     else:
                         errors[digest] = problem
                     bar.update()
-                write_atomically(store, json.dumps(_load(store) | found))  # another process may have saved meanwhile
+                try:  # another process may have saved meanwhile
+                    write_checked(store, (read_checked(store) or {}) | found)
+                except OSError as error:
+                    log.warning("%s cannot be written (%s): the pictures are looked at again next time", store, error)
         seen |= found
     return [
         Picture(digest, seen.get(digest), f"{image} {errors[digest]}" if digest in errors else None)
         for digest, image in zip(digests, images, strict=True)
     ]
-
-
-def _load(store: Path) -> dict[str, int | None]:
-    try:
-        return dict(json.loads(store.read_text(encoding="utf-8")))
-    except (OSError, ValueError):  # not there yet, or damaged: it is only a cache
-        return {}
 
 
 def _look(image: PictureLike) -> tuple[int | None, str | None]:
@@ -206,15 +197,3 @@ def near_hashes(hashes: Iterable[int], distance: int) -> list[tuple[int, int]]:
                 near = hash_distance(values[left], values[right]) <= distance
                 pairs.update(zip(left[near].tolist(), right[near].tolist(), strict=True))
     return sorted(pairs)
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace a file in one step, so that a killed process or a full disk never leaves half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -31,14 +32,16 @@ from storylib.evaluation import MODEL, evaluate
 from storylib.features import Features, encode
 from storylib.judges import Judges
 from storylib.model import StoryModel
-from storylib.pictures import write_atomically
+from storylib.parallel import Group, join
+from storylib.pictures import PictureLike, write_atomically
+from storylib.prediction import Known, NextFrame, Storyteller, feature_sizes
 from storylib.scores import Scores, summarise
 from storylib.sources import load_stories
 from storylib.stories import Splits, Story, split_stories
 from storylib.training import WindowDataset, build_model, build_vocabulary, cpu_threads, fit, load_weights, pick_device
 
 PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas", "storylib")
-TRAINING_CODE = ("config", "encoders", "features", "losses", "model", "decoders", "training", "stories")
+TRAINING_CODE = ("config", "encoders", "features", "parallel", "losses", "model", "decoders", "training", "stories")
 SCORING_CODE = ("metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores")
 EVALUATION_CODE = (*TRAINING_CODE, *SCORING_CODE)
 
@@ -120,6 +123,26 @@ class Run:
         load_weights(model, self.path / "model.safetensors")
         return model.eval()
 
+    @cached_property
+    def storyteller(self) -> Storyteller:
+        """The trained model with its words and encoders: what can be saved, shared and asked on its own."""
+        weights = self.path / "model.safetensors"
+        metrics = {"metrics": list(self.metrics.values())} if (self.path / "metrics.json").exists() else {}
+        pieces = self.vocabulary().pieces
+        teller = Storyteller(self.config.flat(), pieces, feature_sizes(weights), self.record | metrics)
+        load_weights(teller.model, weights)
+        return teller.eval()
+
+    @cached_property
+    def known(self) -> Known:
+        """The pictures of the run's source, all of them."""
+        data = prepare(self.config)
+        return Known.of(data.stories, data.features)
+
+    def predict(self, images: Sequence[PictureLike | str], texts: Sequence[str], **options: Any) -> NextFrame:
+        """Next text, next picture, and the nearest picture of the run's source; see ``Storyteller.predict``."""
+        return self.storyteller.predict(images, texts, self.known, **options)
+
 
 def prepare(config: Config) -> Data:
     """Stories, leak-free splits and features of a configuration; each is cached and computed once."""
@@ -150,22 +173,28 @@ def train(config: Config, data: Data, fresh: bool = False) -> Run:
     asked, config = config, with_available_encoders(config)
     folder = runs_dir() / run_id(config, data)
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_suffix(".lock")):  # the same run, asked for twice at once, is trained once
-        if fresh:
+    group = join(pick_device(config.train.device))
+    # The same run, asked for twice at once, is trained once; of several processes only the main one holds the lock.
+    with FileLock(folder.with_suffix(".lock")) if group.main else nullcontext():
+        if fresh and group.main:
             shutil.rmtree(folder)
             folder.mkdir()
-        if not (folder / "run.json").exists():
-            _train(config, data, folder, [asked.data.image_encoder, asked.data.text_encoder])
+        if not group.agree((folder / "run.json").exists()):
+            _train(config, data, folder, [asked.data.image_encoder, asked.data.text_encoder], group)
+        group.agree(None)
     return Run(folder)
 
 
-def _train(config: Config, data: Data, folder: Path, encoders_asked: list[str]) -> None:
+def _train(config: Config, data: Data, folder: Path, encoders_asked: list[str], group: Group) -> None:
     vocabulary = build_vocabulary(data.features, data.splits, config)
-    write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
+    if group.main:
+        write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
     datasets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
     with cpu_threads(config.train.threads):
         model = build_model(config, data.features, data.splits, vocabulary)
     result = fit(model, datasets["train"], datasets["validation"], config.train, folder)
+    if not group.main:
+        return
     record = {
         "id": folder.name,
         "config": config.flat(),
@@ -179,6 +208,7 @@ def _train(config: Config, data: Data, folder: Path, encoders_asked: list[str]) 
         },
         "best_epoch": result.best_epoch,
         "seconds": round(result.seconds, 2),
+        "processes": group.size,
         "parameters": sum(p.numel() for p in model.parameters()),
         "code": code_fingerprint(TRAINING_CODE),
         **provenance(pick_device(config.train.device)),

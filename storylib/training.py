@@ -1,4 +1,9 @@
-"""fit(): the training loop, on stored features only; no picture is opened and no frozen encoder runs in here."""
+"""fit(): the training loop, on stored features only; no picture is opened and no frozen encoder runs in here.
+
+accelerate launch -m storylib.training --source african_storybook --arm contrastive-on --seed 0 --set epochs=20
+
+trains in several processes; see storylib.parallel, and storylib.__main__ for the options.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +11,21 @@ import csv
 import io
 import math
 import os
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs
+import torch.nn.functional as F
+from accelerate.data_loader import prepare_data_loader
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
 from tqdm import tqdm
 
 from storylib.config import Config, ConfigError, TrainConfig
@@ -27,6 +33,7 @@ from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.features import Features
 from storylib.losses import compute_losses
 from storylib.model import FrozenSpace, StoryModel
+from storylib.parallel import ALONE, Group, accelerator
 from storylib.pictures import write_atomically
 from storylib.stories import Splits, Story, Window, windows
 
@@ -82,6 +89,7 @@ class WindowDataset(Dataset):
             "text_id": self.text_id[frames],
             "story_id": self.story_id[frames],
             "image_excluded": own | (self.image_id[target][:, None] == self.image_id),
+            "same_story": self.story_id[target][:, None] == self.story_id,
             "text_excluded": own | (self.text_id[target][:, None] == self.text_id),
         }
         if self.writes:
@@ -109,9 +117,25 @@ class EpochSampler(Sampler[int]):
         return iter(torch.randperm(self.size, generator=generator).tolist())
 
 
-def batches(dataset: WindowDataset, size: int, sampler: Sampler[int] | None = None) -> DataLoader[Batch]:
-    """A loader whose batches are gathered at once; there is nothing to collate."""
-    return DataLoader(dataset, batch_size=size, sampler=sampler, collate_fn=_as_is)
+class Shares(Sampler[list[int]]):
+    """This process's share of each batch. A last batch with fewer windows than processes waits for another epoch."""
+
+    def __init__(self, whole: BatchSampler, group: Group) -> None:
+        self.whole, self.group = whole, group
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (list(self.group.share(batch)) for batch in self.whole if len(batch) >= self.group.size)
+
+
+def batches(
+    dataset: WindowDataset, size: int, sampler: Sampler[int] | None = None, group: Group = ALONE
+) -> DataLoader[Batch]:
+    """A loader whose batches are gathered at once; there is nothing to collate. size: windows of all processes."""
+    whole = BatchSampler(sampler or SequentialSampler(dataset), size, drop_last=False)
+    return DataLoader(dataset, batch_sampler=Shares(whole, group), collate_fn=_as_is)
 
 
 def _as_is(batch: Any) -> Any:
@@ -159,6 +183,10 @@ def build_model(config: Config, features: Features, splits: Splits, vocabulary: 
     return StoryModel(config.model, image, text, vocabulary, config.data.context)
 
 
+class DivergedError(ConfigError):
+    """A loss or a gradient that is no number; the message says where, and what is safe."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """What a training leaves beside its files: the model at its best epoch, and what it took."""
@@ -171,81 +199,198 @@ class Fit:
 def fit(model: StoryModel, train: WindowDataset, validation: WindowDataset, config: TrainConfig, folder: Path) -> Fit:
     """Train; keep the epoch with the best validation loss. Goes on from the last whole epoch after a kill.
 
-    folder: gets ``history.csv`` (one line an epoch, written as it goes) and ``model.safetensors`` (the best epoch),
-    and for as long as training lasts ``checkpoint.pt``.
+    folder: gets ``history.csv`` (one line an epoch, written as it goes), ``model.safetensors`` (the best epoch),
+    ``tensorboard`` and, for as long as training lasts, ``checkpoint.pt``. Several processes need one folder for all.
+
+    The best epoch has the lowest sum of the validation losses that every arm of the ablation has: all but the
+    contrastive one. ``config.patience`` stops early, by the page retrieval on validation stories.
+    Raises DivergedError at the first loss or gradient that is no number; what was saved before stays.
     """
     if not len(train) or not len(validation):
         raise ConfigError("There is no window to train or validate on: load more stories, or stories of more pages.")
-    device = pick_device(config.device)
     with cpu_threads(config.threads):
-        accelerator = Accelerator(
-            cpu=device == "cpu", kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
-        )
-        sampler = EpochSampler(len(train), config.seed)
+        trainer = Trainer(model, train, validation, config, folder)
+        while len(trainer.history) < config.epochs and not stalled(trainer.history, config.patience):
+            trainer.epoch()
+    return trainer.finish()
+
+
+class Trainer:
+    """The state of one training in one of its processes."""
+
+    def __init__(
+        self, model: StoryModel, train: WindowDataset, validation: WindowDataset, config: TrainConfig, folder: Path
+    ) -> None:
+        device = pick_device(config.device)
+        if config.precision == "fp16" and device == "cpu":
+            raise ConfigError("precision='fp16' needs a GPU. On a CPU use 'bf16' or 'no'.")
+        self.engine = accelerator(device, config.precision)
+        self.group = group = Group(self.engine.process_index, self.engine.num_processes)
+        if config.batch_size < group.size:
+            raise ConfigError(f"batch_size={config.batch_size} leaves some of {group.size} processes without a window.")
+        self.model, self.config, self.folder, self.stories = model, config, folder, train.keys
+        self.sampler = EpochSampler(len(train), config.seed)
         for dataset in (train, validation):
             dataset.embed_bank(model.cpu())
-        steps = config.epochs * math.ceil(len(train) / config.batch_size)
+        self.loader = self._placed(batches(train, config.batch_size, self.sampler, group))
+        self.checks = self._placed(batches(validation, 128))  # whole in every process: nothing to put together
+        steps = config.epochs * math.ceil(len(self.loader) / config.accumulate)
         optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: learning_rate_factor(step, steps, config))
-        network, optimizer, loader, checks, schedule = accelerator.prepare(
-            model, optimizer, batches(train, config.batch_size, sampler), batches(validation, 128), schedule
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: learning_rate_factor(step, steps, config)
         )
-        torch.manual_seed(config.seed)  # dropout; the weights were drawn before
-        state = _resume(folder, model, optimizer, schedule)
-        started = time.perf_counter() - state["seconds"]
-        bar = tqdm(
-            total=steps, initial=state["step"], desc=f"train, seed {config.seed}", unit="step", mininterval=2,
-            disable=not accelerator.is_local_main_process,
+        self.network, self.optimizer = self.engine.prepare(model, optimizer)
+        torch.manual_seed(config.seed + 1_000_003 * group.rank)  # dropout; the weights were drawn before
+        self.history: list[dict[str, Any]] = []
+        self.step, self.seconds = 0, 0.0
+        self._resume()
+        self.started = time.perf_counter() - self.seconds
+        self.board = summary_writer(folder / "tensorboard", self.step) if group.main else None
+        self.bar = tqdm(
+            total=steps, initial=self.step, desc=f"train, seed {config.seed}", unit="step", mininterval=2,
+            disable=not self.engine.is_local_main_process,
         )  # fmt: skip
-        for epoch in range(state["epoch"], config.epochs):
-            sampler.epoch = epoch
-            network.train()
-            logged = Mean()
-            for batch in loader:
-                losses = compute_losses(network(batch), batch, config)
-                accelerator.backward(sum(losses.values()))
-                accelerator.clip_grad_norm_(network.parameters(), 1.0)
-                optimizer.step()
-                schedule.step()
-                optimizer.zero_grad(set_to_none=True)
-                logged.add(losses, len(batch["target"]))
-                bar.update()
-            checked = validate(network, checks, config)
-            # Arms are compared at their best epoch by the losses that all of them have.
-            score = sum(v for k, v in checked.items() if k != "contrastive")
-            state |= {"epoch": epoch + 1, "step": bar.n, "seconds": time.perf_counter() - started}
-            row = {"epoch": epoch + 1, "seconds": round(state["seconds"], 3), "validation_score": score}
-            row |= {f"train_{k}": v for k, v in logged.values().items()} | {
-                f"validation_{k}": v for k, v in checked.items()
-            }
-            bar.set_postfix_str(f"validation {score:.3f}")
-            if accelerator.is_main_process:
-                if score < state["best"]:
-                    state |= {"best": score, "best_epoch": epoch + 1}
-                    save_weights(accelerator.unwrap_model(network), folder / "model.safetensors")
-                state["history"] = [*state["history"], row]
-                write_history(folder / "history.csv", state["history"])
-                _save(folder / "checkpoint.pt", state, accelerator.unwrap_model(network), optimizer, schedule)
-        bar.close()
-        accelerator.wait_for_everyone()
-    if not state["best_epoch"]:
-        raise ConfigError(
-            "Training diverged: the validation loss was never a number. Lower learning_rate "
-            f"(it is {config.learning_rate:g})."
+
+    def _placed(self, loader: DataLoader[Batch]) -> DataLoader[Batch]:
+        """Batches on this process's device; they are shared out already."""
+        return prepare_data_loader(loader, self.engine.device, num_processes=1, process_index=0, put_on_device=True)
+
+    def epoch(self) -> None:
+        """Train on every window once, validate, and leave everything on disk."""
+        self.sampler.epoch = len(self.history)
+        self.network.train()
+        logged, size = Mean(), self.config.accumulate
+        left = len(self.loader)
+        for number, batch in enumerate(self.loader):
+            if number % size == 0:
+                parts, left = min(size, left), left - min(size, left)
+            last = number % size == parts - 1
+            with nullcontext() if last else self.engine.no_sync(self.network):
+                losses = compute_losses(self.network(batch), batch, self.config, self.group)
+                loss: Any = sum(losses.values())
+                self._must_be_finite("loss", loss.detach(), batch)
+                self.engine.backward(loss / parts)
+            logged.add(losses, self.group.total(torch.tensor(len(batch["target"]), device=self.engine.device)))
+            if last:
+                self._update(loss.detach(), batch)
+        checked = validate(self.network, self.checks, self.config)
+        # Arms are compared at their best epoch by the losses that all of them have.
+        score = sum(v for k, v in checked.items() if k not in ("contrastive", "page_mrr"))
+        self._must_be_finite("validation loss", score, batch)
+        self.bar.set_postfix_str(f"validation {score:.3f}")
+        self.seconds = time.perf_counter() - self.started
+        row = {"epoch": len(self.history) + 1, "seconds": round(self.seconds, 3), "validation_score": score}
+        row |= {f"train_{k}": v for k, v in logged.values(self.group).items()}
+        row |= {f"validation_{k}": v for k, v in checked.items()}
+        self._keep(self.group.agree(row))
+
+    def _update(self, loss: Tensor, batch: Batch) -> None:
+        """One step of the optimiser."""
+        norm = self.engine.clip_grad_norm_(self.network.parameters(), self.config.clip or math.inf)
+        if not self.engine.scaler:  # which leaves such a step out by itself, and scales less
+            self._must_be_finite("gradient", norm, batch)
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self.bar.update()
+        if self.board:
+            self.board.add_scalar("step/loss", float(loss), self.step)
+            self.board.add_scalar("step/gradient", float(norm), self.step)
+            self.board.add_scalar("step/learning_rate", self.schedule.get_last_lr()[0], self.step)
+
+    def _must_be_finite(self, name: str, value: Any, batch: Batch) -> None:
+        if math.isfinite(value):
+            return
+        stories = sorted({self.stories[page][0] for page in batch["target"].tolist()})
+        safe = f"The last good checkpoint, of epoch {len(self.history)}, is {self.folder / 'checkpoint.pt'}"
+        raise DivergedError(
+            f"The {name} is {float(value)} at step {self.step + 1}, in a batch of the stories {', '.join(stories)}. "
+            f"{safe if self.history else 'There is no good checkpoint yet'}; nothing was written since. "
+            f"Lower learning_rate (it is {self.config.learning_rate:g}), or look at the features of these stories."
         )
-    load_weights(model, folder / "model.safetensors")
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
-    return Fit(model.cpu().eval(), state["best_epoch"], state["seconds"])
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """The main process writes the epoch down; the checkpoint comes last, so that a kill before it costs nothing."""
+        self.history.append(row)
+        random = self.group.collect(random_state(self.engine.device))
+        if self.board:
+            if best_epoch(self.history) == row["epoch"]:
+                save_weights(self.model, self.folder / "model.safetensors")
+            write_history(self.folder / "history.csv", self.history)
+            for name, value in row.items():
+                part, _, title = name.partition("_")
+                if title:
+                    self.board.add_scalar(f"{part}/{title}", value, self.step)
+            self.board.flush()
+            state = {"history": self.history, "step": self.step, "seconds": self.seconds, "random": random}
+            parts = {name: part.state_dict() for name, part in self._parts().items()}
+            write_whole(self.folder / "checkpoint.pt", lambda path: torch.save(state | parts, path))
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
+        return parts | ({"scaler": self.engine.scaler} if self.engine.scaler else {})
+
+    def _resume(self) -> None:
+        """Go back to the state after the last whole epoch, if there was one."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        if len(saved["random"]) != self.group.size:
+            raise ConfigError(
+                f"{path} was left by {len(saved['random'])} processes, and this are {self.group.size}. "
+                "Start as many again, or delete it to train from the beginning."
+            )
+        for name, part in self._parts().items():
+            part.load_state_dict(saved[name])
+        self.history, self.step, self.seconds = saved["history"], saved["step"], saved["seconds"]
+        random_state(self.engine.device, saved["random"][self.group.rank])
+
+    def finish(self) -> Fit:
+        """The model at its best epoch; the checkpoint has done its work."""
+        self.bar.close()
+        if self.board:
+            self.board.close()
+        self.engine.unwrap_model(self.network, keep_fp32_wrapper=False)
+        load_weights(self.model, self.folder / "model.safetensors")
+        self.group.agree(None)  # none may still be about to read what is deleted now
+        if self.group.main:
+            (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        return Fit(self.model.cpu().eval(), best_epoch(self.history), self.seconds)
+
+
+def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
+    """The epoch with the lowest validation score; the first of equals."""
+    return min(history, key=lambda row: row["validation_score"])["epoch"]
+
+
+def stalled(history: Sequence[Mapping[str, Any]], patience: int) -> bool:
+    """Whether the last ``patience`` epochs brought no better page retrieval than one before them. patience 0: never."""
+    scores = [row["validation_page_mrr"] for row in history]
+    return bool(patience and scores) and len(scores) - 1 - scores.index(max(scores)) >= patience
 
 
 @torch.no_grad()
 def validate(network: nn.Module, loader: DataLoader[Batch], config: TrainConfig) -> dict[str, float]:
-    """Mean losses over the validation windows."""
+    """Mean losses over the validation windows, and ``page_mrr``, how well they find their next page."""
     network.eval()
     mean = Mean()
     for batch in loader:
-        mean.add(compute_losses(network(batch), batch, config), len(batch["target"]))
+        out = network(batch)
+        ranks = page_ranks(out, batch)
+        mean.add(compute_losses(out, batch, config) | {"page_mrr": (1 / ranks).mean()}, len(ranks))
     return mean.values()
+
+
+def page_ranks(out: dict[str, Tensor], batch: Batch) -> Tensor:
+    """(B,) rank of the next page, picture and text together, among the pages of the split, as in the evaluation."""
+    image, text = (F.normalize(out[f"next_{k}"], dim=-1) @ batch[f"{k}_bank"].T for k in ("image", "text"))
+    scores = image + text
+    own = scores.gather(1, batch["target"][:, None])
+    rivals = ~(batch["image_excluded"] & batch["text_excluded"])  # an exact copy has both its picture and its text
+    rivals.scatter_(1, batch["target"][:, None], False)
+    return 1 + ((scores > own) & rivals).sum(1) + ((scores == own) & rivals).sum(1) / 2
 
 
 class Mean:
@@ -253,15 +398,16 @@ class Mean:
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
-        self.count = 0
+        self.count: int | Tensor = 0
 
-    def add(self, losses: dict[str, Tensor], size: int) -> None:
+    def add(self, losses: dict[str, Tensor], size: int | Tensor) -> None:
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, torch.zeros_like(value)) + value.detach() * size
         self.count += size
 
-    def values(self) -> dict[str, float]:
-        return {name: float(value) / self.count for name, value in self.sums.items()}
+    def values(self, group: Group = ALONE) -> dict[str, float]:
+        """The means; where several processes share the batches, of what all of them added."""
+        return {name: float(group.total(value)) / group.size / int(self.count) for name, value in self.sums.items()}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -286,8 +432,15 @@ def save_weights(model: nn.Module, path: Path) -> None:
     for name, tensor in model.state_dict().items():
         if stored.setdefault(tensor.data_ptr(), name) == name:
             tensors[name] = tensor.detach().cpu().contiguous()
+    write_whole(path, lambda partial: save_file(tensors, partial))
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Replace a file once it is whole and on the disk, so that not even a power cut leaves half of it."""
     partial = path.with_suffix(".partial")
-    save_file(tensors, partial)
+    write(partial)
+    with partial.open("rb+") as file:
+        os.fsync(file.fileno())
     os.replace(partial, path)
 
 
@@ -302,29 +455,19 @@ def load_weights(model: nn.Module, path: Path) -> None:
         )
 
 
-def _save(path: Path, state: dict[str, Any], model: nn.Module, optimizer: Any, schedule: Any) -> None:
-    partial = path.with_suffix(".partial")
-    torch.save(
-        state | {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
-                 "random": torch.get_rng_state()},
-        partial,
-    )  # fmt: skip
-    os.replace(partial, path)
+def random_state(device: torch.device, restore: Sequence[Tensor] = ()) -> list[Tensor]:
+    """The state of each generator that dropout draws from: the CPU's, and the device's own. restore: put it back."""
+    own = [] if device.type == "cpu" else [torch.get_device_module(device)]
+    for module, state in zip([torch, *own], restore, strict=False):
+        module.set_rng_state(state)
+    return [module.get_rng_state() for module in [torch, *own]]
 
 
-def _resume(folder: Path, model: nn.Module, optimizer: Any, schedule: Any) -> dict[str, Any]:
-    """The state after the last whole epoch, or the state before the first."""
-    state: dict[str, Any] = {"epoch": 0, "step": 0, "seconds": 0.0, "best": math.inf, "best_epoch": 0}
-    state["history"] = []
-    path = folder / "checkpoint.pt"
-    if path.exists():
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        schedule.load_state_dict(saved["schedule"])
-        torch.set_rng_state(saved["random"])
-        state = {k: saved[k] for k in state}
-    return state
+def summary_writer(folder: Path, step: int) -> Any:
+    """TensorBoard's log; what a killed training wrote there after this step is dropped."""
+    from torch.utils.tensorboard import SummaryWriter  # takes a second, and only a training needs it
+
+    return SummaryWriter(str(folder), purge_step=step + 1)
 
 
 def write_history(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -342,3 +485,9 @@ def forward_batches(model: StoryModel, dataset: WindowDataset, size: int = 64) -
     for start in range(0, len(dataset), size):
         batch = dataset.__getitems__(range(start, min(start + size, len(dataset))))
         yield {k: v.to(device) for k, v in batch.items()}
+
+
+if __name__ == "__main__":  # the command "train", for accelerate launch -m
+    from storylib.__main__ import main
+
+    sys.exit(main(["train", *sys.argv[1:]]))

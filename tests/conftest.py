@@ -53,6 +53,14 @@ def noise(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
     return Image.fromarray(blobs).resize(size, Image.Resampling.BICUBIC)
 
 
+def flip(path: Path, place: int = -1) -> None:
+    """Change one byte of a file to another digit or letter, as a failing disk might."""
+    content = bytearray(path.read_bytes())
+    content[place] = ord("7") if content[place] != ord("7") else ord("3")
+    path.unlink()  # who has mapped the file keeps what was there
+    path.write_bytes(content)
+
+
 # A tiny world for the trained parts: 14 stories of 6 pages, and encoders that are fixed random projections.
 
 HEROES = "fox owl bear frog lion goat duck hare wolf crab swan mole seal toad".split()

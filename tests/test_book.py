@@ -8,6 +8,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from storylib.book import BookError, build_book, check_html, check_notebook, main, toc_pages
+from storylib.sources.acknowledgements import acknowledge
 
 ROOT = Path(__file__).parents[1]
 GLUE = re.compile(r"\{glue:text\}`/(notebooks/\w+)\.ipynb::(\w+):([^`]*)`")
@@ -30,6 +31,7 @@ def executed(tmp_path):
     folder = tmp_path / "world-quick" / "executed"
     (folder / "notebooks").mkdir(parents=True)
     (folder / "figures").mkdir()
+    (folder / "credits.md").write_text(acknowledge("storyworld"))
     for name in set(FIGURE.findall(pages)):
         (folder / name).write_text('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" width="9" height="9"/>')
     values = {"d": 3, "s": "a word", "f": 0.5}
@@ -54,6 +56,7 @@ def test_the_real_pages_build_and_a_failed_build_leaves_them(executed, tmp_path,
     method = (html / "book" / "method.html").read_text()
     assert 'src="../_static/tex-svg.js' in method and (html / "_static" / "tex-svg.js").stat().st_size > 1e6
     assert '<svg id="architecture"' in method
+    assert "free for any use (CC0 1.0)" in (html / "book" / "credits.html").read_text()
     notebook = (html / "notebooks" / "02_train.html").read_text()
     assert re.search(r"colab\.research\.google\.com/github/[^\"]*/notebooks/02_train\.ipynb", notebook)
     assert [p.name for p in out.iterdir()] == ["html"]
@@ -93,7 +96,8 @@ def test_an_unfit_notebook_is_refused(notebook, says, tmp_path):
 def test_every_missing_notebook_is_listed_at_once(tmp_path):
     with pytest.raises(BookError) as error:
         build_book(tmp_path, tmp_path / "out")
-    assert str(error.value).count("does not exist") == len([p for p in toc_pages(ROOT) if p.startswith("notebooks/")])
+    assert str(error.value).count(".ipynb does not exist") == len([p for p in toc_pages(ROOT) if "notebooks/" in p])
+    assert "credits.md does not exist: python -m storylib.sources.acknowledgements makes it" in str(error.value)
 
 
 @pytest.mark.parametrize(

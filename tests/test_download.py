@@ -16,9 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import flip
 from test_african_storybook import write_story
 
 from storylib import download
+from storylib.cache import clear_cache
 from storylib.download import DownloadError, WrongFileError, fetch, file_sha256, read_sums, unpack
 from storylib.sources import african_storybook, load_stories
 
@@ -225,6 +227,7 @@ def test_only_wanted_files_are_unpacked(tmp_path):
 @pytest.mark.parametrize(("content", "message"), [
     (make_tar({"../../evil.txt": b"x"}), "unsafe path 'repo-c0ffee/../../evil.txt'"),
     (make_tar({"x": b"x"}, top="/repo/"), "unsafe path '/repo/x'"),
+    (make_tar({"a\nb": b"x"}), r"unsafe path 'repo-c0ffee/a\nb'"),  # it would be two lines of a manifest
     (make_tar({"l": linked("repo-c0ffee/l", "/etc/passwd")}), "not a plain file"),
     (make_tar({"big": b"x" * 2_000_000}), "more than 1048576 bytes"),
     (make_tar({"a": b"x"}, comment="beef"), "holds commit beef, expected c0ffee"),
@@ -260,7 +263,7 @@ def test_a_killed_unpacking_goes_on(tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
     unpack(tmp_path / "a.tar.gz", tmp_path / "out")
     assert [Path(name).name for name in copied[3:]] == ["2.txt", "3.txt", "4.txt"]  # 0 and 1 were there
-    assert [p.read_bytes() for p in sorted((tmp_path / "out").iterdir())] == [bytes([i]) * 10 for i in range(5)]
+    assert [p.read_bytes() for p in sorted((tmp_path / "out").glob("*.txt"))] == [bytes([i]) * 10 for i in range(5)]
 
 
 @pytest.fixture
@@ -299,10 +302,65 @@ def test_the_storybook_is_downloaded_resumed_and_kept(upstream, cache):
     assert [s.id for s in stories] == ["0001_a-tale", "0002_a-tale"]
     assert [path for path, _ in upstream.requests] == [archive_of(african_storybook.TEXTS), pictures, pictures]
     assert upstream.requests[-1][1] is not None  # resumed, not begun again
-    assert not list(cache.rglob("README.md")) and not list(cache.rglob("*.partial"))
+    (readme,) = cache.rglob("README.md")  # the table of illustrators
+    assert readme.parent.name == "asp-imagebank" and not list(cache.rglob("*.partial"))
     assert len(read_sums(cache / "downloads" / "SHA256SUMS")) == 2
     before = len(upstream.requests)
     assert len(load_stories("african_storybook")) == 2 and len(upstream.requests) == before
+
+
+FILES = ["asp-source/en/0001_a-tale.md", "asp-imagebank/medium/0002/03.jpg", "asp-imagebank/SHA256SUMS"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_byte_of_what_was_unpacked_is_noticed_and_mended(upstream, cache, caplog, name):
+    before = load_stories("african_storybook")
+    asked = len(upstream.requests)
+    (path,) = cache.glob(f"african_storybook/*/{name}")
+    good = path.read_bytes()
+    flip(path, 30)
+    assert load_stories("african_storybook") == before and path.read_bytes() == good
+    (warning,) = caplog.messages
+    assert f"the cache is damaged, {path.parents[len(Path(name).parts) - 2]}" in warning
+    assert len(upstream.requests) == asked  # the archive was still there
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_damaged_and_cannot_be_had_again_is_refused(upstream, cache, caplog, name):
+    load_stories("african_storybook")
+    (path,) = cache.glob(f"african_storybook/*/{name}")
+    flip(path, 30)
+    there = sorted(cache.rglob("*.jpg"))
+    clear_cache("downloads")
+    upstream.shutdown()
+    upstream.server_close()
+    with pytest.raises(DownloadError, match=r"cannot be reached.*STORYLIB_AFRICAN_STORYBOOK") as caught:
+        load_stories("african_storybook")
+    assert f"The copy in the cache is damaged: {path.parents[len(Path(name).parts) - 2]}" in str(caught.value)
+    assert sorted(cache.rglob("*.jpg")) == there  # the rest may be worth copying
+
+
+def test_what_an_older_version_unpacked_is_not_believed(upstream, cache):
+    before = load_stories("african_storybook")
+    for manifest in cache.glob("african_storybook/*/*/SHA256SUMS"):
+        manifest.unlink()
+    (path,) = cache.glob("african_storybook/*/asp-source/en/0001_a-tale.md")
+    path.write_text(path.read_text().replace("Page 1", "Page one"))
+    assert load_stories("african_storybook") == before
+
+
+def test_a_damaged_archive_or_list_of_digests_is_downloaded_again(upstream, cache, caplog):
+    before = load_stories("african_storybook")
+    sums = cache / "downloads" / "SHA256SUMS"
+    (archive,) = sums.parent.glob("*asp-source*")
+    for path, place in ((archive, 100), (sums, 3), (sums, -3)):
+        clear_cache("african_storybook")
+        flip(path, place)
+        assert load_stories("african_storybook") == before
+    assert "downloading it again" in caplog.text
+    sums.write_bytes(b"\xff" * 80)
+    clear_cache("african_storybook")
+    assert load_stories("african_storybook") == before
 
 
 def test_two_at_once_download_once(upstream, cache):

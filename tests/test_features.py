@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from conftest import noise
+from conftest import flip, noise
 from PIL import Image
 
 from storylib import features as module
 from storylib.config import cache_dir
+from storylib.download import DownloadError
 from storylib.features import encode
 from storylib.stories import Frame, Story, windows
 
@@ -166,3 +170,116 @@ def test_pictures_on_disk_count_by_content(stub_encoders, tmp_path):
     found = encode([Story("s", "s", frames)], image_size=8)
     assert stub_encoders["image"].seen == 2
     assert found.image_of[0] == found.image_of[1] != found.image_of[2]
+
+
+def same(one, other) -> bool:
+    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in STORED)
+
+
+STORED = ("image_vectors", "text_vectors", "thumbnails")
+FILES = ["image-*/vectors.npy", "image-*/thumbnails.npy", "text-*/vectors.npy", "text-*/SHA256SUMS"]
+
+
+@pytest.mark.parametrize("pattern", FILES)
+@pytest.mark.parametrize(
+    "place", [0, 150, -1]
+)  # magic, vectors, the last number; all of a manifest's are digest or name
+def test_one_changed_byte_is_noticed_named_and_mended(stub_encoders, caplog, pattern, place):
+    whole = encode(STORIES, image_size=8)
+    (path,) = cache_dir("features").glob(pattern)
+    good = path.read_bytes()
+    flip(path, min(place, len(good) - 1))
+    assert same(encode(STORIES, image_size=8), whole) and path.read_bytes() == good
+    (warning,) = caplog.messages
+    assert f"the cache is damaged, {path.parent}" in warning and warning.endswith("; it is made again")
+    kind = path.parent.name.partition("-")[0]
+    assert (stub_encoders["image"].seen, stub_encoders["text"].seen) == ((10, 6) if kind == "image" else (5, 12))
+
+
+def test_a_lost_an_added_and_an_unsealed_file_are_noticed(stub_encoders, caplog):
+    whole = encode(STORIES, image_size=8)
+    (folder,) = cache_dir("features").glob("image-*[!k]")
+    for change, told in (
+        (lambda: (folder / "vectors.npy").unlink(), "vectors.npy is missing"),
+        (lambda: (folder / "more.npy").write_bytes(b"x"), "more.npy is not in its manifest"),
+        (lambda: (folder / "SHA256SUMS").unlink(), "made by an older storylib"),  # which wrote no manifest
+    ):
+        caplog.clear()
+        change()
+        assert same(encode(STORIES, image_size=8), whole) and told in caplog.text
+    assert sorted(p.name for p in folder.iterdir()) == ["SHA256SUMS", "thumbnails.npy", "vectors.npy"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="sha256sum belongs to coreutils")
+def test_the_manifest_is_what_sha256sum_reads(stub_encoders):
+    encode(STORIES, image_size=8)
+    (folder,) = cache_dir("features").glob("image-*[!k]")
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+
+
+def test_each_file_is_read_for_its_digest_once_in_a_process(stub_encoders, monkeypatch):
+    for _ in range(2):  # made, and opened
+        encode(STORIES, image_size=8)
+    monkeypatch.setattr("storylib.cache.file_sha256", lambda path: pytest.fail(f"{path} was read again"))
+    encode(STORIES, image_size=8)
+
+
+def test_a_disk_that_fills_half_way_leaves_nothing_that_is_loaded(stub_encoders, monkeypatch):
+    whole = encode(STORIES, image_size=8)
+    monkeypatch.setenv("STORYLIB_CACHE", str(cache_dir("again")))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("os.posix_fallocate", "os.replace", "storylib.features.seal"):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, full)  # at the first batch, at the count of a batch, at the manifest
+            with pytest.raises(DownloadError, match=r"The disk of .* is full\. Free some space, or set STORYLIB_CACHE"):
+                encode(STORIES, image_size=8)
+        assert {p.suffix for p in cache_dir("features").iterdir()} <= {".lock", ".partial"}
+    assert same(encode(STORIES, image_size=8), whole)
+
+
+@pytest.mark.parametrize("name", ["done.json", "vectors.npy"])
+def test_a_killed_pass_whose_rest_is_damaged_begins_anew(stub_encoders, monkeypatch, caplog, name):
+    monkeypatch.setattr(module, "BATCH", 2)
+    whole = encode(STORIES, image_size=8)
+    monkeypatch.setenv("STORYLIB_CACHE", str(cache_dir("again")))
+    embed, calls = stub_encoders["image"].embed, []
+
+    def kill_in_the_second_batch(prepared):
+        calls.append(len(prepared))
+        if len(calls) == 2:
+            raise Killed
+        return embed(prepared)
+
+    monkeypatch.setattr(stub_encoders["image"], "embed", kill_in_the_second_batch)
+    with pytest.raises(Killed):
+        encode(STORIES, image_size=8)
+    (partial,) = cache_dir("features").glob("*.partial")
+    (partial / name).write_bytes(b"")
+    assert same(encode(STORIES, image_size=8), whole) and calls == [2, 2, 2, 2, 1]
+    assert f"{partial} is damaged" in caplog.text and "begins anew" in caplog.text
+
+
+TWO = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from storylib.features import _stored
+
+def batches(done):
+    for row in range(done, 20):
+        time.sleep(0.02)
+        print(row)
+        yield {"vectors": np.full((1, 3), row, np.float32)}
+
+print(_stored(Path(sys.argv[1]), 20, batches, "test")["vectors"].sum())
+"""
+
+
+def test_two_processes_encode_once(tmp_path):
+    command = [sys.executable, "-c", TWO, str(tmp_path / "store")]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = sorted(p.communicate()[0].split() for p in both)
+    assert said == [[*map(str, range(20)), "570.0"], ["570.0"]]

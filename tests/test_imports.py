@@ -13,9 +13,9 @@ import storylib
 
 PACKAGE = Path(storylib.__file__).parent
 ORDER = (
-    "config cache pictures stories download sources encoders features losses decoders model training metrics leaks "
-    "statistics protocol ngrams floors judges evaluation attention scores runs comparison ablation sweeps "
-    "difficulty attributes plots runner book workflow __main__"
+    "config cache pictures stories download sources encoders features parallel losses decoders model training metrics "
+    "leaks statistics protocol ngrams floors judges evaluation attention scores prediction runs comparison ablation "
+    "sweeps difficulty attributes plots runner book workflow __main__"
 ).split()
 
 
@@ -24,8 +24,10 @@ def module_of(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported(tree: ast.AST) -> set[str]:
-    """Modules of storylib that some code imports, anywhere in it."""
+def imported(tree: ast.Module) -> set[str]:
+    """Modules of storylib that some code imports, anywhere in it, but not what only a program does (python -m)."""
+    program = "__name__ == '__main__'"
+    tree.body = [n for n in tree.body if not (isinstance(n, ast.If) and ast.unparse(n.test) == program)]
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

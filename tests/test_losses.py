@@ -106,6 +106,7 @@ def batch_and_outputs(story_id, image_id, text_id):
         "tokens": torch.tensor([[2, 3, 1], [4, 1, -100], [5, 6, 1]]), "picture": random(b, 3, 4, 4),
         "story_id": torch.tensor(story_id).view(b, k + 1), "image_id": torch.tensor(image_id).view(b, k + 1),
         "text_id": torch.tensor(text_id).view(b, k + 1),
+        "same_story": torch.arange(pages) // 3 == torch.arange(3)[:, None],
     }  # fmt: skip
     leaves = {
         "next_image": random(b, dim), "next_text": random(b, dim), "logits": random(b, 3),
@@ -117,6 +118,7 @@ def batch_and_outputs(story_id, image_id, text_id):
         "token_log_probabilities": F.logsigmoid(leaves["logits"]),
         "image_shared": F.normalize(leaves["image"], dim=-1), "text_shared": F.normalize(leaves["text"], dim=-1),
         "next_image_scale": torch.tensor(10.0), "next_text_scale": torch.tensor(10.0),
+        "next_image_story_scale": torch.tensor(20.0), "next_text_story_scale": torch.tensor(20.0),
         "alignment_scale": torch.tensor(14.0), "alignment_bias": torch.tensor(-10.0),
     }  # fmt: skip
     return batch, out, leaves
@@ -176,6 +178,16 @@ def test_the_next_embedding_is_picked_among_the_candidates_only():
         logits = {j: float(SCALE * F.normalize(query, dim=0) @ bank[j]) for j in keep}
         expected += math.log(sum(map(math.exp, logits.values()))) - logits[int(own)]
     assert value == pytest.approx(expected / 2)
+
+
+def test_within_the_next_embedding_the_pages_of_the_story_are_asked_once_more():
+    batch, out, _ = batch_and_outputs(APART, APART, APART)
+    both, first = (compute_losses(out, batch, TrainConfig(story_weight=w))["next_image"].item() for w in (2.0, 0.0))
+    cosines = F.normalize(out["next_image"].detach(), dim=-1) @ batch["image_bank"].T
+    own = [[1, 2], [3, 4, 5], [6, 7, 8]]  # three pages a story; page 0 is some window's context
+    picked = [(20 * c[pages]).log_softmax(0)[pages.index(int(t))]
+              for c, pages, t in zip(cosines, own, batch["target"], strict=True)]  # fmt: skip
+    assert both - first == pytest.approx(-2 * float(sum(picked)) / 3, rel=1e-4)
 
 
 def test_an_excluded_page_gets_no_gradient():

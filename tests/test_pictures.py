@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import struct
@@ -10,12 +11,13 @@ import zlib
 import imagehash
 import numpy as np
 import pytest
-from conftest import noise
+from conftest import flip, noise
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from storylib import pictures
+from storylib.cache import read_checked, write_checked
 from storylib.pictures import PictureError, inspect, near_hashes, open_picture, picture_digest, write_atomically
 
 
@@ -116,7 +118,7 @@ def test_two_processes_may_look_at_once(cache, tmp_path):
         noise(i, (32, 32)).save(folder / f"{i:02d}.png")
     both = [subprocess.Popen([sys.executable, "-c", LOOK, folder, str(i)], stdout=subprocess.PIPE) for i in range(2)]
     assert all(p.communicate()[0].count(b",") == 19 for p in both)
-    kept = json.loads((cache / pictures.HASHES).read_text())
+    kept = read_checked(cache / pictures.HASHES)
     assert 20 <= len(kept) <= 40 and [p.name for p in cache.iterdir()] == [pictures.HASHES]
     assert all(p.perceptual == kept.get(p.digest, p.perceptual) for p in inspect(sorted(folder.iterdir()), False))
 
@@ -125,7 +127,8 @@ def test_a_cache_of_another_version_is_not_believed(cache):
     cache.mkdir()
     (image,) = inspect([noise(1)], False)
     (cache / pictures.HASHES).rename(cache / "picture-hashes-0.json")
-    (cache / "picture-hashes-0.json").write_text(json.dumps({image.digest: 0}))
+    write_checked(cache / "picture-hashes-0.json", {image.digest: 0})
+    (cache / pictures.HASHES).write_text(json.dumps({image.digest: 0}))  # without its own digest, as it once was
     assert inspect([noise(1)], False) == [image]
 
 
@@ -171,7 +174,7 @@ def test_inspect_looks_once_and_goes_on_after_a_kill(cache, tmp_path, monkeypatc
     monkeypatch.setattr(pictures, "islice", lambda work, n: itertools.islice(work, 4))  # save every 4
     with pytest.raises(KeyboardInterrupt):
         inspect(images, progress=False)
-    assert len(json.loads((cache / pictures.HASHES).read_text())) == 8
+    assert len(read_checked(cache / pictures.HASHES)) == 8
     looked.clear()
     monkeypatch.setattr(pictures, "_look", lambda image: looked.append(image) or real_look(image))
     first = inspect(images, progress=False)
@@ -191,10 +194,27 @@ def test_broken_pictures_are_not_remembered(cache, tmp_path):
     assert inspect([one], progress=False)[0].error is None
 
 
-def test_a_damaged_cache_is_rebuilt(cache):
-    cache.mkdir()
-    (cache / pictures.HASHES).write_text('{"half":')
+def test_one_changed_byte_of_the_kept_hashes_is_noticed(cache, caplog):
+    before = inspect([noise(1), noise(2)], progress=False)
+    store = cache / pictures.HASHES
+    good = store.read_bytes()
+    last_digit = good.rindex(b"}") - 2  # of a hash: still JSON, and another hash
+    for place in (0, 20, last_digit):
+        caplog.clear()
+        flip(store, place)
+        assert inspect([noise(1), noise(2)], progress=False) == before and store.read_bytes() == good
+        assert f"{store} is not what was written; it is made again" in caplog.text
+    store.write_text("[" * 100_000)
+    assert inspect([noise(1), noise(2)], progress=False) == before
+
+
+def test_hashes_that_cannot_be_kept_are_made_again(cache, monkeypatch, caplog):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pictures, "write_checked", full)
     assert inspect([noise(1)], progress=False)[0].perceptual is not None
+    assert f"{cache / pictures.HASHES} cannot be written" in caplog.text and "No space left" in caplog.text
 
 
 @given(

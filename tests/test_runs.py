@@ -100,7 +100,7 @@ def test_a_run_leaves_its_files(tiny_runs):
     run = tiny_runs[1.0, 0]
     assert {p.name for p in run.path.iterdir()} == {
         "run.json", "history.csv", "metrics.json", "metrics_summary.csv", "per_window.parquet", "generations.jsonl",
-        "model.safetensors", "vocabulary.json", "pictures.npy", "attention.json",
+        "model.safetensors", "vocabulary.json", "pictures.npy", "attention.json", "tensorboard",
     }  # fmt: skip
     assert run.history["epoch"].tolist() == [1, 2]
     assert len(run.metrics) > 40

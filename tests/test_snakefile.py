@@ -51,7 +51,7 @@ def tree(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     shutil.copy(ROOT / "storylib" / "config.py", tmp_path / "storylib")
-    for name in ("__main__", "runner", "book"):
+    for name in ("__main__", "runner", "book", "sources/acknowledgements"):
         (tmp_path / "storylib" / f"{name}.py").write_text(STAGE)
     for name in ("Snakefile", "experiments.yml", "_config.yml", "_toc.yml", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
@@ -72,10 +72,14 @@ def make(tree, target="book", source="storyworld"):
     (tree / "done.txt").unlink(missing_ok=True)
     code = run_workflow(target, source, "quick", 4)
     lines = (tree / "done.txt").read_text().splitlines() if (tree / "done.txt").exists() else []
-    return code, sorted(
-        "book" if "--executed" in line else line.split()[0].removeprefix("notebooks/").removesuffix(".ipynb")
-        for line in lines
-    )  # fmt: skip
+    return code, sorted(map(stage, lines))
+
+
+def stage(line):
+    """What a line of the stages' log stands for."""
+    if "--executed" in line:
+        return "book"
+    return "credits" if "credits.md" in line else Path(line.split()[0]).stem
 
 
 def edit(path, text="\n# edited\n"):
@@ -98,7 +102,7 @@ def test_the_chapters_are_those_of_the_book():
 
 
 def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
-    everything = sorted(["features", "book", *CHAPTERS, *["train", "evaluate"] * RUNS])
+    everything = sorted(["features", "credits", "book", *CHAPTERS, *["train", "evaluate"] * RUNS])
     assert make(tree) == (0, everything)
     assert "open " in capsys.readouterr().err
     started = time.monotonic()

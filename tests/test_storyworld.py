@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import flip
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import uniform_filter
 
+from storylib.download import DownloadError
 from storylib.sources import SourceError, storyworld
 from storylib.sources.storyworld import (
     drawing,
@@ -426,16 +429,57 @@ def test_limit_is_a_prefix_and_the_second_load_draws_nothing(cache, monkeypatch)
     assert storyworld.load(limit=2, size=32) == stories[:2]
 
 
-def test_a_killed_drawing_goes_on(cache, monkeypatch):
-    first = [p.read_bytes() for s in storyworld.load(limit=3, size=32) for p in (f.image for f in s.frames)]
-    stories = storyworld.load(limit=3, size=32)
-    stories[1].frames[2].image.unlink()
-    stories[2].frames[0].image.with_suffix(".123.partial").write_bytes(b"half a pic")
-    drawn = []
-    render = drawing.render
+def drawn_again(monkeypatch):
+    """A list that gets an entry for every picture that is drawn from now on."""
+    drawn, render = [], drawing.render
     monkeypatch.setattr(drawing, "render", lambda *a: (drawn.append(a), render(*a))[1])
-    again = [p.read_bytes() for s in storyworld.load(limit=3, size=32) for p in (f.image for f in s.frames)]
-    assert len(drawn) == 1 and again == first
+    return drawn
+
+
+def read_all(stories):
+    return [f.image.read_bytes() for s in stories for f in s.frames]
+
+
+def test_a_killed_drawing_goes_on_with_the_tale(cache, monkeypatch):
+    whole = read_all(storyworld.load(limit=3, size=32))
+    monkeypatch.setenv("STORYLIB_CACHE", str(cache / "other"))
+    drawn = drawn_again(monkeypatch)
+    save = Image.Image.save
+
+    def kill(image, path, *_, **__):
+        if path.parts[-2].startswith("00001.") and path.name == "2.png":
+            path.write_bytes(b"half a pic")
+            raise KeyboardInterrupt
+        save(image, path, "PNG", compress_level=3)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Image.Image, "save", kill)
+        storyworld.load(limit=3, size=32)
+    assert [p.name for p in sorted((cache / "other").rglob("0000*")) if p.suffix != ".partial"] == ["00000"]
+    stories = storyworld.load(limit=3, size=32)
+    assert read_all(stories) == whole
+    assert len(drawn) == sum(len(s.frames) for s in stories) + 2  # the killed tale had got as far as its second
+
+
+@pytest.mark.parametrize("name", ["3.png", "SHA256SUMS"])
+def test_one_changed_byte_of_a_picture_is_noticed_and_its_tale_drawn_again(cache, monkeypatch, caplog, name):
+    stories = storyworld.load(limit=3, size=32)
+    whole, folder = read_all(stories), stories[1].frames[0].image.parent
+    flip(folder / name, 40)
+    drawn = drawn_again(monkeypatch)
+    assert read_all(storyworld.load(limit=3, size=32)) == whole and len(drawn) == len(stories[1].frames)
+    (warning,) = caplog.messages
+    assert f"the cache is damaged, {folder}" in warning and warning.endswith("; it is made again")
+
+
+def test_a_disk_that_fills_while_drawing_is_said_so_and_leaves_nothing(cache, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(DownloadError, match=r"is full.*STORYLIB_CACHE"):
+        storyworld.load(limit=1, size=32)
+    assert not list(cache.rglob("0000*"))
 
 
 def test_many_processes_draw_what_one_draws(cache, monkeypatch):

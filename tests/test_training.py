@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import math
+import time
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,14 @@ import pytest
 import torch
 from conftest import tiny_config
 
+from benchmarks.kill_and_resume import killed, left_by
 from storylib import training
 from storylib.config import ConfigError
 from storylib.decoders import Vocabulary
+from storylib.runs import evaluate_run, train
 from storylib.stories import windows
 from storylib.training import (
+    DivergedError,
     EpochSampler,
     Mean,
     WindowDataset,
@@ -131,7 +135,7 @@ def test_only_matrices_decay(tiny_data, tiny_sets):
     assert (decay["weight_decay"], rest["weight_decay"]) == (0.05, 0.0)
     assert len(decay["params"]) + len(rest["params"]) == len(list(model.parameters()))
     assert any(p is model.image_projection.weight for p in decay["params"])
-    assert any(p is model.next_image.mixture for p in rest["params"])
+    assert any(p is model.next_image.mixture.bias for p in rest["params"])
 
 
 def test_means_weigh_batches_by_their_size():
@@ -183,6 +187,7 @@ def test_a_single_batch_is_learned_by_heart(tiny_data, tiny_sets, tmp_path):
     after = training.validate(model, batches(batch, 8), config.train)
     untrained = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
     before = training.validate(untrained, batches(batch, 8), config.train)
+    assert before.pop("page_mrr") < after.pop("page_mrr") > 0.9
     assert {name: after[name] < before[name] / 2 for name in before} == dict.fromkeys(before, True)
     assert after["text"] < 1 < 2 < before["text"]
 
@@ -228,6 +233,25 @@ def test_a_killed_training_ends_as_if_nothing_had_happened(start, whole, tmp_pat
     assert not (tmp_path / "killed" / "checkpoint.pt").exists()
 
 
+def test_sigkill_at_a_random_moment_changes_nothing(tiny_data, tmp_path, monkeypatch):
+    """Three trainings in processes of their own, each killed once without warning: equal to the last byte."""
+    config = tiny_config(epochs=6)
+
+    def work(folder):
+        monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / folder))
+        return train(config, tiny_data)
+
+    start = time.perf_counter()
+    whole = work("whole")
+    seconds = time.perf_counter() - start
+    expected = left_by(evaluate_run(whole, tiny_data))
+    struck = 0
+    for number, share in enumerate(np.random.default_rng(0).uniform(0, 1, 3)):
+        struck += killed(lambda folder=f"killed-{number}": work(folder), share * seconds)
+        assert left_by(evaluate_run(work(f"killed-{number}"), tiny_data)) == expected
+    assert struck  # on a busy machine the last may be done before its moment
+
+
 def test_only_whole_epochs_are_trained_again(start, monkeypatch):
     compute, calls = training.compute_losses, []
 
@@ -252,7 +276,7 @@ def test_the_best_epoch_is_kept_not_the_last(start, monkeypatch, tmp_path):
 
     def validate(network, loader, config):
         weights.append({k: v.clone() for k, v in network.state_dict().items()})
-        return {"text": next(scores), "contrastive": 0.0}
+        return {"text": next(scores), "contrastive": 0.0, "page_mrr": 0.5}
 
     monkeypatch.setattr(training, "validate", validate)
     done = start(epochs=3)
@@ -263,7 +287,9 @@ def test_the_best_epoch_is_kept_not_the_last(start, monkeypatch, tmp_path):
 
 
 def test_arms_are_judged_by_the_losses_they_share(start, monkeypatch):
-    answers = iter([{"text": 2.0, "contrastive": 1.0}, {"text": 1.0, "contrastive": 9.0}])
+    answers = iter(
+        [{"text": 2.0, "contrastive": 1.0, "page_mrr": 0.9}, {"text": 1.0, "contrastive": 9.0, "page_mrr": 0.1}]
+    )
     monkeypatch.setattr(training, "validate", lambda *args: next(answers))
     assert start(epochs=2).best_epoch == 2
 
@@ -275,7 +301,7 @@ def test_validation_neither_learns_nor_drops_out(tiny_data, tiny_sets):
     held.embed_bank(model)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     one, two = (training.validate(model, batches(held, 2), config.train) for _ in range(2))
-    assert one == two and set(one) == {"next_image", "next_text", "text", "image", "contrastive"}
+    assert one == two and set(one) == {"next_image", "next_text", "text", "image", "contrastive", "page_mrr"}
     assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
 
 
@@ -315,7 +341,7 @@ def test_a_loss_that_is_off_is_not_in_the_history(start, tmp_path, name):
     columns = set(history(tmp_path / "run"))
     everything = {"next_image", "next_text", "text", "image", "contrastive"}
     logged = {f"{part}_{n}" for part in ("train", "validation") for n in everything - {name}}
-    assert columns == logged | {"epoch", "validation_score"}
+    assert columns == logged | {"epoch", "validation_score", "validation_page_mrr"}
 
 
 def test_the_history_is_written_as_it_goes(start, tmp_path, monkeypatch):
@@ -346,9 +372,120 @@ def test_no_windows_is_an_error(tiny_data, tiny_sets, tmp_path, empty):
         fit(model, sets["train"], sets["validation"], config.train, tmp_path)
 
 
-def test_a_training_without_a_finite_loss_names_the_way_out(start):
-    with pytest.raises(Exception, match="learning_rate"):
+def test_a_loss_that_is_no_number_stops_at_once_and_says_where(start, tiny_data, tmp_path, monkeypatch):
+    """In the second epoch, at step 4: the stories of that batch are named, the first epoch's files stay."""
+    compute, seen = training.compute_losses, []
+
+    def poison(out, batch, *args):
+        seen.append(batch)
+        losses = compute(out, batch, *args)
+        return losses | {"text": losses["text"] * torch.nan} if len(seen) == 5 else losses  # 2 + 1 to validate + 2
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "compute_losses", poison)
+        with pytest.raises(DivergedError) as caught:
+            start(epochs=3)
+    message, checkpoint = str(caught.value), tmp_path / "run" / "checkpoint.pt"
+    assert "The loss is nan at step 4" in message and f"of epoch 1, is {checkpoint}" in message
+    assert "learning_rate (it is 0.001)" in message
+    pages = [f"s{i:02d}" for i in range(8) for _ in range(6)]
+    named = {pages[page] for page in seen[4]["target"].tolist()}
+    assert all((f"s{i:02d}" in message) == (f"s{i:02d}" in named) for i in range(8)) and named
+    saved = torch.load(checkpoint, weights_only=True)
+    assert saved["step"] == 2 and all(v.isfinite().all() for v in saved["model"].values())
+    assert equal_weights(start(epochs=3).model, start("whole", epochs=3).model)  # a passing fault: it simply goes on
+
+
+def test_a_gradient_that_is_no_number_stops_too(start, tmp_path):
+    with pytest.raises(DivergedError, match=r"at step [12].*There is no good checkpoint yet.*learning_rate"):
         start(learning_rate=1e30, epochs=1)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+# ---- accumulation, clipping, precision, early stopping, logs
+
+
+def test_accumulated_batches_make_the_step_of_their_mean(start, monkeypatch):
+    """Two batches of eight without a contrastive loss weigh as one of sixteen, which is an epoch."""
+    calm = {
+        "dropout": 0.0,
+        "feature_dropout": 0.0,
+        "state_dropout": 0.0,
+        "epochs": 1,
+        "contrastive_weight": 0.0,
+        "text_weight": 0.0,
+    }
+    one, two = start("one", batch_size=16, **calm), start("two", batch_size=8, accumulate=2, **calm)
+    mine, theirs = one.model.state_dict(), two.model.state_dict()
+    assert all(torch.allclose(mine[k], theirs[k], atol=2e-5) for k in mine)
+    assert not equal_weights(one.model, start("three", batch_size=8, **calm).model)
+
+
+def test_the_batches_left_over_make_a_step_of_their_own(start):
+    steps = []
+    step = torch.optim.AdamW.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", lambda self, *args: (steps.append(1), step(self, *args))[1])
+        start(epochs=1, batch_size=3, accumulate=4)  # six batches: four and two
+    assert len(steps) == 2
+
+
+@pytest.mark.parametrize("clip", [0.0, 0.01])
+def test_no_gradient_is_longer_than_the_limit(start, monkeypatch, clip):
+    norms, step = [], torch.optim.AdamW.step
+
+    def measure(self, *args):
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(torch.stack([g.norm() for g in gradients]).norm())
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", measure)
+    start(epochs=1, clip=clip)
+    assert len(norms) == 2
+    assert max(norms) > 0.1 if clip == 0 else max(norms) == pytest.approx(clip, rel=1e-3)
+
+
+def test_mixed_precision_learns_nearly_the_same(start, tmp_path):
+    full, mixed = start("full"), start("mixed", precision="bf16")
+    assert all(v.dtype == torch.float32 for v in mixed.model.state_dict().values() if v.is_floating_point())
+    assert not equal_weights(full.model, mixed.model)
+    one, two = (history(tmp_path / name)["validation_score"].to_numpy() for name in ("full", "mixed"))
+    assert one == pytest.approx(two, rel=0.02)
+    with pytest.raises(ConfigError, match="'fp16' needs a GPU"):
+        start("half", precision="fp16")
+
+
+def test_training_stops_when_retrieval_no_longer_gets_better(start, monkeypatch, tmp_path):
+    found = iter([0.2, 0.5, 0.4, 0.5, 0.6])
+    monkeypatch.setattr(training, "validate", lambda *args: {"text": 1.0, "contrastive": 0.0, "page_mrr": next(found)})
+    start(epochs=9, patience=2)
+    assert history(tmp_path / "run")["validation_page_mrr"].tolist() == [0.2, 0.5, 0.4, 0.5]
+
+
+def test_patience_zero_never_stops():
+    assert not training.stalled([{"validation_page_mrr": v} for v in (3, 2, 1, 0)], 0)
+    assert not training.stalled([], 1)
+
+
+def test_validation_ranks_the_next_page_as_the_evaluation_does(tiny_data, tiny_sets, tiny_runs):
+    run = tiny_runs[1.0, 0]
+    model, held = run.model(tiny_data), tiny_sets["test"]
+    held.embed_bank(model)
+    checked = training.validate(model, batches(held, 3), run.config.train)
+    assert checked["page_mrr"] == pytest.approx(run.metrics["page_mrr"]["value"], abs=1e-5)
+
+
+def test_tensorboard_shows_every_step_and_epoch(start, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    start(epochs=2)
+    log = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    log.Reload()
+    tags = set(log.Tags()["scalars"])
+    assert {"step/loss", "step/gradient", "step/learning_rate", "train/contrastive", "validation/page_mrr"} <= tags
+    assert [e.step for e in log.Scalars("step/loss")] == [1, 2, 3, 4]
+    epochs = history(tmp_path / "run")["validation_page_mrr"]
+    assert [e.value for e in log.Scalars("validation/page_mrr")] == pytest.approx(epochs.tolist(), rel=1e-4)
 
 
 # ---- weights on disk

@@ -44,11 +44,8 @@ def load_stories(
     limit: at most this many stories. strict: whatever cannot be used is an error; otherwise it is left out, named in
     the log and counted. options: the source's own (see its module).
     """
-    name, _, rest = source.partition(":")
-    if name not in SOURCES:
-        raise SourceError(unknown("source", name, SOURCES))
-    root, _, query = rest.partition("?")
-    options = dict(parse_qsl(query)) | ({"root": root} if root else {}) | options
+    name, named = name_and_options(source)
+    options = named | options
     load: Callable[..., list[Story]] = importlib.import_module(SOURCES[name]).load
     known = signatures.signature(load).parameters
     if "strict" in known:  # the made-up worlds have nothing that could be wrong
@@ -63,6 +60,15 @@ def load_stories(
             f"The source {source!r} has no page with a readable picture; the log names what was left out."
         )
     return stories
+
+
+def name_and_options(source: str) -> tuple[str, dict[str, str]]:
+    """What "name:root?option=value" stands for."""
+    name, _, rest = source.partition(":")
+    if name not in SOURCES:
+        raise SourceError(unknown("source", name, SOURCES))
+    root, _, query = rest.partition("?")
+    return name, dict(parse_qsl(query)) | ({"root": root} if root else {})
 
 
 def credits(stories: Sequence[Story]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 Texts come from https://github.com/global-asp/asp-source, pictures from https://github.com/global-asp/asp-imagebank:
 
     asp-source/<language>/NNNN_slug.md        title; a line ``##`` starts each page; the last block is licence metadata
+    asp-imagebank/README.md                   a table of the illustrators of each story
     asp-imagebank/medium/NNNN/PP.jpg          01 is the cover, page i is picture i + 1, often a back page at the end
 """
 
@@ -12,13 +13,12 @@ import functools
 import logging
 import os
 import re
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from storylib.config import cache_dir, project_root, unknown
 from storylib.download import GITHUB, WrongFileError, file_sha256, github_archive, read_sums
-from storylib.sources import SourceError, leave_out, one_line
+from storylib.sources import SourceError, leave_out
 from storylib.stories import Frame, Story
 
 log = logging.getLogger(__name__)
@@ -132,59 +132,6 @@ def plain(text: str) -> str:
     return " ".join(text.split())
 
 
-ROLES = ("Text", "Illustration", "Adaptation", "Translated By", "Translation")
-CREDITS = """# Who made the stories
-
-The stories come from the [African Storybook](https://africanstorybook.org), whose authors, illustrators and translators
-gave them to everybody under [Creative Commons](https://creativecommons.org/licenses/) licences. The texts are those of
-[{texts}](https://github.com/{texts}), the pictures those of
-[{pictures}](https://github.com/{pictures}). Texts were cut into pages and freed of Markdown signs, pictures scaled to
-the size that they are shown in; nothing else was changed.
-
-{stories}
-
-## Illustrators
-
-{illustrators}
-"""
-
-
-def credits_page(
-    root: str | os.PathLike | None = None, language: str = "en", licences: Sequence[str] | str | None = None
-) -> str:
-    """A page in Markdown that credits every story that ``load`` gives with the same options, and its illustrators.
-
-    Names come from each story's licence block; where it names no illustrator, from the table of the image bank. Titles
-    and names are strangers' text, so every sign that means something in Markdown or HTML is escaped.
-    """
-    folder = Path(root).expanduser() if root is not None else find_root()
-    bank = read_illustrators(folder / "asp-imagebank" / "README.md")
-    rows = ["| Story | Text | Illustration | Adaptation | Translation | Licence |", "|---|---|---|---|---|---|"]
-    drawn: Counter[str] = Counter()
-    for story in load(root=folder, language=language, licences=licences):
-        _, _, facts = read_text(folder / "asp-source" / language / f"{story.id}.md")
-        text, picture, adaptation, *translation = (facts.get(role, "").strip() for role in ROLES)
-        picture = picture or bank.get(story.id[:4], "")
-        drawn.update({name.strip() for name in re.split(r",| and ", picture) if name.strip()})
-        cells = [story.title, text, picture, adaptation, ", ".join(filter(None, translation))]
-        rows.append(f"| {' | '.join(_escaped(cell) for cell in [*cells, story.licence])} |")
-    names = ", ".join(f"{_escaped(name)} ({count})" for name, count in sorted(drawn.items()))
-    return CREDITS.format(texts=TEXTS[0], pictures=PICTURES[0], stories="\n".join(rows), illustrators=f"{names}.")
-
-
-def read_illustrators(path: Path) -> dict[str, str]:
-    """Story number to illustrators, from the table in the image bank's README; empty if there is none."""
-    if not path.is_file():
-        return {}
-    rows = (line.split(" | ") for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return {row[0].strip(): plain(row[-2]) for row in rows if len(row) >= 4 and re.fullmatch(r"\d{4}", row[0].strip())}
-
-
-def _escaped(text: str) -> str:
-    """Any text as one line of Markdown that shows exactly these signs; CommonMark lets every ASCII sign be escaped."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text))
-
-
 def find_root() -> Path:
     """The folder of the stories: named by the environment, beside the project, or downloaded."""
     named = os.environ.get("STORYLIB_AFRICAN_STORYBOOK")
@@ -202,7 +149,8 @@ def download(base: str = GITHUB, digests: Path = DIGESTS) -> Path:
     root = cache_dir("african_storybook", f"{TEXTS[1][:8]}-{PICTURES[1][:8]}")
     check = functools.partial(_check_texts, digests=digests)
     github_archive(*TEXTS, root / "asp-source", r"[a-z-]+/\d{4}.*\.md", check=check, otherwise=OFFLINE, base=base)
-    github_archive(*PICTURES, root / "asp-imagebank", r"medium/\d{4}/\d{2}\.jpg", otherwise=OFFLINE, base=base)
+    pictures = r"README\.md|medium/\d{4}/\d{2}\.jpg"
+    github_archive(*PICTURES, root / "asp-imagebank", pictures, otherwise=OFFLINE, base=base)
     return root
 
 

@@ -22,9 +22,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from storylib.cache import read_checked, write_atomically, write_checked
 from storylib.config import cache_dir, digest, unknown
 from storylib.download import disk_error
-from storylib.pictures import PictureError, picture_digest, write_atomically
+from storylib.pictures import PictureError, picture_digest
 from storylib.sources import SourceError, leave_out, one_line
 from storylib.stories import Frame, Story
 
@@ -137,10 +138,11 @@ def rows(
 def _stored(store: Path, dataset: Any, images: str, limit: int | None) -> Iterator[Row]:
     opened: dict[str, Any] = {}
     names = store / "splits.json"
-    if not names.exists():
+    splits = read_checked(names)
+    if splits is None:
         opened = dataset()
-        write_atomically(names, json.dumps(list(opened)))
-    splits = json.loads(names.read_text(encoding="utf-8"))
+        splits = list(opened)
+        write_checked(names, splits)
     held_out = [split for split in splits if split in OFFICIAL]
     for split in sorted(splits, key=lambda name: name in OFFICIAL):
         share = HELD_OUT if split in OFFICIAL else 1 - HELD_OUT * len(held_out)
@@ -150,7 +152,7 @@ def _stored(store: Path, dataset: Any, images: str, limit: int | None) -> Iterat
             yield from islice(shard, None if wanted is None else wanted - have)
             have += len(shard)
         done = store / f"{split}.done"
-        if (wanted is not None and have >= wanted) or (done.exists() and json.loads(done.read_text()) == have):
+        if (wanted is not None and have >= wanted) or read_checked(done) == have:
             continue
         opened = opened or dataset()
         stream = _told(iter(opened[split].skip(have)), store.name)
@@ -163,7 +165,7 @@ def _stored(store: Path, dataset: Any, images: str, limit: int | None) -> Iterat
                 have += len(fresh)
                 bar.update(len(fresh))
                 if len(fresh) < SHARD:
-                    write_atomically(done, json.dumps(have))
+                    write_checked(done, have)
                     break
 
 

@@ -6,14 +6,18 @@ import dataclasses
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from filelock import FileLock
 from tqdm import tqdm
 
+from storylib.cache import damage, discard_damaged, seal
 from storylib.config import cache_dir
+from storylib.download import disk_error
 from storylib.sources.storyworld import drawing
 from storylib.sources.storyworld.tales import Tale, tell
 from storylib.sources.storyworld.world import Settings
@@ -22,21 +26,22 @@ SMALL = 200  # pictures that are drawn before a second process would have starte
 
 
 def pictures(tales: Sequence[Tale], settings: Settings, size: int) -> list[list[Path]]:
-    """A picture file for every scene of every tale; the missing ones are drawn."""
+    """A picture file for every scene of every tale; what is missing or damaged is drawn, a whole tale at a time."""
     folder = _folder(settings, size)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [[folder / _name(t.number, s.page) for s in t.scenes] for t in tales]
-    there = set(os.listdir(folder))
-    missing = [t for t, files in zip(tales, paths, strict=True) if any(p.name not in there for p in files)]
+    missing = [t for t in tales if damage(folder / _name(t))]
     if missing:
-        count = sum(p.name not in there for files in paths for p in files)
+        with FileLock(folder.with_suffix(".lock")):
+            for tale in missing:
+                discard_damaged(folder / _name(tale))
+        count = sum(len(t.scenes) for t in missing)
         with tqdm(total=count, desc="draw Storyworld", unit="picture") as bar:
             if count > SMALL and (os.cpu_count() or 1) > 1:
                 _draw_in_processes(missing, settings, size, bar)
             # Whatever a process that failed has left over is drawn here, where an error can be seen.
             for tale in missing:
                 bar.update(_draw(tale, settings, size))
-    return paths
+    return [[folder / _name(t) / f"{s.page}.png" for s in t.scenes] for t in tales]
 
 
 def _folder(settings: Settings, size: int) -> Path:
@@ -45,21 +50,28 @@ def _folder(settings: Settings, size: int) -> Path:
     return cache_dir("storyworld", hashlib.sha256(key.encode()).hexdigest()[:12])
 
 
-def _name(number: int, page: int) -> str:
-    return f"{number:05d}-{page}.png"
+def _name(tale: Tale) -> str:
+    return f"{tale.number:05d}"
 
 
 def _draw(tale: Tale, settings: Settings, size: int) -> int:
-    """Draw the missing pictures of a tale; a file appears only when it is whole. Returns how many were drawn."""
-    drawn, folder = 0, _folder(settings, size)
-    for scene in tale.scenes:
-        path = folder / _name(tale.number, scene.page)
-        if not path.exists():
-            partial = path.with_suffix(f".{os.getpid()}.partial")
-            drawing.render(scene, settings, size).save(partial, "PNG", compress_level=3)
-            os.replace(partial, path)
-            drawn += 1
-    return drawn
+    """Draw a tale unless it is there; its folder appears only when it is whole. Returns how many were drawn."""
+    folder = _folder(settings, size) / _name(tale)
+    if damage(folder) is None:
+        return 0
+    partial = folder.with_suffix(f".{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        for scene in tale.scenes:
+            drawing.render(scene, settings, size).save(partial / f"{scene.page}.png", "PNG", compress_level=3)
+        seal(partial)
+        os.rename(partial, folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if damage(folder):  # otherwise another process was faster
+            raise disk_error(error, folder) from error
+    return len(tale.scenes)
 
 
 def _draw_in_processes(tales: Sequence[Tale], settings: Settings, size: int, bar: tqdm) -> None:
