@@ -88,10 +88,14 @@ def find_run(config: Config) -> Run:
 def published(source: str, profile: str) -> Path:
     """Where the published record of a source is: in the project, or beside the installed package."""
     name = re.sub(r"[^\w.-]+", "_", f"{source}-{profile}") + ".json"
-    for folder in (project_root() / "results", Path(__file__).with_name("results")):
-        if (path := folder / "ablation" / name).exists():
-            return path
-    return project_root() / "results" / "ablation" / name
+    folders = result_folders("ablation")
+    return next((f / name for f in folders if (f / name).exists()), folders[0] / name)
+
+
+def result_folders(kind: str) -> list[Path]:
+    """Where published records lie: in the project, in the checkout of this module, or inside the installed package."""
+    here = Path(__file__)
+    return [root / "results" / kind for root in (project_root(), here.parents[1], here.parent)]
 
 
 def publish(ablation: Ablation, path: Path) -> None:

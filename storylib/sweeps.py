@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from storylib.ablation import result_folders
 from storylib.comparison import compare
 from storylib.config import Config, ConfigError, configure, experiments, project_root, seeds
 from storylib.encoders import EncoderError
@@ -108,9 +109,7 @@ def measured(on: Sequence[Run], off: Sequence[Run]) -> dict[str, Any]:
 
 def load_sweeps(source: str, folder: Path | None = None) -> dict[str, Any]:
     """The committed record of a source. Raises RunError, which names the command that makes it."""
-    folders = (
-        [folder] if folder else [project_root() / "results" / "sweeps", Path(__file__).with_name("results") / "sweeps"]
-    )
+    folders = [folder] if folder else result_folders("sweeps")
     path = next((p for f in folders if (p := f / f"{source}.json").exists()), None)
     if path is None:
         raise RunError(
