@@ -33,15 +33,23 @@ SEEDS = seeds(PROFILE)
 LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "boundary", "features"],
     "train": ["parallel", "perception", "losses", "decoders", "image_decoders", "model", "training", "runs"],
-    "evaluate": ["metrics", "floors", "evaluation", "statistics", "prediction"],
-    "chapter": ["leaks", "attributes", "plots"],
+    "evaluate": [
+        "metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores", "prediction",
+    ],
+    "chapter": ["leaks", "attributes", "comparison", "ablation", "sweeps", "difficulty", "plots"],
     "gallery": ["gallery"],
     "your_story": ["your_story"],
 }
 
 
 def modules(*stages):
-    return [f"storylib/{name}.py" for stage in stages for name in LAYERS[stage]]
+    names = [name for stage in stages for name in LAYERS[stage]]
+    return [path for name in names for path in package(name)]
+
+
+def package(name):
+    """The files of a module: one, or those of a package."""
+    return sorted(map(str, Path("storylib", name).glob("*.py"))) or [f"storylib/{name}.py"]
 
 
 def sources():
@@ -67,7 +75,7 @@ TO_EVALUATE = TO_TRAIN + modules("evaluate")
 RECORDS = [str(path) for path in Path("results").glob("leaks.json")]  # measured once, by benchmarks/leaks.py
 BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
 CHAPTERS = {
-    "01_data": [f"{ROOT}/features.json", *TO_FEATURES, "storylib/metrics.py", *RECORDS],  # a leak is scored by its ranks
+    "01_data": [f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"), *RECORDS],  # a leak is scored by its ranks
     "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
     "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
     "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE],

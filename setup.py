@@ -1,4 +1,4 @@
-"""The one thing pyproject.toml cannot say: experiments.yml lies in the project's root and travels inside the wheel."""
+"""What pyproject.toml cannot say: experiments.yml and the records of results/ travel inside the wheel."""
 
 import shutil
 from pathlib import Path
@@ -8,12 +8,16 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithPlan(build_py):
-    """Copy the plan beside the modules, where ``storylib.config`` looks when there is no checkout."""
+    """Copy them beside the modules, where storylib looks when there is no checkout."""
 
     def run(self) -> None:
         super().run()
         if not self.editable_mode:
-            shutil.copy("experiments.yml", Path(self.build_lib) / "storylib" / "experiments.yml")
+            package = Path(self.build_lib) / "storylib"
+            shutil.copy("experiments.yml", package / "experiments.yml")
+            for kind in ("ablation", "sweeps"):  # the records that a page reads where nothing was trained
+                if Path("results", kind).is_dir():
+                    shutil.copytree(Path("results", kind), package / "results" / kind, dirs_exist_ok=True)
 
 
 setup(cmdclass={"build_py": BuildWithPlan})

@@ -22,10 +22,11 @@ import numpy as np
 import pandas as pd
 
 from storylib.config import Config, configure, project_root
-from storylib.evaluation import METRICS, MODEL, Metric
+from storylib.evaluation import MODEL
 from storylib.features import encode
 from storylib.leaks import WAYS, WINDOWS
 from storylib.pictures import write_atomically
+from storylib.protocol import METRICS, Metric
 from storylib.runs import Data, evaluate_run, provenance, train, with_available_encoders
 from storylib.sources import load_stories
 from storylib.statistics import Interval, interval, story_sums

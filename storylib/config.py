@@ -28,6 +28,7 @@ class DataConfig:
     source: str = "storyworld"  # a name of storylib.sources
     stories: int | None = None  # at most this many stories; None: all that the source has
     context: int = 4  # K: frames that the model sees before the one it predicts
+    train_stories: int | None = None  # at most this many of the training stories; those held out stay the same
     split_seed: int = 0  # which stories are held out; independent of the training seed
     split_by: str = "group"  # "group": leak-free; "story": a random split, which leaks (to measure how much)
     image_encoder: str = "efficientnet_lite0"  # "a or b": the first whose weights this machine can get
@@ -97,6 +98,7 @@ CHOICES = {
 # Least and greatest values; every other number must be at least 0.
 COUNTS = (
     "stories",
+    "train_stories",
     "context",
     "width",
     "correction_rank",

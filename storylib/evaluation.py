@@ -1,4 +1,4 @@
-"""From a trained model to per-window scores, and from scores to metrics beside their floors.
+"""From a trained model to per-window scores; what they come to is in scores.
 
 A floor is scored by the same code as the model: to evaluation both are predictors.
 """
@@ -6,8 +6,8 @@ A floor is scored by the same code as the model: to evaluation both are predicto
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,110 +18,32 @@ from torch import Tensor
 
 from storylib import metrics
 from storylib.decoders import Vocabulary
-from storylib.floors import Prediction, copies, floors
+from storylib.floors import SAMPLES, Prediction, Rotated, copies, floors
+from storylib.judges import Judges
 from storylib.model import StoryModel
-from storylib.statistics import Difference, interval, paired_difference, story_sums
+from storylib.protocol import BLEU_COLUMNS, DIRECTIONS, MADE, TRUE
 from storylib.training import WindowDataset, forward_batches, page_texts
 
-BLEU_COLUMNS = [f"bleu_{i}" for i in range(10)]
 MODEL = "model"
 ORACLE = "best of context"
+BLOCK = 256  # queries whose scores with all candidates are in memory at once
 
 
-@dataclass(frozen=True)
-class Metric:
-    """How per-window columns become one number: ``columns`` (N, C) of a table are summed, then reduced."""
-
-    name: str
-    title: str
-    group: str
-    columns: Callable[[pd.DataFrame], np.ndarray]
-    reduce: Callable[[np.ndarray], np.ndarray]
-    higher_is_better: bool = True
-    digits: int = 1
-
-
-def _ratio(sums: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return sums[..., 0] / sums[..., 1]
-
-
-def _mean_of(values: np.ndarray) -> np.ndarray:
-    return np.stack([np.nan_to_num(values), ~np.isnan(values)], axis=1)
-
-
-def _mean(column: str, title: str, group: str, scale: float = 1.0, higher: bool = True, digits: int = 3) -> Metric:
-    return Metric(column, title, group, lambda t: _mean_of(scale * t[column].to_numpy(float)), _ratio, higher, digits)
-
-
-def _recall(what: str, title: str, group: str, k: int) -> Metric:
-    """Recall@k in percent; a predictor without ranks but with candidates is chance, and gets its expectation."""
-
-    def columns(table: pd.DataFrame) -> np.ndarray:
-        rank, count = (table[f"{what}_{c}"].to_numpy(float) for c in ("rank", "candidates"))
-        hit = np.where(np.isnan(rank), metrics.chance_recall(count, k), rank <= k)
-        return _mean_of(np.where(np.isnan(count), np.nan, 100 * hit))
-
-    return Metric(f"{what}_recall@{k}", f"{title}, recall@{k}", group, columns, _ratio)
-
-
-def _reciprocal_rank(what: str, title: str, group: str) -> Metric:
-    def columns(table: pd.DataFrame) -> np.ndarray:
-        rank, count = (table[f"{what}_{c}"].to_numpy(float) for c in ("rank", "candidates"))
-        chance = metrics.chance_reciprocal_rank(np.nan_to_num(count).astype(int))
-        return _mean_of(np.where(np.isnan(count), np.nan, np.where(np.isnan(rank), chance, 1 / rank)))
-
-    return Metric(f"{what}_mrr", f"{title}, mean reciprocal rank", group, columns, _ratio, digits=3)
-
-
-def _per_token(*names: str) -> Callable[[pd.DataFrame], np.ndarray]:
-    """Sum of nats (the first column, less the second if there is one) over the number of tokens."""
-
-    def columns(table: pd.DataFrame) -> np.ndarray:
-        nats = table[names[0]].to_numpy(float) - (table[names[1]].to_numpy(float) if len(names) > 1 else 0)
-        return np.stack([np.nan_to_num(nats), np.where(np.isnan(nats), 0, table["tokens"].to_numpy(float))], axis=1)
-
-    return columns
-
-
-def _bleu(sums: np.ndarray) -> np.ndarray:
-    return np.where(sums[..., 9] > 0, metrics.bleu_from_counts(sums), np.nan)
-
-
-METRICS: dict[str, Metric] = {
-    m.name: m
-    for m in [
-        *(_recall("image", "next picture", "next frame", k) for k in (1, 5, 10)),
-        _reciprocal_rank("image", "next picture", "next frame"),
-        *(_recall("text", "next text", "next frame", k) for k in (1, 5, 10)),
-        _reciprocal_rank("text", "next text", "next frame"),
-        _recall("page", "next page (picture and text)", "next frame", 10),
-        _reciprocal_rank("page", "next page (picture and text)", "next frame"),
-        _recall("image_story", "next picture within its story", "in story", 1),
-        _recall("text_story", "next text within its story", "in story", 1),
-        _recall("page_story", "next page within its story", "in story", 1),
-        _recall("image_to_text", "picture to its text", "cross-modal", 10),
-        _reciprocal_rank("image_to_text", "picture to its text", "cross-modal"),
-        _recall("text_to_image", "text to its picture", "cross-modal", 10),
-        _reciprocal_rank("text_to_image", "text to its picture", "cross-modal"),
-        Metric("cross_entropy", "cross-entropy, nats a token", "text", _per_token("nll"), _ratio, False, 3),
-        Metric("perplexity", "perplexity", "text", _per_token("nll"), lambda s: np.exp(_ratio(s)), False, 1),
-        Metric("context_gap", "nats a token lost when the context is another story's", "text",
-               _per_token("nll_shuffled", "nll"), _ratio, True, 3),
-        Metric("bleu", "BLEU-4", "text", lambda t: np.nan_to_num(t[BLEU_COLUMNS].to_numpy(float)), _bleu, True, 2),
-        _mean("rouge_l", "ROUGE-L", "text", 100, digits=1),
-        _mean("meteor", "METEOR (exact + stem)", "text", 100, digits=1),
-        _mean("chrf", "chrF", "text", digits=1),
-        _mean("image_l1", "picture, mean absolute error", "picture", higher=False),
-        _mean("image_ssim", "picture, structural similarity", "picture"),
-    ]
-}  # fmt: skip
+class EvaluationError(ValueError):
+    """A prediction that cannot be scored; the message names the window."""
 
 
 def evaluate(
-    model: StoryModel, vocabulary: Vocabulary, train: WindowDataset, held: WindowDataset
+    model: StoryModel,
+    vocabulary: Vocabulary,
+    train: WindowDataset,
+    held: WindowDataset,
+    judges: Judges | None = None,
+    seed: int = 0,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Scores of the model and of every floor on held-out windows, one row per predictor and page.
+
+    judges: without them the meaning of texts and the features of pictures are not scored. seed: of what is sampled.
 
     Index-like columns: predictor, story, page (the target's). A page that no window ends on still has its row for
     cross-modal retrieval. The model's row also carries what it wrote, in ``generation``, the page it would turn to, in
@@ -130,224 +52,283 @@ def evaluate(
     """
     for dataset in (train, held):
         dataset.embed_bank(model)
-    truth = Truth(held, vocabulary)
-    prediction = predict(model, vocabulary, held)
-    row = np.arange(len(held)) if prediction.picture is not None else -1
-    tables = {MODEL: truth.score(prediction).assign(picture=row)}
-    tables |= {name: truth.score(p) for name, p in floors(train, held).items()}
-    tables[ORACLE] = best_of([truth.score(p) for p in copies(held)])
-    tables[MODEL] = tables[MODEL].merge(cross_modal(model, held), on=["story", "page"], how="outer")
-    chance = tables[MODEL][["story", "page", "image_to_text_candidates", "text_to_image_candidates"]]
-    tables["chance"] = tables["chance"].merge(chance, on=["story", "page"], how="outer")
+    if judges is not None:
+        judges.learn(train.texts + held.texts, torch.cat([train.text, held.text]))
+    truth = Truth(held, model, judges)
+    prediction = predict(model, vocabulary, held, train, seed)
+    predictors = {name: _asked(p, held) for name, p in floors(train, held, vocabulary).items()}
+    predictors["chance"] = replace(predictors["chance"], shared=prediction.shared)
+    tables = {MODEL: truth.score(prediction)}
+    tables |= {name: truth.score(p) for name, p in predictors.items()}
+    tables[ORACLE] = best_of([truth.score(_asked(p, held)) for p in copies(held)])
+    row = np.arange(len(held)) if prediction.picture is not None else np.full(len(held), -1)
+    tables[MODEL].loc[tables[MODEL]["tokens"].notna(), "picture"] = row
     if prediction.picture is None:
         drawn = np.zeros((0, *held.pictures.shape[2:], 3), np.uint8)
     else:
         drawn = (prediction.picture * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return pd.concat([t.assign(predictor=name) for name, t in tables.items()], ignore_index=True), drawn
+    table = pd.concat([t.assign(predictor=name) for name, t in tables.items()], ignore_index=True)
+    return table if "generation" in table else table.assign(generation=None), drawn
+
+
+def _asked(prediction: Prediction, held: WindowDataset) -> Prediction:
+    """A floor without the words or pictures that no model of this training has to stand beside."""
+    if not held.writes:
+        prediction = replace(prediction, words=None, nll=None, nll_shuffled=None, top1=None, top5=None)
+    return prediction if held.draws else replace(prediction, picture=None, samples=None)
 
 
 @torch.inference_mode()
-def predict(model: StoryModel, vocabulary: Vocabulary, held: WindowDataset) -> Prediction:
-    """What the model says of each window: retrieval vectors and, of trained decoders, words, likelihoods, a picture."""
+def predict(
+    model: StoryModel, vocabulary: Vocabulary, held: WindowDataset, train: WindowDataset | None = None, seed: int = 0
+) -> Prediction:
+    """What the model says of each window: retrieval vectors and, of trained decoders, words, likelihoods, pictures.
+
+    train: the pages that the linear probe between pictures and texts is fitted on; without them there is none.
+    """
     model.eval()
     parts: dict[str, list[Any]] = defaultdict(list)
     rotated = Rotated(held)  # another story's context for each window
+    draw_many = getattr(model.image_decoder, "sample", None)  # a decoder that can draw several pictures of one window
+    generator = torch.Generator().manual_seed(seed)
     for batch, other in zip(forward_batches(model, held), forward_batches(model, rotated), strict=True):
         out = model.read(batch["image"][:, :-1], batch["text"][:, :-1], model.texts(batch)[:, :-1])
-        away = model.read(other["image"][:, :-1], other["text"][:, :-1], model.texts(other)[:, :-1])
         parts["image"].append(out["next_image"].cpu())
         parts["text"].append(out["next_text"].cpu())
         if held.draws:
             parts["picture"].append(model.image_decoder(out["state"], batch["context_pictures"]).clamp(0, 1).cpu())
+            if draw_many is not None:
+                several = draw_many(out["state"], batch["context_pictures"], SAMPLES, generator)
+                parts["samples"].append(several.clamp(0, 1).cpu())
         if held.writes:
-            decode, tokens = model.text_decoder, batch["tokens"]
-            parts["nll"].append(_nll(decode(out["story"], tokens.clamp(min=0), batch["context_tokens"]), tokens))
-            shuffled = decode(away["story"], tokens.clamp(min=0), other["context_tokens"])
-            parts["nll_shuffled"].append(_nll(shuffled, tokens))
+            away = model.read(other["image"][:, :-1], other["text"][:, :-1], model.texts(other)[:, :-1])
+            decode, real = model.text_decoder, batch["tokens"] != -100
+            tokens = batch["tokens"].clamp(min=0)
+            said = decode.distribution(out["story"], tokens, batch["context_tokens"])
+            for name, value in _likelihoods(said, tokens, real).items():
+                parts[name].append(value.cpu())
+            shuffled = decode(away["story"], tokens, other["context_tokens"])
+            parts["nll_shuffled"].append(-(shuffled * real).sum(1).cpu())
             written = decode.generate(out["story"], batch["context_tokens"], length=model.config.text_length)
             parts["words"] += vocabulary.decode(written)
     joined: dict[str, Any] = {k: v if k == "words" else torch.cat(v) for k, v in parts.items()}
     if held.writes:
         joined["nll_shuffled"] = joined["nll_shuffled"].masked_fill(rotated.lonely, torch.nan)
-    return Prediction(**joined)
+    image, text = shared(model, held)
+    if train is not None:
+        joined["probed"] = F.normalize(
+            metrics.apply_linear_map(metrics.fit_linear_map(*shared(model, train)), image), dim=-1
+        )
+    return Prediction(**joined, shared=(image, text))
 
 
-class Rotated(WindowDataset):
-    """The same windows, each with the frames of a window of another story, about half-way round the list."""
-
-    def __init__(self, held: WindowDataset) -> None:
-        self.__dict__.update(held.__dict__)
-        story = held.story_id[held.frames[:, 0]]
-        turned = (torch.arange(len(story)) + len(story) // 2) % len(story)
-        for _ in range(len(story)):
-            same = story[turned] == story
-            if not same.any():
-                break
-            turned = torch.where(same, (turned + 1) % len(story), turned)
-        self.lonely = story[turned] == story  # windows of the only story there is: no other to take a context from
-        self.frames = held.frames[turned]
+def shared(model: StoryModel, data: WindowDataset) -> tuple[Tensor, Tensor]:
+    """(P, W) pictures and texts of all pages in the space that the contrastive loss aligns."""
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        image, text = model.shared(data.image.to(device), page_texts(model, data).to(device))
+    return image.cpu(), text.cpu()
 
 
-def _nll(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
-    """(B,) summed over real tokens. log_probabilities: (B, T), tokens: (B, T) with -100 for padding."""
-    return -(log_probabilities * (tokens != -100)).sum(1).cpu()
+def _likelihoods(said: Tensor, tokens: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """Per window, from log-probabilities (B, T, V): nats of the real tokens, and how many came first or in the first 5.
+
+    Ties share the mean rank, as everywhere.
+    """
+    own = said.gather(-1, tokens[..., None])
+    rank = 1 + (said > own).sum(-1) + ((said == own).sum(-1) - 1) / 2  # (B, T)
+    return {
+        "nll": -(own[..., 0] * real).sum(1),
+        "top1": ((rank <= 1) & real).sum(1),
+        "top5": ((rank <= 5) & real).sum(1),
+    }
 
 
 class Truth:
     """The held-out windows as the answer key: scores any prediction."""
 
-    def __init__(self, held: WindowDataset, vocabulary: Vocabulary) -> None:
-        self.held = held
+    def __init__(self, held: WindowDataset, model: StoryModel | None = None, judges: Judges | None = None) -> None:
+        self.held, self.judges, self.model = held, judges, model
         self.target = held.frames[:, -1]
-        context = held.frames[:, :-1]
-        own = torch.zeros(len(held), len(held.keys), dtype=torch.bool).scatter_(1, context, True)
-        same_image = held.image_id[self.target][:, None] == held.image_id
-        same_text = held.text_id[self.target][:, None] == held.text_id
+        self.context = held.frames[:, :-1]
+        self.keys = [held.keys[i] for i in self.target]
+        pages = {key: i for i, key in enumerate(zip(held.image_id.tolist(), held.text_id.tolist(), strict=True))}
+        both = [pages[key] for key in zip(held.image_id.tolist(), held.text_id.tolist(), strict=True)]
+        ids = {"image": held.image_id.tolist(), "text": held.text_id.tolist(), "page": both}
+        target, context, stories = self.target.tolist(), self.context.tolist(), held.story_id.tolist()
         self.candidates = {
-            "image": ~(own | same_image),
-            "text": ~(own | same_text),
-            "page": ~(own | (same_image & same_text)),
+            f"{kind}{suffix}": metrics.Candidates.of(target, ids[kind], context, groups)
+            for kind in ids
+            for suffix, groups in (("", None), ("_story", stories))
         }
-        self.allowed = (
-            ~own
-        )  # what a reader could turn to: every page but the context, the target and its copies included
-        self.in_story = held.story_id[self.target][:, None] == held.story_id
-        self.references = [held.texts[i] for i in self.target]
+        every = range(len(held.keys))
+        self.across = {
+            "image_to_text": metrics.Candidates.of(every, ids["text"]),
+            "text_to_image": metrics.Candidates.of(every, ids["image"]),
+        }
+        self.references = [metrics.plain(held.texts[i]) for i in self.target]
         self.tokens = (held.tokens[self.target] != Vocabulary.PAD).sum(1)
+        self.pictures = held.pictures[self.target].float() / 255
+        rng = torch.Generator().manual_seed(0)
+        self.other = torch.randint(len(held.keys), (len(held),), generator=rng)  # a page at random, to compare with
+        self.basis = _directions(judges.pictures(self.pictures)) if judges is not None and held.draws else None
 
     def score(self, prediction: Prediction) -> pd.DataFrame:
-        """One row per window. Without any embedding the ranks are missing and only candidates are counted: chance."""
-        keys = [self.held.keys[i] for i in self.target]
-        table: dict[str, Any] = {"story": [k[0] for k in keys], "page": [k[1] for k in keys]}
+        """One row per window, and with ``shared`` one per page.
+
+        A prediction that ``guesses`` has no ranks, only candidates: its expectation is known without drawing.
+        Raises EvaluationError where a part of it is not a number.
+        """
+        self.refuse_nan(prediction)
+        table: dict[str, Any] = {"story": [k[0] for k in self.keys], "page": [k[1] for k in self.keys]}
         table |= self._retrieval(prediction)
         table["tokens"] = self.tokens.numpy()
-        for name in ("nll", "nll_shuffled"):
+        for name in ("nll", "nll_shuffled", "top1", "top5"):
             value = getattr(prediction, name)
             table[name] = np.nan if value is None else value.numpy()
         if prediction.words is not None:
-            counts = metrics.bleu_counts(prediction.words, self.references)
-            table |= dict(zip(BLEU_COLUMNS, counts.T, strict=True))
-            for name, metric in (("rouge_l", metrics.rouge_l), ("meteor", metrics.meteor), ("chrf", metrics.chrf)):
-                table[name] = metric(prediction.words, self.references)
-            table["generation"] = prediction.words
+            table |= self._writing([metrics.plain(text) for text in prediction.words])
         if prediction.picture is not None:
-            truth = self.held.pictures[self.target].float() / 255
-            table["image_l1"], table["image_ssim"] = metrics.image_errors(prediction.picture, truth)
-        return pd.DataFrame(table)
+            table |= self._pictures(prediction.picture)
+        if prediction.samples is not None:
+            errors = [metrics.image_errors(s, self.pictures)[0] for s in prediction.samples.unbind(1)]
+            table["best_l1"] = np.min(errors, axis=0)
+            table["sample_spread"] = metrics.between_samples(prediction.samples)
+        rows = pd.DataFrame(table)
+        if prediction.shared is None:
+            return rows
+        return rows.merge(self._pages(prediction), on=["story", "page"], how="outer")
+
+    def refuse_nan(self, prediction: Prediction) -> None:
+        """A NaN is never scored: silently it would be a bad rank, or drop out of a mean."""
+        for name in ("image", "text", "picture", "samples", "nll", "top1", "top5"):
+            value = getattr(prediction, name)
+            if value is not None and (bad := ~torch.isfinite(value).flatten(1 if value.ndim > 1 else 0)).any():
+                row = int((bad.any(1) if value.ndim > 1 else bad).nonzero()[0])
+                story, page = self.keys[row]
+                raise EvaluationError(
+                    f"The predicted {name} of the window that ends on page {page} of story {story!r} is not a number "
+                    "(NaN or infinite), so it cannot be scored. Did the training diverge? See history.csv."
+                )
 
     def _retrieval(self, prediction: Prediction) -> dict[str, Any]:
-        scores = {
-            name: F.normalize(vectors, dim=-1) @ self.held.bank[f"{name}_bank"].T
-            for name, vectors in (("image", prediction.image), ("text", prediction.text))
-            if vectors is not None
-        }
-        if len(scores) == 2:
-            scores["page"] = scores["image"] + scores["text"]
-        elif any(part is not None for part in vars(prediction).values()):
+        if not prediction.guesses and prediction.image is None:
             return {}
         columns: dict[str, Any] = {}
-        if scores:
-            top = scores["page"].masked_fill(~self.allowed, -torch.inf).argmax(1)
-            columns["retrieved_story"] = [self.held.keys[i][0] for i in top]
-            columns["retrieved_page"] = [self.held.keys[i][1] for i in top]
+        ranks: dict[str, list[Tensor]] = defaultdict(list)
+        if prediction.image is not None and prediction.text is not None:
+            bank, found = self.held.bank, []
+            image, text = F.normalize(prediction.image, dim=-1), F.normalize(prediction.text, dim=-1)
+            for start in range(0, len(image), BLOCK):
+                scores = {
+                    "image": image[start : start + BLOCK] @ bank["image_bank"].T,
+                    "text": text[start : start + BLOCK] @ bank["text_bank"].T,
+                }
+                scores["page"] = scores["image"] + scores["text"]
+                for name, candidates in self.candidates.items():
+                    ranks[name].append(candidates.ranks(scores[name.removesuffix("_story")], start))
+                # What a reader could turn to: every page but the context, the target and its copies included.
+                seen = self.context[start : start + BLOCK]
+                found += scores["page"].scatter(1, seen, -torch.inf).argmax(1).tolist()
+            columns["retrieved_story"], columns["retrieved_page"] = zip(
+                *(self.held.keys[i] for i in found), strict=True
+            )
+            for kind, vectors in (("image", image), ("text", text)):
+                columns[f"{kind}_cosine"] = (vectors * bank[f"{kind}_bank"][self.target]).sum(1).numpy()
+                columns[f"{kind}_cosine_other"] = (vectors * bank[f"{kind}_bank"][self.other]).sum(1).numpy()
         for name, candidates in self.candidates.items():
-            for suffix, allowed in (("", candidates), ("_story", candidates & self.in_story)):
-                counts = metrics.candidate_counts(self.target, allowed).float()
-                rank = (
-                    metrics.ranks(scores[name], self.target, allowed) if scores else torch.full_like(counts, torch.nan)
-                )
-                alone = counts < 2  # a story with nothing else to choose from asks no question
-                columns[f"{name}{suffix}_rank"] = rank.masked_fill(alone, torch.nan).numpy()
-                columns[f"{name}{suffix}_candidates"] = counts.masked_fill(alone, torch.nan).numpy()
+            counts = candidates.counts.double()
+            alone = counts < 2  # a story with nothing else to choose from asks no question
+            rank = torch.cat(ranks[name]) if ranks else torch.full_like(counts, torch.nan)
+            columns[f"{name}_rank"] = rank.double().masked_fill(alone, torch.nan).numpy()
+            columns[f"{name}_candidates"] = counts.masked_fill(alone, torch.nan).numpy()
         return columns
+
+    def _writing(self, texts: Sequence[str]) -> dict[str, Any]:
+        columns: dict[str, Any] = dict(zip(BLEU_COLUMNS, metrics.bleu_counts(texts, self.references).T, strict=True))
+        meteor = "meteor" if metrics.meteor_name() == metrics.METEOR else "meteor_exact_stem"
+        scorers = {"rouge_l": metrics.rouge_l, meteor: metrics.meteor, "chrf": metrics.chrf, "cider_d": metrics.cider_d}
+        columns |= {name: scorer(texts, self.references) for name, scorer in scorers.items()}
+        for n in (1, 2):
+            for whose, those in (("made", texts), ("true", self.references)):
+                columns[f"{whose}_kinds_{n}"], columns[f"{whose}_grams_{n}"] = metrics.distinct_counts(those, n).T
+        columns["words"], columns["true_words"] = (
+            [len(metrics.words(t)) for t in those] for those in (texts, self.references)
+        )
+        if self.judges is not None and self.model is not None:
+            space = self.model.text_space
+            meant = space(self.judges.texts(list(texts)).to(space.mean)).cpu()
+            columns["text_similarity"] = (meant * self.held.bank["text_bank"][self.target]).sum(1).numpy()
+        columns["generation"] = list(texts)
+        return columns
+
+    def _pictures(self, pictures: Tensor) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
+        columns["image_l1"], columns["image_ssim"] = metrics.image_errors(pictures, self.pictures)
+        columns["sharpness"], columns["true_sharpness"] = (metrics.sharpness(p) for p in (pictures, self.pictures))
+        if self.judges is not None and self.basis is not None:
+            for names, those in ((MADE, pictures), (TRUE, self.pictures)):
+                found = self.judges.pictures(those) @ self.basis
+                columns |= dict(zip(names, found.T.astype(np.float32), strict=False))
+        return columns
+
+    def _pages(self, prediction: Prediction) -> pd.DataFrame:
+        """One row per page: how pictures and texts lie to each other, and whether they find each other."""
+        assert prediction.shared is not None
+        image, text = prediction.shared
+        keys, nan = self.held.keys, torch.full((len(self.held.keys),), torch.nan)
+        queries = {"image_to_text": (image, text), "text_to_image": (text, image)}
+        if prediction.probed is not None or prediction.guesses:
+            queries["probe"] = (image if prediction.probed is None else prediction.probed, text)
+        table: dict[str, Any] = {"story": [k[0] for k in keys], "page": [k[1] for k in keys]}
+        for name, (query, answers) in queries.items():
+            candidates = self.across["image_to_text" if name == "probe" else name]
+            ranks = nan if prediction.guesses else metrics.ranks_by_block(query, answers, candidates, BLOCK)
+            table[f"{name}_rank"] = ranks.numpy()
+            table[f"{name}_candidates"] = candidates.counts.double().numpy()
+        if prediction.guesses:  # the same clouds, with what is measured taken out of them by chance
+            table["alignment"] = metrics.chance_alignment(image, text).numpy()
+            image, text = metrics.shuffled_pairs(image, text)
+            noise = torch.randn(2, *image.shape, generator=torch.Generator().manual_seed(0))
+            directions: Sequence[Tensor] = F.normalize(noise, dim=-1).unbind()
+        else:
+            table["alignment"] = metrics.alignment_distance(image, text).numpy()
+            directions = image, text
+        table["modality_gap"] = metrics.modality_gap(image, text).numpy()
+        for name, vectors in zip(("image_uniformity", "text_uniformity"), directions, strict=True):
+            table[name] = metrics.uniformity(vectors).numpy()
+        return pd.DataFrame(table)
+
+
+LARGER, SMALLER = ("rouge_l", "meteor", "meteor_exact_stem", "chrf", "cider_d", "text_similarity", "image_ssim",
+                   "image_cosine", "text_cosine"), ("image_l1",)  # fmt: skip
 
 
 def best_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The best of several predictions, metric by metric and window by window: an oracle's choice."""
-    best = tables[0].copy()
-    for table in tables[1:]:
-        for column in best.columns:
-            if column.endswith("_rank") or column == "image_l1":
-                best[column] = np.fmin(best[column], table[column])
-            elif column in ("rouge_l", "meteor", "chrf", "image_ssim"):
-                best[column] = np.fmax(best[column], table[column])
-        better = (
-            table["bleu_0"] / table["bleu_4"].clip(lower=1) > best["bleu_0"] / best["bleu_4"].clip(lower=1)
-        ).to_numpy()
-        best.loc[better, BLEU_COLUMNS] = table.loc[better, BLEU_COLUMNS]
-    return best.drop(columns=["generation"])
+    """The best of several predictions, metric by metric and window by window: an oracle's choice.
 
-
-@torch.inference_mode()
-def cross_modal(model: StoryModel, held: WindowDataset) -> pd.DataFrame:
-    """Ranks of each page's text given its picture and the reverse, in the space that the contrastive loss aligns."""
-    image, text = (v.cpu() for v in model.shared(held.image, page_texts(model, held)))
-    pages = torch.arange(len(held.keys))
-    table: dict[str, Any] = {"story": [k[0] for k in held.keys], "page": [k[1] for k in held.keys]}
-    for name, query, answer, ids in (
-        ("image_to_text", image, text, held.text_id),
-        ("text_to_image", text, image, held.image_id),
-    ):
-        candidates = ids[:, None] != ids[None, :]
-        table[f"{name}_rank"] = metrics.ranks(query @ answer.T, pages, candidates).numpy()
-        table[f"{name}_candidates"] = metrics.candidate_counts(pages, candidates).float().numpy()
-    return pd.DataFrame(table)
-
-
-def summarise(per_window: pd.DataFrame, draws: int = 2000) -> dict[str, dict[str, Any]]:
-    """metrics.json: each metric of the model with its interval and every floor that can be scored.
-
-    A metric for which no floor has a value is left out: a number without a floor means nothing.
+    What is no property of a single window, such as variety, has no best.
     """
-    summary = {}
-    groups = dict(iter(per_window.groupby("predictor", sort=False)))
-    model = groups.pop(MODEL)
-    for name, metric in METRICS.items():
-        values = {str(f): metric_value(metric, rows) for f, rows in groups.items()}
-        known = {f: round(v, 6) for f, v in values.items() if v is not None}
-        estimate = interval(sums_of(metric, model), metric.reduce, draws)
-        if name == "context_gap":
-            known = {"a model that ignores its context": 0.0}
-        if known and np.isfinite(estimate.value):
-            best = best_floor(known, metric.higher_is_better)
-            gain = paired_gain(metric, model, groups[best], draws) if best in groups else estimate
-            summary[name] = {
-                "title": metric.title,
-                "group": metric.group,
-                "value": round(estimate.value, 6),
-                "interval": [round(estimate.low, 6), round(estimate.high, 6)],
-                "higher_is_better": metric.higher_is_better,
-                "floors": known,
-                "best_floor": best,
-                "gain": round(gain.value, 6),
-                "gain_interval": [round(gain.low, 6), round(gain.high, 6)],
-            }
-    return summary
+    best = tables[0].copy()
+    if "bleu_0" in best:
+        precision = [t["bleu_0"] / t["bleu_4"].clip(lower=1) for t in tables]
+        choice = np.argmax(precision, axis=0)
+        best[BLEU_COLUMNS] = np.stack([t[BLEU_COLUMNS].to_numpy() for t in tables])[choice, np.arange(len(best))]
+    for column in best.columns:
+        every = [t[column] for t in tables]
+        if column.endswith("_rank") or column in SMALLER:
+            best[column] = np.fmin.reduce(every)
+        elif column in LARGER:
+            best[column] = np.fmax.reduce(every)
+    kept = [c for c in best if c in (*LARGER, *SMALLER, *BLEU_COLUMNS) or str(c).endswith(("_rank", "_candidates"))]
+    return best[["story", "page", "tokens", *kept]]
 
 
-def best_floor(floors: Mapping[str, float], higher_is_better: bool) -> str:
-    """The floor that is hardest to beat; the oracle, which knows the answer, is none."""
-    honest = {name: value for name, value in floors.items() if name != ORACLE}
-    return (max if higher_is_better else min)(honest, key=lambda name: honest[name])
-
-
-def paired_gain(metric: Metric, model: pd.DataFrame, floor: pd.DataFrame, draws: int = 2000) -> Difference:
-    """The model minus a floor on the same stories, with its interval."""
-    stories = set(model["story"]) & set(floor["story"])
-    ours, theirs = (sums_of(metric, rows[rows["story"].isin(stories)]) for rows in (model, floor))
-    return paired_difference(ours, theirs, metric.reduce, draws)
-
-
-def metric_value(metric: Metric, rows: pd.DataFrame) -> float | None:
-    """The metric over some rows; None where the predictor does not have it."""
-    try:
-        value = float(metric.reduce(metric.columns(rows).sum(0)))
-    except KeyError:
-        return None
-    return value if np.isfinite(value) else None
-
-
-def sums_of(metric: Metric, rows: pd.DataFrame) -> np.ndarray:
-    """(seeds, stories, C) sums for the statistics; rows without a ``seed`` column are one seed."""
-    seeds = rows["seed"] if "seed" in rows else pd.Series(0, index=rows.index)
-    return story_sums(metric.columns(rows), rows["story"].to_numpy(), seeds.to_numpy())
+def _directions(features: np.ndarray) -> np.ndarray:
+    """(D, DIRECTIONS) principal directions of features (N, D), in units of the largest's standard deviation."""
+    centred = features - features.mean(0)
+    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
+    basis = np.zeros((features.shape[1], DIRECTIONS))
+    count = min(DIRECTIONS, len(directions))
+    basis[:, :count] = directions[:count].T / max(lengths[0] / np.sqrt(len(features)), 1e-12)
+    return basis

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,50 +10,84 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from storylib.decoders import Vocabulary
+from storylib.metrics import apply_linear_map, fit_linear_map
+from storylib.ngrams import Distribution, Trigrams, likelihoods, unigram, with_cache
 from storylib.training import WindowDataset
+
+SAMPLES = 4  # pictures of one window where several can be drawn
+CACHE_WEIGHT = 0.1  # share of the context's words in a model that counts words
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What any predictor, trained or not, says about W windows; parts that it cannot say are None."""
+    """What any predictor, trained or not, says about W windows and P pages; parts that it cannot say are None."""
 
     image: Tensor | None = None  # (W, Di) in the centred frozen space
     text: Tensor | None = None  # (W, Dt)
     words: list[str] | None = None  # W texts, written freely
     picture: Tensor | None = None  # (W, 3, S, S) pixels in 0..1
+    samples: Tensor | None = None  # (W, k, 3, S, S) several pictures of each window
     nll: Tensor | None = None  # (W,) negative log-likelihood of the true text, summed over its tokens, in nats
     nll_shuffled: Tensor | None = None  # (W,) the same when the context is another story's
+    top1: Tensor | None = None  # (W,) true tokens that came first
+    top5: Tensor | None = None  # (W,) true tokens among the first five
+    shared: tuple[Tensor, Tensor] | None = None  # (P, D) unit vectors of all pages' pictures and texts in one space
+    probed: Tensor | None = None  # (P, D) pictures as a linear probe puts them among the texts
+    guesses: bool = False  # it picks pages at random: where it stands is known without drawing
 
 
-def floors(train: WindowDataset, held: WindowDataset) -> dict[str, Prediction]:
+def floors(train: WindowDataset, held: WindowDataset, vocabulary: Vocabulary) -> dict[str, Prediction]:
     """Every floor's predictions for the held-out windows. Both data sets must have their bank."""
     k = held.frames.shape[1] - 1
     weights = torch.arange(1, k + 1, dtype=torch.float)
     nothing = Prediction()
     median = train.pictures.float().median(0).values / 255
     return {
-        "chance": nothing,
+        "chance": chance(train, held),
         "copy-last": copy(held, k - 1),
+        "context": replace(nothing, samples=held.pictures[held.frames[:, :-1]].float() / 255),
         "mean": mean_of_context(held, torch.full((k,), 1 / k)),
         "recency": mean_of_context(held, weights / weights.sum()),
         "nearest": nearest(train, held),
         "median": replace(nothing, picture=median.expand(len(held), -1, -1, -1)),
-        "unigram": replace(nothing, nll=unigram_nll(train, held)),
-        "trigram": replace(nothing, nll=trigram_nll(train, held)),
+        **(word_models(train, held, vocabulary) if held.writes else {}),
+        "linear map": linear_map(train, held),
     }
 
 
 FLOOR_TITLES = {
-    "chance": "a random order",
+    "chance": "a random order, a random page of a training story",
     "copy-last": "the last frame again",
+    "context": "the four context pictures",
     "mean": "mean of the context",
     "recency": "mean of the context, weights 1 : 2 : 3 : 4",
     "nearest": "what followed the most similar training window",
     "median": "median training picture",
     "unigram": "word frequencies of the training texts, mixed with the context's words",
     "trigram": "a trigram model of the training texts; knows no story",
+    "trigram and cache": "a trigram model of the training texts, mixed with the context's words",
+    "linear map": "ridge regression from the frozen pictures to the frozen texts",
     "best of context": "the best of the four context frames, chosen by an oracle that knows the answer",
 }
+
+
+def chance(train: WindowDataset, held: WindowDataset, seed: int = 0) -> Prediction:
+    """A page of a training story drawn at random for each window; any token as likely as any other."""
+    drawn = torch.randint(len(train.keys), (len(held), SAMPLES), generator=torch.Generator().manual_seed(seed))
+    tokens = torch.tensor([len(t) for t in true_tokens(held)], dtype=torch.double)
+    size = held.vocabulary_size
+    nll = tokens * float(np.log(size))
+    pictures = train.pictures[drawn].float() / 255
+    return Prediction(
+        words=[train.texts[r] for r in drawn[:, 0]],
+        picture=pictures[:, 0],
+        samples=pictures,
+        nll=nll,
+        nll_shuffled=nll,
+        top1=tokens / size,
+        top5=tokens * min(1.0, 5 / size),
+        guesses=True,
+    )
 
 
 def copies(held: WindowDataset) -> list[Prediction]:
@@ -92,69 +124,76 @@ def nearest(train: WindowDataset, held: WindowDataset) -> Prediction:
 
     similarity = sum(key(held, b) @ key(train, b).T for b in ("image_bank", "text_bank"))
     assert isinstance(similarity, Tensor)
-    rows = train.frames[similarity.argmax(1), -1]
+    best = similarity.topk(min(SAMPLES, len(train)), dim=1).indices
+    rows = train.frames[best, -1]  # (W, k)
+    pictures = train.pictures[rows].float() / 255
     return Prediction(
-        image=train.bank["image_bank"][rows],
-        text=train.bank["text_bank"][rows],
-        words=[train.texts[r] for r in rows],
-        picture=train.pictures[rows].float() / 255,
+        image=train.bank["image_bank"][rows[:, 0]],
+        text=train.bank["text_bank"][rows[:, 0]],
+        words=[train.texts[r] for r in rows[:, 0]],
+        picture=pictures[:, 0],
+        samples=pictures,
     )
 
 
-def unigram_nll(train: WindowDataset, held: WindowDataset, cache_weight: float = 0.1) -> Tensor:
-    """(W,) nats under add-one word frequencies mixed with the words of the context."""
-    counts = torch.bincount(train.tokens.flatten(), minlength=_vocabulary_size(train, held)).float() + 1
-    counts[Vocabulary.PAD] = 0
-    unigram = counts / counts.sum()
-    result = []
-    for row in held.frames:
-        tokens = _real(held.tokens[row[-1]])
-        context = held.tokens[row[:-1]].flatten()
-        context = context[context > Vocabulary.UNKNOWN]
-        cache = torch.bincount(context, minlength=len(unigram)) / max(1, len(context))
-        result.append(-((1 - cache_weight) * unigram + cache_weight * cache)[tokens].log().sum())
-    return torch.stack(result)
+def word_models(
+    train: WindowDataset, held: WindowDataset, vocabulary: Vocabulary, seed: int = 0
+) -> dict[str, Prediction]:
+    """Models that count words. The trigram model also writes: a text drawn at random, the same for no story."""
+    size = max(train.vocabulary_size, held.vocabulary_size)
+    texts = [_real(t) for t in train.tokens]
+    frequencies, trigrams = unigram(texts, size), Trigrams(texts, size)
+    true, others = true_tokens(held), Rotated(held)
+
+    def cached(base: Distribution, data: WindowDataset) -> tuple[Tensor, Tensor, Tensor]:
+        return likelihoods(true, [with_cache(base, c, CACHE_WEIGHT) for c in data.tokens[data.frames[:, :-1]]])
+
+    def in_context(base: Distribution) -> Prediction:
+        nll, top1, top5 = cached(base, held)
+        away = cached(base, others)[0].masked_fill(others.lonely, torch.nan)
+        return Prediction(nll=nll, nll_shuffled=away, top1=top1, top5=top5)
+
+    nll, top1, top5 = likelihoods(true, [trigrams.distribution] * len(held))
+    rng = np.random.default_rng(seed)
+    length = held.tokens.shape[1]
+    written = [trigrams.write(rng, length) for _ in range(len(held))]
+    ids = torch.full((len(held), length), Vocabulary.PAD)
+    for row, tokens in zip(ids, written, strict=True):
+        row[: len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+    return {
+        "unigram": in_context(lambda _: frequencies),
+        "trigram": Prediction(nll=nll, nll_shuffled=nll, top1=top1, top5=top5, words=vocabulary.decode(ids)),
+        "trigram and cache": in_context(trigrams.distribution),
+    }
 
 
-def trigram_nll(train: WindowDataset, held: WindowDataset, discount: float = 0.75) -> Tensor:
-    """(W,) nats under a trigram model with interpolated absolute discounting (Ney, Essen and Kneser 1994)."""
-    model = Trigrams([_real(t).tolist() for t in train.tokens], _vocabulary_size(train, held), discount)
-    return torch.tensor([model.nll(_real(held.tokens[row[-1]]).tolist()) for row in held.frames])
+def linear_map(train: WindowDataset, held: WindowDataset) -> Prediction:
+    """Ridge regression from the frozen pictures to the frozen texts of the training pages: no story, no contrast."""
+    weights = fit_linear_map(train.bank["image_bank"], train.bank["text_bank"])
+    mapped = F.normalize(apply_linear_map(weights, held.bank["image_bank"]), dim=-1)
+    return Prediction(shared=(mapped, held.bank["text_bank"]), probed=mapped)
 
 
-class Trigrams:
-    """Counts of one, two and three tokens, each order backing off to the one below by absolute discounting."""
+class Rotated(WindowDataset):
+    """The same windows, each with the frames of a window of another story, about half-way round the list."""
 
-    def __init__(self, texts: Sequence[Sequence[int]], vocabulary_size: int, discount: float) -> None:
-        self.size, self.discount = vocabulary_size, discount
-        self.counts: Counter[tuple[int, ...]] = Counter()
-        for text in texts:
-            padded = [-1, -1, *text]
-            for i in range(2, len(padded)):
-                self.counts.update(tuple(padded[i - n : i + 1]) for n in range(3))
-        self.totals: Counter[tuple[int, ...]] = Counter()
-        self.kinds: Counter[tuple[int, ...]] = Counter()
-        for gram, count in self.counts.items():
-            self.totals[gram[:-1]] += count
-            self.kinds[gram[:-1]] += 1
-
-    def probability(self, gram: tuple[int, ...]) -> float:
-        """P(last token | the ones before it)."""
-        below = self.probability(gram[1:]) if len(gram) > 1 else 1 / self.size
-        total = self.totals[gram[:-1]]
-        if not total:
-            return below
-        seen = max(self.counts[gram] - self.discount, 0) / total
-        return seen + self.discount * self.kinds[gram[:-1]] / total * below
-
-    def nll(self, text: Sequence[int]) -> float:
-        padded = [-1, -1, *text]
-        return float(-sum(np.log(self.probability(tuple(padded[i - 2 : i + 1]))) for i in range(2, len(padded))))
+    def __init__(self, held: WindowDataset) -> None:
+        self.__dict__.update(held.__dict__)
+        story = held.story_id[held.frames[:, 0]]
+        turned = (torch.arange(len(story)) + len(story) // 2) % len(story)
+        for _ in range(len(story)):
+            same = story[turned] == story
+            if not same.any():
+                break
+            turned = torch.where(same, (turned + 1) % len(story), turned)
+        self.lonely = story[turned] == story  # windows of the only story there is: no other to take a context from
+        self.frames = held.frames[turned]
 
 
-def _real(tokens: Tensor) -> Tensor:
-    return tokens[tokens != Vocabulary.PAD]
+def true_tokens(held: WindowDataset) -> list[list[int]]:
+    """The token ids of each window's true text, its end included."""
+    return [_real(held.tokens[i]) for i in held.frames[:, -1]]
 
 
-def _vocabulary_size(*datasets: WindowDataset) -> int:
-    return max(int(d.vocabulary_size) for d in datasets)
+def _real(tokens: Tensor) -> list[int]:
+    return tokens[tokens != Vocabulary.PAD].tolist()

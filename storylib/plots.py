@@ -8,8 +8,9 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,20 @@ from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from PIL import Image
 
+from storylib.comparison import Comparison
 from storylib.config import project_root
-from storylib.evaluation import METRICS, ORACLE
+from storylib.evaluation import MODEL, ORACLE
 from storylib.leaks import Twin
 from storylib.pictures import PictureLike, open_picture, write_atomically
 from storylib.prediction import NextFrame
+from storylib.protocol import METRICS
 from storylib.runs import Data, Run
 from storylib.stories import Frame, Story
 
 INK = "#767676"  # contrast of at least 4 on white and on near-black, so one file serves both themes
 ON, OFF, TRUTH = "#0072B2", "#E69F00", "#009E73"  # Okabe and Ito (2008): safe for colour-blind readers
 MODEL_COLOUR, FLOOR_COLOUR = ON, "#A0A0A0"
+MAP = sns.light_palette(ON, as_cmap=True)
 VERDICT_COLOURS = {"better": TRUTH, "worse": "#D55E00", "no difference": FLOOR_COLOUR}
 
 # Okabe and Ito's colours, for arms beyond the two of the ablation.
@@ -218,28 +222,34 @@ def beside_floors(metrics: dict[str, dict[str, Any]], names: Sequence[str]) -> F
     )
 
 
-def ablation(table: pd.DataFrame) -> Figure:
-    """Paired differences of two arms as a share of the second arm's value; to the right is better."""
+def ablation(comparison: Comparison) -> Figure:
+    """Paired differences of two arms with their intervals, as effect sizes so that all metrics share one axis.
+
+    An effect of 1 is one standard deviation of the stories' differences. To the right is better, whatever the metric.
+    """
     style()
-    table = table[table["off"].abs() > 1e-9].iloc[::-1].reset_index(drop=True)
-    sign = np.where(table["higher_is_better"], 1, -1) * 100 / table["off"].abs().to_numpy(float)
-    ends = np.sort(np.stack([table["low"] * sign, table["high"] * sign]).astype(float), axis=0)
-    centre = (table["difference"] * sign).to_numpy(float)
-    figure, axis = plt.subplots(figsize=(8, 0.3 * len(table) + 1))
+    table = comparison.frame.replace([np.inf, -np.inf], np.nan).dropna(subset=["effect", "effect_low", "effect_high"])
+    groups = table["group"].ne(table["group"].shift()).cumsum().to_numpy() - 1
+    places = -(np.arange(len(table)) + groups)  # a free line between groups
+    a_merit, b_merit = ([METRICS[m].merit(v) for m, v in zip(table["metric"], table[c], strict=True)] for c in "ab")
+    gain = np.array(a_merit) - np.array(b_merit)
+    sign = np.where(gain * table["difference"] >= 0, 1, -1)
+    figure, axis = plt.subplots(figsize=(8, 0.24 * (len(table) + groups[-1]) + 1))
     axis.axvline(0, color=INK, linewidth=0.8)
-    for i, row in enumerate(table.to_dict("records")):
-        colour = VERDICT_COLOURS[row["verdict"]]
-        axis.plot(ends[:, i], [i, i], color=colour, linewidth=2)
-        axis.scatter(centre[i], i, color=colour, zorder=3)
-        digits = METRICS[row["metric"]].digits
-        values = f"{row['off']:.{digits}f} → {row['on']:.{digits}f}"
-        place = ("axes fraction", "data")
-        axis.annotate(values, (1.01, i), xycoords=place, va="center", fontsize=9, color=colour)
-    axis.set(yticks=range(len(table)), yticklabels=table["title"], ylim=(-0.7, len(table) - 0.3))
-    axis.set_xscale("symlog", linthresh=20)
-    ticks = [t for t in (-100, -20, 0, 20, 100, 1000) if ends.min() * 1.1 <= t <= ends.max() * 1.1]
-    axis.set_xticks(ticks, [f"{t:+d} %" if t else "0" for t in ticks])
-    axis.set_xlabel("change with the loss, in percent of the value without it; to the right is better")
+    for y, way, row in zip(places, sign, table.to_dict("records"), strict=True):
+        colour, digits = VERDICT_COLOURS[row["verdict"]], METRICS[row["metric"]].digits
+        axis.plot([way * row["effect_low"], way * row["effect_high"]], [y, y], color=colour, linewidth=2)
+        axis.scatter(way * row["effect"], y, color=colour, zorder=3)
+        values = f"{row['b']:.{digits}f} → {row['a']:.{digits}f}"
+        axis.annotate(values, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=colour)
+    axis.set_xscale("symlog", linthresh=1)
+    axis.set(yticks=places, yticklabels=table["title"], ylim=(places.min() - 0.8, 0.8))
+    low, high = axis.get_xlim()
+    ticks = [t for t in (-10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if low <= t <= high]
+    axis.set_xticks(ticks, [f"{t:+g}" if t else "0" for t in ticks])
+    axis.minorticks_off()
+    a, b = comparison.names
+    axis.set_xlabel(f"effect of {a} over {b}, in standard deviations between stories; to the right is better")
     axis.tick_params(axis="y", length=0, labelsize=9)
     axis.spines["left"].set_visible(False)
     alt = (
@@ -252,6 +262,131 @@ def ablation(table: pd.DataFrame) -> Figure:
         alt,
         "Each metric with the contrastive loss minus without it. A grey line crosses zero: no difference can be told.",
     )
+
+
+def sweeps(results: Mapping[str, pd.DataFrame], metric: str, columns: int = 4) -> Figure:
+    """Small multiples: a metric along each swept field, with the loss and without it, and the floors drawn in.
+
+    results: by field, rows with columns value, arm ("on" or "off"), low, mean, high, and one a floor ("floor: name").
+    """
+    style()
+    rows = -(-len(results) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(2.4 * columns, 2.4 * rows), squeeze=False, sharey=True)
+    for axis in axes.flat[len(results) :]:
+        axis.remove()
+    for axis, (name, table) in zip(axes.flat, results.items(), strict=False):
+        values = list(dict.fromkeys(table["value"]))
+        for floor in (c for c in map(str, table) if c.startswith("floor: ")):
+            level = [table[floor][table["value"] == v].mean() for v in values]
+            axis.plot(range(len(values)), level, color=FLOOR_COLOUR, linestyle=":", linewidth=1)
+            if axis is axes[0][0]:
+                axis.annotate(floor.removeprefix("floor: "), (0, level[0]), (0, 2), textcoords="offset points",
+                              fontsize=7, color=INK)  # fmt: skip
+        for shift, (arm, colour, title) in enumerate((("off", OFF, "without the loss"), ("on", ON, "with it"))):
+            part = table[table["arm"] == arm]
+            x = np.array([values.index(v) for v in part["value"]]) + 0.12 * (shift - 0.5)
+            bars = [part["mean"] - part["low"], part["high"] - part["mean"]]
+            axis.errorbar(x, part["mean"], bars, fmt="o-", color=colour, markersize=4, linewidth=1, label=title)
+        axis.set_title(name.replace("_", " "), fontsize=10)
+        axis.set_xticks(range(len(values)), [str(v) for v in values], fontsize=7, rotation=30 if len(values) > 3 else 0)
+    for line in axes:
+        line[0].set_ylabel(textwrap.fill(METRICS[metric].title, 24), fontsize=9)
+    axes[0][0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def rank_histograms(runs: Sequence[Run]) -> Figure:
+    """Where the true page stands among all pages and within its own story, beside the best floor and chance."""
+    style()
+    table = pd.concat([r.per_window for r in runs])
+    kinds = {"page": "next page, of all pages", "page_story": "next page, within its story"}
+    figure, axes = plt.subplots(1, len(kinds), figsize=(9, 2.8))
+    for axis, (kind, title) in zip(axes, kinds.items(), strict=True):
+        for who, colour in (("recency", FLOOR_COLOUR), (MODEL, MODEL_COLOUR)):
+            rank = table.loc[table["predictor"] == who, f"{kind}_rank"].dropna()
+            most = table.loc[table["predictor"] == who, f"{kind}_candidates"].max()
+            bins = np.geomspace(1, most + 1, 16) if kind == "page" else np.arange(1, most + 2)
+            weights = np.full(len(rank), 100 / len(rank))
+            axis.hist(rank, bins=bins, weights=weights, histtype="step", linewidth=1.6, color=colour, label=who)
+        chance = table.loc[table["predictor"] == MODEL, f"{kind}_candidates"].dropna().to_numpy()
+        expected = [100 * np.mean(np.clip(np.minimum(high, chance + 1) - low, 0, None) / chance)
+                    for low, high in pairwise(bins)]  # fmt: skip
+        axis.stairs(expected, bins, color=INK, linestyle=":", label="chance")
+        axis.set(title=title, xlabel="rank of the true page", ylabel="% of windows")
+        if kind == "page":
+            axis.set_xscale("log")
+            axis.set_xticks([1, 10, 100], ["1", "10", "100"])
+            axis.minorticks_off()
+    axes[0].legend(frameon=False, fontsize=9)
+    return figure
+
+
+def similarities(runs: Sequence[Run]) -> Figure:
+    """How similar a prediction is to the truth and to a page at random; the last frame's similarity as the floor.
+
+    The published figure, done properly: centred, on held-out stories, and beside what no learning gives.
+    """
+    style()
+    table = pd.concat([r.per_window for r in runs])
+    ours, last = (table[table["predictor"] == who] for who in (MODEL, "copy-last"))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 2.8), sharex=True, sharey=True)
+    for axis, (kind, title) in zip(axes, {"image": "next picture", "text": "next text"}.items(), strict=True):
+        curves = {
+            "to a page at random": (ours[f"{kind}_cosine_other"], INK, ":"),
+            "last frame, to the true page": (last[f"{kind}_cosine"], FLOOR_COLOUR, "-"),
+            "model, to the true page": (ours[f"{kind}_cosine"], MODEL_COLOUR, "-"),
+        }
+        for label, (values, colour, line) in curves.items():
+            sns.kdeplot(x=values.dropna(), ax=axis, color=colour, linestyle=line, label=label, clip=(-1, 1), cut=0)
+        axis.set(title=title, xlabel="centred cosine similarity", ylabel="windows", yticks=[])
+    axes[0].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def attention(runs: Sequence[Run]) -> Figure:
+    """What of the context a prediction rests on: how far it moves when a frame's picture or text is another story's."""
+    style()
+    records = [r.attention for r in runs]
+    weights = np.mean([record["influence"] for record in records], axis=0)  # (what moves, what is swapped, K)
+    figure, axes = plt.subplots(1, 3, figsize=(9, 2.6), gridspec_kw={"width_ratios": [3, 3, 2.4]})
+    frames = [f"frame {i + 1}" for i in range(weights.shape[-1])]
+    for axis, block, title in zip(axes, weights, ("next picture", "next text"), strict=False):
+        sns.heatmap(block, ax=axis, annot=True, fmt=".2f", cmap=MAP, cbar=False, vmin=0, vmax=weights.max(),
+                    xticklabels=frames, yticklabels=["picture", "text"], annot_kws={"fontsize": 8})  # fmt: skip
+        axis.set(title=f"{title} moves by", ylabel="swapped")
+        axis.tick_params(length=0, labelsize=8)
+    for name, colour in (("image", ON), ("text", OFF)):
+        mixtures = np.array([record["mixture"][name] for record in records if record["mixture"]])
+        if len(mixtures):
+            axes[2].plot(range(1, mixtures.shape[1] + 1), mixtures.mean(0), "o-", color=colour, label=f"next {name}")
+    axes[2].axhline(0, color=INK, linewidth=0.6)
+    axes[2].set(title="weights of the mixture", xlabel="frame", xticks=range(1, weights.shape[-1] + 1))
+    if axes[2].get_legend_handles_labels()[0]:
+        axes[2].legend(frameon=False, fontsize=8)
+    return figure
+
+
+def easy_and_hard(stories: pd.DataFrame, reasons: pd.DataFrame) -> Figure:
+    """Each held-out story by how well its pages are found, and what goes with it. See ``storylib.difficulty``."""
+    style()
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), gridspec_kw={"width_ratios": [3, 2]})
+    ordered = stories.sort_values("model", ignore_index=True)
+    left.plot(ordered["floor"], ".", color=FLOOR_COLOUR, label=f"best floor ({stories.attrs['floor']})")
+    left.plot(ordered["model"], ".", color=MODEL_COLOUR, label="model")
+    left.set(xlabel="held-out stories, hardest first", ylabel="mean reciprocal rank", xticks=[])
+    left.legend(frameon=False, fontsize=9)
+    places = np.arange(len(reasons))[::-1]
+    for y, row in zip(places, reasons.to_dict("records"), strict=True):
+        clear = not row["low"] <= 0 <= row["high"]
+        colour = MODEL_COLOUR if clear else FLOOR_COLOUR
+        right.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=2)
+        right.scatter(row["correlation"], y, color=colour, zorder=3)
+    right.axvline(0, color=INK, linewidth=0.8)
+    right.set(yticks=places, yticklabels=[textwrap.fill(t, 26) for t in reasons["reason"]], xlim=(-1, 1))
+    right.set_xlabel("rank correlation with ease", fontsize=9)
+    right.tick_params(axis="y", length=0, labelsize=8)
+    right.spines["left"].set_visible(False)
+    return figure
 
 
 def leakage(counts: pd.DataFrame) -> Figure:
@@ -297,13 +432,15 @@ def twins(pairs: Sequence[Twin]) -> Figure:
 def storyboard(run: Run, data: Data, order: str = "best", n: int = 3) -> Figure:
     """Held-out windows: the four frames that were given, what came next, what the model drew, found and wrote.
 
-    order: "best" or "worst" by the rank of the true page, or "first" as they come.
+    order: "best", "median" or "worst" by the rank of the true page, or "first" as they come.
     """
     style()
     frames = {(s.id, f.page): f for s in data.stories for f in s.frames}
     rows = run.model_rows.dropna(subset=["page_rank"]).reset_index(drop=True)
     drawn = np.load(run.path / "pictures.npy", mmap_mode="r")
-    picked = rows if order == "first" else rows.sort_values("page_rank", ascending=order == "best", kind="stable")
+    keys = {"best": rows["page_rank"], "worst": -rows["page_rank"], "first": 0 * rows["page_rank"],
+            "median": (rows["page_rank"] - rows["page_rank"].median()).abs()}  # fmt: skip
+    picked = rows.iloc[keys[order].argsort(kind="stable")]
     # One window a story: neighbouring windows tell the same.
     picked = picked.drop_duplicates("story").head(n)
     k = run.config.data.context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import platform
@@ -9,7 +10,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -23,18 +23,20 @@ import pandas as pd
 import torch
 from filelock import FileLock
 
+from storylib import metrics
+from storylib.attention import attention
 from storylib.config import Config, digest, project_root, runs_dir, unknown
 from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.encoders import encoder_fingerprint, first_available, load_image_encoder, load_text_encoder
-from storylib.evaluation import METRICS, MODEL, evaluate, metric_value, summarise, sums_of
+from storylib.evaluation import MODEL, evaluate
 from storylib.features import Features, encode
-from storylib.floors import FLOOR_TITLES
+from storylib.judges import Judges
 from storylib.model import StoryModel
 from storylib.parallel import Group, join
 from storylib.pictures import PictureLike, write_atomically
 from storylib.prediction import Known, NextFrame, Storyteller, feature_sizes
+from storylib.scores import Scores, summarise
 from storylib.sources import load_stories
-from storylib.statistics import holm, paired_difference
 from storylib.stories import Splits, Story, split_stories
 from storylib.training import WindowDataset, build_model, build_vocabulary, cpu_threads, fit, load_weights, pick_device
 
@@ -53,7 +55,8 @@ TRAINING_CODE = (
     "training",
     "stories",
 )
-EVALUATION_CODE = (*TRAINING_CODE, "metrics", "floors", "evaluation", "statistics")
+SCORING_CODE = ("metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores")
+EVALUATION_CODE = (*TRAINING_CODE, *SCORING_CODE)
 
 
 class RunError(RuntimeError):
@@ -92,8 +95,8 @@ class Run:
         return pd.read_csv(self.path / "history.csv")
 
     @cached_property
-    def metrics(self) -> dict[str, dict[str, Any]]:
-        return self._evaluated("metrics.json", lambda p: json.loads(p.read_text())["metrics"])
+    def metrics(self) -> Scores:
+        return self._evaluated("metrics.json", lambda p: Scores(json.loads(p.read_text())["metrics"]))
 
     @cached_property
     def per_window(self) -> pd.DataFrame:
@@ -111,6 +114,11 @@ class Run:
         return self._evaluated(
             "generations.jsonl", lambda p: pd.read_json(p, lines=True, dtype=columns).reindex(columns=[*columns])
         )
+
+    @cached_property
+    def attention(self) -> dict[str, Any]:
+        """What of the context its predictions rest on; see storylib.attention."""
+        return self._evaluated("attention.json", lambda p: json.loads(p.read_text()))
 
     def _evaluated(self, name: str, read: Any) -> Any:
         path = self.path / name
@@ -154,6 +162,9 @@ def prepare(config: Config) -> Data:
     data = with_available_encoders(config).data
     stories = load_stories(data.source, limit=data.stories)
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
+    if data.train_stories is not None:  # each smaller set is part of the larger ones
+        order = np.random.default_rng(data.split_seed).permutation(len(splits.train))[: data.train_stories]
+        splits = dataclasses.replace(splits, train=[splits.train[i] for i in sorted(order)])
     device = pick_device(config.train.device)
     model = config.model
     features = encode(
@@ -232,8 +243,11 @@ def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False)
     vocabulary = run.vocabulary()
     parts = dict(data.splits)
     train_set, held = (WindowDataset(data.features, parts[name], vocabulary, run.config) for name in ("train", split))
+    model = run.model(data)
     with cpu_threads(run.config.train.threads):
-        table, pictures = evaluate(run.model(data), vocabulary, train_set, held)
+        table, pictures = evaluate(model, vocabulary, train_set, held, Judges(run.config), run.config.train.seed)
+        looks = attention(model, held)
+    write_atomically(run.path / "attention.json", json.dumps(looks))
     np.save(run.path / "pictures.npy", pictures)
     written = table[(table["predictor"] == MODEL) & table["generation"].notna()][["story", "page", "generation"]]
     lines = [json.dumps(row, ensure_ascii=False) for row in written.to_dict("records")]
@@ -243,7 +257,8 @@ def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False)
     rows = [{"metric": k, "value": v["value"], "low": v["interval"][0], "high": v["interval"][1], **v["floors"]}
             for k, v in summary.items()]  # fmt: skip
     write_atomically(run.path / "metrics_summary.csv", pd.DataFrame(rows).to_csv(index=False))
-    write_atomically(path, json.dumps(stamp | {"metrics": summary}, indent=2))
+    said = {"signatures": metrics.signatures(), "metrics": dict(summary)}
+    write_atomically(path, json.dumps(stamp | said, indent=2))
     return Run(run.path)
 
 
@@ -266,100 +281,9 @@ def load_run(name: str) -> Run:
     return Run(path)
 
 
-def pooled_metrics(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
+def pooled_metrics(runs: Sequence[Run]) -> Scores:
     """The metrics of one arm over all its seeds: like ``run.metrics``, with intervals over stories and seeds."""
     return summarise(pd.concat([r.per_window.assign(seed=r.config.train.seed) for r in runs], ignore_index=True))
-
-
-def metric_table(metrics: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """One row a metric: the model, its 95 % interval, what it gains over the best floor, and every floor."""
-    rows = []
-    for name, m in metrics.items():
-        digits = METRICS[name].digits
-        low, high, gain, gain_low, gain_high = (
-            f"{v:.{digits}f}" for v in (*m["interval"], m["gain"], *m["gain_interval"])
-        )
-        row = {
-            "group": m["group"],
-            "metric": m["title"],
-            "model": f"{m['value']:.{digits}f}",
-            "95 % interval": f"{low} to {high}",
-        }
-        row |= {"best floor": m["best_floor"], "model − best floor": f"{gain} ({gain_low} to {gain_high})"}
-        rows.append(row | {floor: f"{value:.{digits}f}" for floor, value in m["floors"].items()})
-    return pd.DataFrame(rows).set_index(["group", "metric"]).fillna("")
-
-
-def compare(on: Sequence[Run], off: Sequence[Run], draws: int = 2000) -> pd.DataFrame:
-    """Arm ``on`` minus arm ``off`` on every metric, paired by seed and window, with intervals and Holm-corrected p."""
-    tables = [pd.concat([r.model_rows.assign(seed=r.config.train.seed) for r in arm]) for arm in (on, off)]
-    keys = [t[["seed", "story", "page"]].sort_values(["seed", "story", "page"]).to_numpy().tolist() for t in tables]
-    if keys[0] != keys[1]:
-        raise RunError("the two arms were not evaluated on the same seeds and windows, so they cannot be paired")
-    rows = {}
-    for name, metric in METRICS.items():
-        values = [metric_value(metric, t) for t in tables]
-        if None in values:
-            continue
-        difference = paired_difference(sums_of(metric, tables[0]), sums_of(metric, tables[1]), metric.reduce, draws)
-        rows[name] = {
-            "title": metric.title, "group": metric.group, "on": values[0], "off": values[1],
-            "difference": difference.value, "low": difference.low, "high": difference.high, "p": difference.p,
-            "higher_is_better": metric.higher_is_better,
-        }  # fmt: skip
-    table = pd.DataFrame(rows).T.rename_axis("metric").reset_index().infer_objects()
-    table["p_holm"] = holm(table["p"].to_numpy(float))
-    better = np.where(table["higher_is_better"], table["difference"] > 0, table["difference"] < 0)
-    clear = ~((table["low"] <= 0) & (table["high"] >= 0)) & (table["p_holm"] < 0.05)
-    table["verdict"] = np.where(~clear, "no difference", np.where(better, "better", "worse"))
-    return table
-
-
-def difference_table(table: pd.DataFrame) -> pd.DataFrame:
-    """The result of ``compare`` for reading: one row a metric, digits as the metric wants them."""
-    rows = []
-    for row in table.to_dict("records"):
-        d = METRICS[row["metric"]].digits
-        difference, low, high = (f"{row[c]:+.{d}f}" for c in ("difference", "low", "high"))
-        rows.append(
-            {
-                "group": row["group"],
-                "metric": row["title"],
-                "without": f"{row['off']:.{d}f}",
-                "with": f"{row['on']:.{d}f}",
-                "difference (95 % interval)": f"{difference} ({low} to {high})",
-                "p, Holm": f"{row['p_holm']:.3f}",
-                "verdict": row["verdict"],
-            }
-        )
-    return pd.DataFrame(rows).set_index(["group", "metric"])
-
-
-def in_words(entry: dict[str, Any]) -> str:
-    """One entry of metrics.json as two sentences: the score, its best floor, and the difference."""
-    low, high = entry["gain_interval"]
-    title, floor = entry["title"].capitalize(), entry["best_floor"]
-    verdict = "no difference" if low <= 0 <= high else "a difference"
-    return (
-        f"{title}: {entry['value']:.2f}; the best floor ({FLOOR_TITLES.get(floor, floor)}) reaches "
-        f"{entry['floors'][floor]:.2f}. Paired by window that is {entry['gain']:+.2f} (95 % interval {low:+.2f} to "
-        f"{high:+.2f}), {verdict}."
-    )
-
-
-def ablation_answer(table: pd.DataFrame) -> str:
-    """The result of ``compare`` in words: in which groups of metrics the loss changed something, and where nothing."""
-    totals = Counter(table["group"])  # in the table's order
-    counts = Counter(zip(table["group"], table["verdict"], strict=True))
-
-    def groups(verdict: str) -> str:
-        found = [f"{counts[g, verdict]} of {n} {g} metrics" for g, n in totals.items() if counts[g, verdict]]
-        return " and ".join(found)
-
-    changed = [f"{groups(v)} get {v}" for v in ("better", "worse") if groups(v)]
-    same = [f"{g} ({n})" for g, n in totals.items() if counts[g, "no difference"] == n]
-    said = f"With the contrastive loss, all else equal, {'; '.join(changed) or 'no metric changes measurably'}."
-    return f"{said} No difference at all: {', '.join(same)}." if same and changed else said
 
 
 @lru_cache
@@ -368,7 +292,8 @@ def code_fingerprint(modules: Sequence[str]) -> str:
 
     storylib.sources is not among them: what a source returns is in the data's own fingerprint.
     """
-    files = [Path(__file__).with_name(f"{m}.py") for m in modules]
+    here = Path(__file__).parent
+    files = [f for m in modules for f in (sorted((here / m).glob("*.py")) or [here / f"{m}.py"])]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files)).hexdigest()[:12]
 
 

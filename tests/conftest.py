@@ -117,9 +117,18 @@ class StubEncoder:
 
 def use_stub_encoders(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
     """Put stubs in the place of both frozen encoders; what they saw can be read from them."""
-    stubs = {"image": StubEncoder("stub-image", 24), "text": StubEncoder("stub-text", 20)}
+    stubs = use_stub_judges(patch)
     patch.setattr("storylib.features.load_image_encoder", lambda name, device="cpu": stubs["image"])
     patch.setattr("storylib.features.load_text_encoder", lambda name, device="cpu": stubs["text"])
+    return stubs
+
+
+def use_stub_judges(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
+    """The same for what evaluation looks at texts and pictures with."""
+    stubs = {"image": StubEncoder("stub-image", 24), "text": StubEncoder("stub-text", 20)}
+    patch.setattr("storylib.judges.load_image_encoder", lambda name, device="cpu": stubs["image"])
+    patch.setattr("storylib.judges.load_text_encoder", lambda name, device="cpu": stubs["text"])
+    patch.setattr("storylib.metrics.text._wordnet", lambda: None)  # it takes seconds to load
     return stubs
 
 
@@ -135,8 +144,8 @@ def tiny_config(**overrides: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_data() -> Any:
-    """storylib.runs.Data: 8 stories to train, 2 to validate, 4 to test."""
+def tiny_data() -> Iterator[Any]:
+    """storylib.runs.Data: 8 stories to train, 2 to validate, 4 to test. What judges them fits their stub features."""
     from storylib.features import encode
     from storylib.runs import Data
     from storylib.stories import Splits
@@ -145,7 +154,10 @@ def tiny_data() -> Any:
     splits = Splits(stories[:8], stories[8:10], stories[10:], {s.id: i for i, s in enumerate(stories)})
     with pytest.MonkeyPatch.context() as patch:
         use_stub_encoders(patch)
-        return Data(stories, splits, encode(stories, image_size=TINY["image_size"]))
+        data = Data(stories, splits, encode(stories, image_size=TINY["image_size"]))
+    with pytest.MonkeyPatch.context() as patch:
+        use_stub_judges(patch)
+        yield data
 
 
 @pytest.fixture(scope="session")
@@ -213,12 +225,15 @@ def at_home(home: Path) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def small_executed(small_home: Path) -> Path:
     """The small project's notebooks, executed, with their figures and the gallery."""
+    from storylib.__main__ import main as command
     from storylib.gallery import main as make_gallery
     from storylib.runner import run_notebook
     from storylib.sources.acknowledgements import acknowledge
 
     folder = small_home / "executed"
     with at_home(small_home):
+        for seed in ("0", "1"):  # 04 reads records and trains nothing
+            assert command(["evaluate", "--arm", "contrastive-off", "--seed", seed]) == 0
         for notebook in sorted((small_home / "notebooks").glob("*.ipynb")):
             run_notebook(notebook, folder / "notebooks" / notebook.name, {}, figures=folder / "figures")
         assert make_gallery(["--output", str(folder / "gallery.html")]) == 0

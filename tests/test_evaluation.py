@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from conftest import tiny_config
 from sacrebleu.metrics.bleu import BLEU
 
-from storylib import evaluation, metrics
-from storylib.evaluation import METRICS, MODEL, ORACLE, Rotated, Truth, evaluate, metric_value, summarise, sums_of
-from storylib.floors import Prediction, copies
+from storylib import metrics
+from storylib.evaluation import MODEL, ORACLE, EvaluationError, Truth, evaluate, predict, shared
+from storylib.floors import Prediction, Rotated, copies
+from storylib.judges import Judges
+from storylib.protocol import BLEU_COLUMNS, METRICS
 from storylib.training import WindowDataset, build_model
 
 
@@ -31,8 +33,13 @@ def model(tiny_data, tiny_sets):
 
 
 @pytest.fixture(scope="module")
-def scored(model, tiny_sets):
-    return evaluate(model, tiny_sets["vocabulary"], tiny_sets["train"], tiny_sets["test"])
+def judges(tiny_data):
+    return Judges(tiny_config())
+
+
+@pytest.fixture(scope="module")
+def scored(model, tiny_sets, judges):
+    return evaluate(model, tiny_sets["vocabulary"], tiny_sets["train"], tiny_sets["test"], judges)
 
 
 @pytest.fixture
@@ -42,8 +49,9 @@ def held(model, tiny_sets):
 
 
 @pytest.fixture
-def truth(held, tiny_sets):
-    return Truth(held, tiny_sets["vocabulary"])
+def truth(held, model, judges):
+    judges.learn(held.texts, held.text)
+    return Truth(held, model, judges)
 
 
 def perfect(held) -> Prediction:
@@ -53,13 +61,16 @@ def perfect(held) -> Prediction:
         text=held.bank["text_bank"][target],
         words=[held.texts[i] for i in target],
         picture=held.pictures[target].float() / 255,
+        samples=torch.stack([held.pictures[target].float() / 255] * 2, 1),
         nll=torch.zeros(len(held)),
         nll_shuffled=torch.ones(len(held)),
+        top1=(held.tokens[target] > 0).sum(1),
+        top5=(held.tokens[target] > 0).sum(1),
     )
 
 
 def values(table: pd.DataFrame) -> dict[str, float | None]:
-    return {name: metric_value(metric, table) for name, metric in METRICS.items()}
+    return {name: metric.value(table) for name, metric in METRICS.items()}
 
 
 def test_a_perfect_predictor_gets_everything(held, truth):
@@ -69,7 +80,14 @@ def test_a_perfect_predictor_gets_everything(held, truth):
         assert found[f"{name}_mrr"] == 1
     assert found["image_recall@1"] == found["text_recall@1"] == 100
     assert found["bleu"] == pytest.approx(100) and found["rouge_l"] == pytest.approx(100)
-    assert found["meteor"] > 99 and found["chrf"] == pytest.approx(100)
+    assert (found["meteor"] or found["meteor_exact_stem"]) > 99 and found["chrf"] == pytest.approx(100)
+    assert found["text_similarity"] == pytest.approx(1, abs=1e-5) and found["image_cosine"] == pytest.approx(
+        1, abs=1e-5
+    )
+    assert found["top1"] == found["top5"] == 100 and found["text_cosine"] == pytest.approx(1, abs=1e-5)
+    for name in ("distinct_1", "distinct_2", "length_ratio", "sharpness"):
+        assert found[name] == pytest.approx(100)
+    assert found["frechet"] == pytest.approx(0, abs=1e-6) and found["best_l1"] == found["sample_spread"] == 0
     assert found["image_l1"] == 0 and found["image_ssim"] == pytest.approx(1, abs=1e-5)
     assert found["cross_entropy"] == 0 and found["perplexity"] == 1
     assert found["context_gap"] == pytest.approx(8 / truth.tokens.sum().item())
@@ -83,7 +101,7 @@ def random(held, seed: int) -> Prediction:
 
 
 def test_random_predictions_are_about_chance(held, truth):
-    chance = values(truth.score(Prediction()))
+    chance = values(truth.score(Prediction(guesses=True)))
     tables = [truth.score(random(held, seed)) for seed in range(150)]
     found = values(pd.concat(tables))
     for name in ("image", "text", "page"):
@@ -133,7 +151,7 @@ def test_ranks_and_candidates_equal_brute_force(held, truth, kind, in_story):
 
 def test_context_pages_and_copies_are_no_candidates(truth):
     """24 pages less 4 of the context; the last windows' pictures have one copy in another story."""
-    counts = truth.score(Prediction())
+    counts = truth.score(Prediction(guesses=True))
     last = counts["page"] == 6
     assert counts.loc[last, "image_candidates"].eq(19).all() and counts.loc[~last, "image_candidates"].eq(20).all()
     assert counts["text_candidates"].eq(20).all() and counts["page_candidates"].eq(20).all()
@@ -155,11 +173,11 @@ def test_a_story_with_nothing_to_choose_from_asks_no_question(tiny_data, tiny_se
     short = [dataclasses.replace(s, frames=s.frames[:5]) for s in tiny_data.splits.test]
     data = WindowDataset(tiny_data.features, short, tiny_sets["vocabulary"], tiny_config())
     data.embed_bank(model)
-    table = Truth(data, tiny_sets["vocabulary"]).score(random(data, 0))
+    table = Truth(data).score(random(data, 0))
     assert table["image_story_rank"].isna().all() and table["image_story_candidates"].isna().all()
     assert table["image_rank"].notna().all()
     assert values(table)["image_story_recall@1"] is None
-    assert values(Truth(data, tiny_sets["vocabulary"]).score(Prediction()))["image_story_recall@1"] is None
+    assert values(Truth(data).score(Prediction(guesses=True)))["image_story_recall@1"] is None
 
 
 def test_only_test_stories_are_scored(scored, tiny_data):
@@ -174,7 +192,7 @@ def test_only_test_stories_are_scored(scored, tiny_data):
 def test_every_predictor_is_scored_on_the_same_windows(scored):
     table = scored[0].dropna(subset=["tokens"])
     windows = {name: list(zip(t["story"], t["page"], strict=True)) for name, t in table.groupby("predictor")}
-    assert len(windows) == 10
+    assert len(windows) == 13
     assert all(sorted(w) == sorted(windows[MODEL]) for w in windows.values())
 
 
@@ -182,7 +200,7 @@ def test_the_oracle_is_at_least_as_good_as_each_copy(scored, held, truth):
     best = values(scored[0][scored[0]["predictor"] == ORACLE])
     each = [values(truth.score(c)) for c in copies(held)]
     names = [n for n in METRICS if best[n] is not None and n != "bleu"]
-    assert {"image_recall@1", "text_mrr", "image_l1", "image_ssim", "rouge_l", "meteor", "chrf"} <= set(names)
+    assert {"image_recall@1", "text_mrr", "image_l1", "image_ssim", "rouge_l", "cider_d", "chrf"} <= set(names)
     for name in names:
         sign = 1 if METRICS[name].higher_is_better else -1
         assert all(sign * best[name] >= sign * one[name] - 1e-9 for one in each), name
@@ -228,8 +246,10 @@ def test_a_rotated_context_is_another_storys_though_one_is_long():
     assert (story[Rotated(held).frames[:, 0]] != story).all()
 
 
-def test_cross_modal_ranks_by_loop(model, held):
-    table = evaluation.cross_modal(model, held)
+def test_cross_modal_ranks_by_loop(model, held, truth):
+    table = (
+        truth.score(Prediction(shared=shared(model, held))).set_index(["story", "page"]).loc[held.keys].reset_index()
+    )
     with torch.no_grad():
         image, text = model.shared(held.image, held.text)
     for name, query, answer, ids in (
@@ -270,7 +290,7 @@ def test_chance_has_its_expected_values():
 
 def test_corpus_bleu_is_not_a_mean_of_sentences():
     counts = metrics.bleu_counts(["a b c d e f", "x"], ["a b c d e f", "y z"])
-    table = pd.DataFrame(counts, columns=evaluation.BLEU_COLUMNS)
+    table = pd.DataFrame(counts, columns=BLEU_COLUMNS)
     expected = BLEU(lowercase=True).corpus_score(["a b c d e f", "x"], [["a b c d e f", "y z"]]).score
     assert values(table)["bleu"] == pytest.approx(expected)
 
@@ -279,56 +299,122 @@ def test_sums_by_story_and_seed_reduce_to_the_value(scored):
     table = scored[0][scored[0]["predictor"] == MODEL]
     two = pd.concat([table.assign(seed=1), table.assign(seed=2)])
     for name, metric in METRICS.items():
-        sums = sums_of(metric, table)
+        if metric.value(table) is None:
+            continue
+        sums = metric.sums(table)
         assert sums.shape[:2] == (1, 4)
-        assert float(metric.reduce(sums.sum((0, 1)))) == pytest.approx(metric_value(metric, table)), name
-        assert sums_of(metric, two).shape[:2] == (2, 4)
+        assert float(metric.reduce(sums.sum((0, 1)))) == pytest.approx(metric.value(table)), name
+        assert metric.sums(two).shape[:2] == (2, 4)
 
 
-# ---- the summary
+# ---- what must not change a score, and what must not be scored
 
 
-@pytest.fixture(scope="module")
-def summary(scored):
-    return summarise(scored[0], draws=100)
+def test_the_scale_of_an_embedding_changes_nothing(held, truth):
+    one = random(held, 5)
+    other = dataclasses.replace(one, image=7 * one.image, text=0.01 * one.text)
+    ranks = [c for c in truth.score(one) if c.endswith("_rank")]
+    assert len(ranks) == 6
+    pd.testing.assert_frame_equal(truth.score(one)[ranks], truth.score(other)[ranks])
 
 
-def test_every_metric_of_the_protocol_is_summarised_beside_its_floors(summary, scored):
-    assert set(summary) == set(METRICS)
-    table = scored[0][scored[0]["predictor"] == MODEL]
-    for name, entry in summary.items():
-        assert entry["floors"] and entry["value"] == pytest.approx(metric_value(METRICS[name], table), abs=1e-6)
-        assert entry["interval"][0] <= entry["value"] <= entry["interval"][1]
-        assert (entry["title"], entry["group"]) == (METRICS[name].title, METRICS[name].group)
-    assert {"chance", "copy-last", "mean", "recency", "nearest", ORACLE} == set(summary["image_mrr"]["floors"])
-    assert set(summary["cross_entropy"]["floors"]) == {"unigram", "trigram"}
-    assert set(summary["image_to_text_mrr"]["floors"]) == {"chance"}
-    assert "median" in summary["image_l1"]["floors"]
-
-
-def test_the_gain_is_over_the_best_honest_floor(summary, scored):
-    for name, entry in summary.items():
-        honest = {f: v for f, v in entry["floors"].items() if f != ORACLE}
-        hardest = (max if entry["higher_is_better"] else min)(honest.values())
-        assert entry["best_floor"] in honest and honest[entry["best_floor"]] == hardest
-        assert entry["gain"] == pytest.approx(entry["value"] - hardest, abs=2e-6), name
-        assert entry["gain_interval"][0] <= entry["gain"] <= entry["gain_interval"][1]
-
-
-def test_a_floor_gains_nothing_over_itself(scored):
-    table = scored[0][scored[0]["predictor"] == "recency"]
-    both = pd.concat([table.assign(predictor=MODEL), table])
-    for entry in summarise(both, draws=50).values():
-        assert (entry["gain"], entry["gain_interval"]) == (0, [0, 0])
-
-
-def test_a_metric_without_a_floor_is_left_out(scored):
+def test_the_order_of_windows_and_stories_changes_no_metric(scored):
     table = scored[0]
-    found = summarise(table[table["predictor"].isin([MODEL, "unigram"])], draws=20)
-    assert set(found) == {"cross_entropy", "perplexity", "context_gap"}
-    alone = summarise(table[table["predictor"] == MODEL], draws=20)
-    assert set(alone) <= {"context_gap"}
+    mixed = table.sample(frac=1, random_state=0)
+    for predictor in (MODEL, "nearest", "chance"):
+        before, after = (values(t[t["predictor"] == predictor]) for t in (table, mixed))
+        assert before.keys() == after.keys()
+        for name, value in before.items():
+            assert after[name] == (None if value is None else pytest.approx(value, rel=1e-6, abs=1e-9)), name
 
 
-def test_the_summary_is_the_same_every_time(summary, scored):
-    assert summarise(scored[0], draws=100) == summary
+@pytest.mark.parametrize("part", ["image", "text", "picture", "samples", "nll", "top1"])
+def test_what_is_not_a_number_is_refused_and_its_window_named(held, truth, part):
+    good = perfect(held)
+    broken = getattr(good, part).clone().float()
+    broken[5] = torch.nan
+    story, page = held.keys[held.frames[5, -1]]
+    with pytest.raises(EvaluationError, match=f"predicted {part} .* page {page} of story '{story}'.*Did the training"):
+        truth.score(dataclasses.replace(good, **{part: broken}))
+
+
+def test_an_empty_generation_scores_nothing_and_breaks_nothing(held, truth):
+    found = values(truth.score(Prediction(words=[""] * len(held))))
+    for name in ("bleu", "chrf", "rouge_l", "cider_d", "length_ratio"):
+        assert found[name] == 0, name
+    assert (found["meteor"] if found["meteor"] is not None else found["meteor_exact_stem"]) == 0
+    assert found["distinct_1"] is None  # of no words, none can be different
+
+
+def test_identical_texts_for_every_window_have_little_variety(held, truth):
+    found = values(truth.score(Prediction(words=["The fox takes a step."] * len(held))))
+    true = [w for text in perfect(held).words for w in metrics.words(text)]
+    assert found["distinct_1"] == pytest.approx(100 * (5 / 40) / (len(set(true)) / len(true)))
+    assert found["distinct_2"] < found["distinct_1"]
+
+
+def test_markup_is_stripped_from_both_sides(held, truth, model, judges):
+    words = [f"<gdi image{i}> <gdo char1>{text}</gdo> </gdi>" for i, text in enumerate(perfect(held).words)]
+    assert values(truth.score(Prediction(words=words))) == values(truth.score(Prediction(words=perfect(held).words)))
+    assert not any("<" in text for text in truth.score(Prediction(words=words))["generation"])
+
+
+def test_one_story_with_one_window_can_be_scored(tiny_data, tiny_sets, model):
+    """Its context and target are all pages there are: one candidate, so no question is asked."""
+    story = dataclasses.replace(tiny_data.splits.test[0], frames=tiny_data.splits.test[0].frames[:5])
+    held = WindowDataset(tiny_data.features, [story], tiny_sets["vocabulary"], tiny_config())
+    table, _ = evaluate(model, tiny_sets["vocabulary"], tiny_sets["train"], held)
+    ours = table[table["predictor"] == MODEL].dropna(subset=["tokens"])
+    assert len(ours) == 1 and ours["nll_shuffled"].isna().all()  # nor is there another story
+    assert values(ours)["image_recall@1"] is None and values(ours)["cross_entropy"] > 0
+
+
+def test_the_model_says_how_often_it_guesses_the_next_token(scored, model, held, tiny_sets):
+    ours = scored[0][scored[0]["predictor"] == MODEL].dropna(subset=["tokens"]).reset_index()
+    batch = held[3]
+    with torch.no_grad():
+        out = model.read(batch["image"][:, :-1], batch["text"][:, :-1])
+        said = model.text_decoder.distribution(out["story"], batch["tokens"].clamp(min=0), batch["context_tokens"])[0]
+    places = [(row > row[t]).sum().item() + 1 for row, t in zip(said, batch["tokens"][0], strict=True) if t >= 0]
+    assert ours["top1"][3] == sum(p == 1 for p in places) and ours["top5"][3] == sum(p <= 5 for p in places)
+
+
+def test_a_decoder_that_samples_is_scored_by_its_best_and_by_its_variety(model, held, tiny_sets, truth):
+    calls = []
+
+    def sample(state, context, count, generator):
+        calls.append(count)
+        return torch.stack([context[:, i % context.shape[1]] for i in range(count)], 1)
+
+    model.image_decoder.sample = sample
+    try:
+        prediction = dataclasses.replace(predict(model, tiny_sets["vocabulary"], held), shared=None)
+    finally:
+        del model.image_decoder.sample
+    assert calls == [4] and prediction.samples.shape == (8, 4, 3, 16, 16)
+    table = truth.score(prediction)
+    copied = [truth.score(c)["image_l1"].to_numpy() for c in copies(held)]
+    assert table["best_l1"].to_numpy() == pytest.approx(np.min(copied, axis=0), abs=1e-6)
+    apart = [
+        (prediction.samples[:, i] - prediction.samples[:, j]).abs().mean((1, 2, 3)).numpy()
+        for i in range(4) for j in range(i)
+    ]  # fmt: skip
+    assert table["sample_spread"].to_numpy() == pytest.approx(np.mean(apart, axis=0), abs=1e-6)
+
+
+def test_the_frechet_distance_is_that_of_the_projected_features(held, truth, judges):
+    table = truth.score(copies(held)[3])
+    made, true = (table[[f"{w}_feature_{i}" for i in range(16)]].to_numpy(float) for w in ("made", "true"))
+    assert values(table)["frechet"] == pytest.approx(metrics.frechet_distance(made, true), rel=1e-4, abs=1e-6)
+    assert values(table)["frechet"] > 0
+
+
+def test_chance_of_the_alignment_is_that_of_random_pairs(model, held, truth):
+    image, text = shared(model, held)
+    found = values(truth.score(Prediction(shared=(image, text), guesses=True)))
+    drawn = [
+        ((image - text[torch.randperm(24, generator=torch.Generator().manual_seed(s))]) ** 2).sum(1).mean().item()
+        for s in range(300)
+    ]
+    assert found["alignment"] == pytest.approx(np.mean(drawn), abs=0.02)
+    assert found["probe_recall@10"] == found["image_to_text_recall@10"]

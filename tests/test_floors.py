@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import tiny_config
 
-from storylib.decoders import Vocabulary
 from storylib.evaluation import ORACLE
 from storylib.floors import (
     FLOOR_TITLES,
-    Trigrams,
+    chance,
     copies,
     copy,
     floors,
+    linear_map,
     mean_of_context,
     nearest,
-    trigram_nll,
-    unigram_nll,
+    true_tokens,
+    word_models,
 )
 from storylib.training import build_model
 
@@ -33,8 +31,13 @@ def sets(tiny_data, tiny_sets):
     return tiny_sets["train"], tiny_sets["test"]
 
 
-def test_every_floor_has_a_title(sets):
-    assert {*floors(*sets), ORACLE} == set(FLOOR_TITLES)
+@pytest.fixture
+def found(sets, tiny_sets):
+    return floors(*sets, tiny_sets["vocabulary"])
+
+
+def test_every_floor_has_a_title(found):
+    assert {*found, ORACLE} == set(FLOOR_TITLES)
 
 
 @pytest.mark.parametrize("which", range(4))
@@ -51,22 +54,21 @@ def test_a_copy_is_the_frame_itself(sets, which):
     assert torch.equal(copies(held)[which].image, found.image)
 
 
-def test_copy_last_is_the_newest_frame(sets):
-    train, held = sets
-    assert floors(train, held)["copy-last"].words == [w.context[-1].text for w in held.windows]
+def test_copy_last_is_the_newest_frame(sets, found):
+    _, held = sets
+    assert found["copy-last"].words == [w.context[-1].text for w in held.windows]
     assert len(copies(held)) == 4
 
 
-def test_means_by_loop(sets):
-    train, held = sets
-    everything = floors(train, held)
+def test_means_by_loop(sets, found):
+    _, held = sets
     for name, weights in (("mean", [1, 1, 1, 1]), ("recency", [1, 2, 3, 4])):
         for row, window in enumerate(held.windows):
             rows = [held.keys.index((window.story.id, f.page)) for f in window.context]
             for got, bank in (
-                (everything[name].image, held.bank["image_bank"]),
-                (everything[name].text, held.bank["text_bank"]),
-                (everything[name].picture, held.pictures / 255),
+                (found[name].image, held.bank["image_bank"]),
+                (found[name].text, held.bank["text_bank"]),
+                (found[name].picture, held.pictures / 255),
             ):
                 expected = sum(w * bank[r] for w, r in zip(weights, rows, strict=True)) / sum(weights)
                 assert torch.allclose(got[row], expected, atol=1e-6)
@@ -102,72 +104,58 @@ def test_nearest_by_loop(sets):
     assert nearest(train, held).words == expected
 
 
-def test_the_median_picture_is_that_of_training(sets):
-    train, held = sets
-    found = floors(train, held)["median"].picture
-    assert found.shape == (8, 3, 16, 16)
+def test_the_median_picture_is_that_of_training(sets, found):
+    train, _ = sets
+    picture = found["median"].picture
+    assert picture.shape == (8, 3, 16, 16)
     values = sorted(int(p[1, 4, 7]) for p in train.pictures)
-    assert found[3, 1, 4, 7].item() == pytest.approx(values[(len(values) - 1) // 2] / 255)
+    assert picture[3, 1, 4, 7].item() == pytest.approx(values[(len(values) - 1) // 2] / 255)
 
 
-def test_a_floor_says_nothing_that_it_cannot_know(sets):
-    found = floors(*sets)
-    said = {name: {k for k, v in vars(p).items() if v is not None} for name, p in found.items()}
-    assert said["chance"] == set() and said["median"] == {"picture"}
-    assert said["unigram"] == said["trigram"] == {"nll"}
+def test_a_floor_says_nothing_that_it_cannot_know(found):
+    said = {name: {k for k, v in vars(p).items() if v is not None and v is not False} for name, p in found.items()}
+    likelihood = {"nll", "nll_shuffled", "top1", "top5"}
+    assert said["chance"] == {"words", "picture", "samples", "guesses", *likelihood}
+    assert said["median"] == {"picture"} and said["context"] == {"samples"}
+    assert said["unigram"] == said["trigram and cache"] == likelihood
+    assert said["trigram"] == {"words", *likelihood}
     assert said["mean"] == said["recency"] == {"image", "text", "picture"}
-    assert said["nearest"] == said["copy-last"] == {"image", "text", "picture", "words"}
+    assert said["copy-last"] == {"image", "text", "picture", "words"}
+    assert said["nearest"] == {"image", "text", "picture", "words", "samples"}
+    assert said["linear map"] == {"shared", "probed"}
 
 
-# ---- language models that know no story
-
-
-def test_unigram_by_loop(sets):
+def test_chance_draws_training_pages_and_believes_every_token_alike(sets):
     train, held = sets
-    size = train.vocabulary_size
-    counts = [1.0] * size
-    for row in train.tokens.tolist():
-        for token in row:
-            counts[token] += 1
-    counts[Vocabulary.PAD] = 0
-    found = unigram_nll(train, held).tolist()
-    for window, nats in zip(held.frames.tolist(), found, strict=True):
-        context = [t for r in window[:-1] for t in held.tokens[r].tolist() if t > Vocabulary.UNKNOWN]
-        expected = 0.0
-        for token in held.tokens[window[-1]].tolist():
-            if token != Vocabulary.PAD:
-                expected -= math.log(0.9 * counts[token] / sum(counts) + 0.1 * context.count(token) / len(context))
-        assert nats == pytest.approx(expected, rel=1e-4)
+    found = chance(train, held)
+    assert set(found.words) <= set(train.texts) and torch.equal(found.picture, found.samples[:, 0])
+    tokens = torch.tensor([len(t) for t in true_tokens(held)])
+    assert found.nll.tolist() == pytest.approx((tokens * torch.tensor(float(held.vocabulary_size)).log()).tolist())
+    assert found.top5.tolist() == pytest.approx((5 * found.top1).tolist())
+    assert chance(train, held).words == found.words != chance(train, held, seed=1).words
 
 
-@pytest.mark.parametrize("context", [(), (4,), (9,), (3, 4), (4, 9), (9, 9), (-1, -1), (-1, 3)])
-def test_trigram_probabilities_sum_to_one(context):
-    model = Trigrams([[3, 4, 5, 1], [3, 4, 4, 1], [3, 5, 1], [6]], 10, 0.75)
-    assert sum(model.probability((*context, token)) for token in range(10)) == pytest.approx(1)
+def test_the_context_is_four_pictures_and_the_nearest_has_its_own_first(sets, found):
+    _, held = sets
+    for i, one in enumerate(copies(held)):
+        assert torch.equal(found["context"].samples[:, i], one.picture)
+    assert torch.equal(found["nearest"].samples[:, 0], found["nearest"].picture)
 
 
-def test_trigrams_by_hand():
-    """One text, 3 4 3, in a vocabulary of 10, discount 0.5."""
-    model = Trigrams([[3, 4, 3]], 10, 0.5)
-    seen = (2 - 0.5) / 3 + 0.5 * 2 / 3 * 0.1  # of three words two are 3; two kinds share the discount
-    unseen = 0.5 * 2 / 3 * 0.1
-    assert model.probability((3,)) == pytest.approx(seen)
-    assert model.probability((7,)) == pytest.approx(unseen)
-    after_four = (1 - 0.5) / 1 + 0.5 * 1 / 1 * seen
-    assert model.probability((4, 3)) == pytest.approx(after_four)
-    assert model.probability((3, 4, 3)) == pytest.approx(0.5 + 0.5 * after_four)
-    assert model.probability((8, 4, 3)) == pytest.approx(after_four)  # a context never seen says nothing
-
-
-def test_a_text_is_the_product_of_its_words():
-    model = Trigrams([[3, 4, 5, 1], [3, 5, 1]], 10, 0.75)
-    expected = model.probability((-1, -1, 3)) * model.probability((-1, 3, 5)) * model.probability((3, 5, 1))
-    assert model.nll([3, 5, 1]) == pytest.approx(-math.log(expected))
-    assert model.nll([3, 5, 1]) < model.nll([5, 3, 1])
-
-
-def test_trigrams_read_training_texts_only(sets):
+def test_the_linear_map_is_fitted_on_training_pages_only(sets):
     train, held = sets
-    model = Trigrams([[t for t in row if t] for row in train.tokens.tolist()], train.vocabulary_size, 0.75)
-    true = [[t for t in held.tokens[r].tolist() if t] for r in held.frames[:, -1]]
-    assert trigram_nll(train, held).tolist() == pytest.approx([model.nll(t) for t in true], rel=1e-5)
+    image, text = linear_map(train, train).shared
+    own = (image * text).sum(1).mean()
+    assert own > (image * text.roll(7, 0)).sum(1).mean()  # it does find texts of pictures that it was fitted on
+    changed = type(held).__new__(type(held))
+    changed.__dict__.update(held.__dict__)
+    changed.bank = held.bank | {"text_bank": held.bank["text_bank"].flip(0)}
+    assert torch.equal(linear_map(train, changed).probed, linear_map(train, held).probed)
+
+
+def test_a_model_without_a_story_cannot_miss_it(sets, tiny_sets):
+    """The gap of the shuffled context is zero for a model of texts alone, and not for one that repeats its words."""
+    found = word_models(*sets, tiny_sets["vocabulary"])
+    assert torch.equal(found["trigram"].nll_shuffled, found["trigram"].nll)
+    for name in ("unigram", "trigram and cache"):
+        assert (found[name].nll_shuffled > found[name].nll).double().mean() > 0.5

@@ -11,14 +11,16 @@ from pathlib import Path
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from storylib import plots
-from storylib.evaluation import METRICS
+from storylib.comparison import Comparison, compare
 from storylib.leaks import Twin
-from storylib.runs import Data, compare
+from storylib.protocol import METRICS
+from storylib.runs import Data
 
 ODD = """The "fox" paid $5 & $6, said <script>alert('x')</script> 100 % of_the time^2 \\alpha {x} — été."""
 
@@ -35,6 +37,11 @@ def _clean(monkeypatch, tmp_path):
 @pytest.fixture
 def run(tiny_runs):
     return tiny_runs[1.0, 0]
+
+
+@pytest.fixture
+def arm(tiny_runs):
+    return [tiny_runs[1.0, s] for s in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -101,20 +108,21 @@ def test_floors_stand_beside_the_model(run):
 def test_the_ablation_shows_every_metric_with_both_values(table):
     figure = plots.ablation(table)
     (axis,) = figure.axes
-    shown = table[table["off"].abs() > 1e-9]
-    assert [t.get_text() for t in axis.get_yticklabels()] == shown["title"].tolist()[::-1]
-    assert len(axis.texts) == len(shown) > 20
+    shown = table.frame
+    assert [t.get_text() for t in axis.get_yticklabels()] == shown["title"].tolist()
+    assert len(axis.texts) == len(shown) > 40
     assert all("→" in t.get_text() for t in axis.texts)
 
 
 def test_right_is_better_whatever_the_metric(table):
-    rows = table.set_index("metric")
-    rows.loc["image_l1", ["on", "off", "difference", "low", "high"]] = [0.1, 0.2, -0.1, -0.12, -0.08]  # smaller errors
-    rows.loc["image_mrr", ["on", "off", "difference", "low", "high"]] = [0.1, 0.2, -0.1, -0.12, -0.08]
-    chosen = rows.loc[["image_l1", "image_mrr"]].reset_index()
+    rows = table.frame.set_index("metric")
+    values = ["a", "b", "difference", "effect", "effect_low", "effect_high"]
+    for name in ("image_l1", "image_mrr", "length_ratio"):  # smaller errors; smaller ranks; further from 100
+        rows.loc[name, values] = [0.1, 0.2, -0.1, -0.5, -0.7, -0.3]
+    chosen = Comparison(rows.loc[["image_l1", "image_mrr", "length_ratio"]].reset_index())
     (axis,) = plots.ablation(chosen).axes
-    mrr, l1 = (c.get_offsets()[0][0] for c in axis.collections)  # from the bottom
-    assert (mrr, l1) == (pytest.approx(-50), pytest.approx(50))
+    found = [c.get_offsets()[0][0] for c in axis.collections]
+    assert found == [pytest.approx(0.5), pytest.approx(-0.5), pytest.approx(-0.5)]
 
 
 def test_leakage_bars_have_their_shares():
@@ -138,12 +146,15 @@ def test_a_page_of_the_test_stands_above_the_one_that_gives_it_away(tiny_data):
     assert "no page of the test set is in a training story" in words_of(svg(plots.twins([])))
 
 
-@pytest.mark.parametrize("order", ["best", "worst", "first"])
+@pytest.mark.parametrize("order", ["best", "worst", "median", "first"])
 def test_a_storyboard_tells_one_window_a_story(run, tiny_data, order):
     figure = plots.storyboard(run, tiny_data, order, n=3)
     assert len(figure.axes) == 3 * 7 and all(len(a.images) == 1 for a in figure.axes)
     ranks = [float(" ".join(a.get_xlabel().split()).split(": ")[1].split(" of")[0]) for a in figure.axes[6::7]]
-    if order != "first":
+    if order == "median":
+        every = run.model_rows["page_rank"].dropna()
+        assert abs(ranks[0] - every.median()) == (every - every.median()).abs().min()
+    elif order != "first":
         assert ranks == sorted(ranks, reverse=order == "worst")
 
 
@@ -157,6 +168,43 @@ def test_a_storyboard_shows_what_was_written_and_what_came(run, tiny_data):
     found = next(f for s in tiny_data.stories if s.id == row["retrieved_story"] for f in s.frames
                  if f.page == row["retrieved_page"])  # fmt: skip
     assert said[6].endswith(found.text)
+
+
+def test_rank_histograms_count_every_window_in_percent(arm):
+    figure = plots.rank_histograms(arm)
+    assert len(figure.axes) == 2
+    for axis, kind in zip(figure.axes, ("page", "page_story"), strict=True):
+        assert "rank of the true page" in axis.get_xlabel()
+        model = axis.patches[1].get_xy()[:, 1]  # the outline of the steps
+        assert model.max() <= 100 and kind
+    assert {t.get_text() for t in figure.axes[0].get_legend().get_texts()} == {"recency", "model", "chance"}
+
+
+def test_similarities_stand_beside_a_random_page_and_the_last_frame(arm):
+    figure = plots.similarities(arm)
+    assert [len(a.lines) for a in figure.axes] == [3, 3]
+    for axis, kind in zip(figure.axes, ("image", "text"), strict=True):
+        model = axis.lines[2].get_xdata()
+        values = pd.concat([r.model_rows[f"{kind}_cosine"] for r in arm])
+        assert model.min() <= values.median() <= model.max()
+
+
+def test_attention_shows_the_mean_influence_and_the_mixture(arm):
+    figure = plots.attention(arm)
+    shown = [t.get_text() for a in figure.axes[:2] for t in a.texts]
+    expected = sum(np.array(r.attention["influence"]) for r in arm) / len(arm)
+    assert shown == [f"{v:.2f}" for v in expected.flatten()]
+    assert len(figure.axes[2].lines) == 3  # two mixtures and the zero line
+
+
+def test_a_sweep_shows_both_arms_and_the_floors():
+    table = pd.DataFrame({"value": [1, 1, 2, 2], "arm": ["off", "on"] * 2, "floor: chance": [1.0, 1, 1.5, 1.5]})
+    table = table.assign(low=[1.0, 2, 3, 4], mean=[2.0, 3, 4, 5], high=[3.0, 4, 5, 6])
+    figure = plots.sweeps({"batch_size": table, "fusion": table, "temporal": table}, "image_mrr", columns=2)
+    assert [a.get_title() for a in figure.axes] == ["batch size", "fusion", "temporal"]
+    axis = figure.axes[0]
+    assert [t.get_text() for t in axis.texts] == ["chance"] and list(axis.lines[0].get_ydata()) == [1, 1.5]
+    assert [list(container[0].get_ydata()) for container in axis.containers] == [[2, 4], [3, 5]]
 
 
 def with_text(tiny_data, text: str) -> Data:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from storylib.statistics import (
-    Difference,
+    Interval,
     bootstrap_sums,
     holm,
     interval,
@@ -116,8 +116,8 @@ def test_arms_of_other_shapes_cannot_be_paired():
 
 
 def test_an_interval_that_touches_zero_holds_it():
-    assert Difference(1, 0, 2, 0.1).holds_zero and Difference(-1, -2, 0, 0.1).holds_zero
-    assert not Difference(1, 0.1, 2, 0.1).holds_zero
+    assert Interval(1, 0, 2).holds_zero and Interval(-1, -2, 0).holds_zero
+    assert not Interval(1, 0.1, 2).holds_zero
 
 
 def test_sign_flip_p_is_close_to_all_swaps_counted():

@@ -1,0 +1,152 @@
+"""The table of scores: nothing in it without a floor, an interval and a test; sentences chosen by the numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from storylib.evaluation import MODEL, ORACLE
+from storylib.protocol import METRICS
+from storylib.scores import ScoreError, Scores, best_floor, in_words, metric_table, summarise, verdict
+
+
+@pytest.fixture(scope="module")
+def table(tiny_runs):
+    return tiny_runs[1.0, 0].per_window
+
+
+@pytest.fixture(scope="module")
+def summary(table):
+    return summarise(table, draws=200)
+
+
+SAMPLED = {"best_l1", "sample_spread"}  # of decoders that can draw several pictures
+OTHER_METEOR = {"meteor"}  # the tests do not load WordNet
+
+
+def test_every_metric_of_the_protocol_is_summarised_beside_its_floors(summary, table):
+    assert set(summary) == set(METRICS) - SAMPLED - OTHER_METEOR
+    model = table[table["predictor"] == MODEL]
+    for name, entry in summary.items():
+        assert entry["floors"] and entry["value"] == pytest.approx(METRICS[name].value(model), abs=1e-6)
+        assert entry["interval"][0] <= entry["value"] <= entry["interval"][1]
+        assert 0 < entry["p"] <= entry["p_holm"] <= 1
+        assert (entry["title"], entry["group"]) == (METRICS[name].title, METRICS[name].group)
+    pages = {"chance", "copy-last", "mean", "recency", "nearest", ORACLE}
+    words = {"chance", "unigram", "trigram", "trigram and cache"}
+    assert pages == set(summary["image_mrr"]["floors"])
+    for name in ("cross_entropy", "perplexity", "top1", "top5", "context_gap"):
+        assert set(summary[name]["floors"]) == words, name
+    for name in ("image_to_text_mrr", "probe_recall@10", "alignment", "image_uniformity", "modality_gap"):
+        assert set(summary[name]["floors"]) == {"chance", "linear map"}, name
+    for name in ("rouge_l", "cider_d", "distinct_2", "length_ratio", "text_similarity"):
+        assert {"chance", "copy-last", "nearest", "trigram"} <= set(summary[name]["floors"]), name
+    for name in ("image_l1", "image_ssim", "sharpness", "frechet"):
+        assert {"chance", "copy-last", "mean", "nearest", "median"} <= set(summary[name]["floors"]), name
+
+
+def test_the_gain_is_over_the_best_honest_floor(summary):
+    for name, entry in summary.items():
+        honest = {f: v for f, v in entry["floors"].items() if f != ORACLE and f not in METRICS[name].limits}
+        hardest = max(honest.values(), key=METRICS[name].merit)
+        assert entry["best_floor"] in honest and honest[entry["best_floor"]] == hardest
+        assert entry["gain"] == pytest.approx(entry["value"] - hardest, abs=2e-6), name
+        assert entry["gain_interval"][0] <= entry["gain"] <= entry["gain_interval"][1]
+
+
+def test_a_floor_gains_nothing_over_itself(table):
+    rows = table[table["predictor"] == "recency"]
+    both = pd.concat([rows.assign(predictor=MODEL), rows])
+    for entry in summarise(both, draws=50).values():
+        assert (entry["gain"], entry["gain_interval"], entry["verdict"]) == (0, [0, 0], "no difference")
+
+
+def test_a_metric_without_a_floor_is_left_out(table):
+    found = summarise(table[table["predictor"].isin([MODEL, "unigram"])], draws=20)
+    assert set(found) == {"cross_entropy", "perplexity", "top1", "top5", "context_gap"}
+    assert not summarise(table[table["predictor"].isin([MODEL, ORACLE])], draws=20)  # the oracle is no floor
+    assert not summarise(table[table["predictor"] == MODEL], draws=20)
+
+
+def test_the_table_cannot_hold_a_metric_without_a_floor(summary):
+    entry = summary["image_mrr"]
+    for floors in ({}, {ORACLE: 0.5}):
+        with pytest.raises(ScoreError, match="'image_mrr' has no floor"):
+            Scores({"image_mrr": entry | {"floors": floors}})
+        with pytest.raises(ScoreError, match="no floor"):
+            metric_table({"image_mrr": entry | {"floors": floors}})
+    with pytest.raises(TypeError):
+        summary["image_mrr"] = entry | {"floors": {}}
+    summary["image_mrr"]["floors"] = {}  # changes a copy
+    assert summary["image_mrr"]["floors"]
+
+
+def test_a_score_that_is_not_a_number_is_refused(summary):
+    with pytest.raises(ScoreError, match="'image_mrr' or one of its floors is not a number"):
+        Scores({"image_mrr": summary["image_mrr"] | {"value": float("nan")}})
+
+
+def test_the_summary_is_the_same_every_time(summary, table):
+    assert summarise(table, draws=200) == summary
+    assert summarise(table.sample(frac=1, random_state=1), draws=200)["image_l1"]["p"] == summary["image_l1"]["p"]
+
+
+def test_the_table_shows_every_metric_and_floor(summary):
+    shown = summary.frame()
+    assert len(shown) == len(summary)
+    row, entry = shown.loc[("text", "perplexity")], summary["perplexity"]
+    assert row["model"] == f"{entry['value']:.1f}"
+    assert row["95 % interval"] == f"{entry['interval'][0]:.1f} to {entry['interval'][1]:.1f}"
+    assert row["trigram"] == f"{entry['floors']['trigram']:.1f}" and row["copy-last"] == ""
+    assert row["verdict"] == entry["verdict"]
+    assert "perplexity" in str(summary) and "<table" in summary._repr_html_()
+
+
+def test_an_ideal_is_missed_on_both_sides():
+    metric = METRICS["length_ratio"]
+    assert metric.merit(100) > metric.merit(90) == metric.merit(110) > metric.merit(200)
+    assert best_floor({"a": 130.0, "b": 75.0, "c": 40.0}, metric) == "b"
+    assert best_floor({"a": 130.0, "b": 75.0}, METRICS["perplexity"]) == "b"
+    assert best_floor({"a": 130.0, "b": 75.0, ORACLE: 900.0}, METRICS["chrf"]) == "a"
+    assert verdict(metric, 100, 130, -40, -20, 0.01) == "better" and verdict(metric, 160, 130, 20, 40, 0.01) == "worse"
+
+
+def test_a_verdict_needs_the_interval_and_the_test():
+    metric = METRICS["chrf"]
+    assert verdict(metric, 2, 1, 0.5, 1.5, 0.01) == "better"
+    assert verdict(metric, 2, 1, -0.5, 1.5, 0.01) == verdict(metric, 2, 1, 0.5, 1.5, 0.05) == "no difference"
+    assert verdict(dataclasses.replace(metric, higher_is_better=False), 2, 1, 0.5, 1.5, 0.01) == "worse"
+
+
+@pytest.mark.parametrize(
+    ("found", "ending"),
+    [("no difference", "no difference; one of 2.50 would have been seen."), ("better", "clearly better."),
+     ("worse", "clearly worse.")],
+)  # fmt: skip
+def test_a_score_in_words(found, ending):
+    entry = {"title": "chrF", "value": 12.345, "best_floor": "copy-last", "floors": {"copy-last": 11.3},
+             "gain": 1.045, "gain_interval": [-1.0, 2.0], "verdict": found, "detectable": 2.5}  # fmt: skip
+    said = in_words(entry)
+    assert "12.35" in said or "12.34" in said
+    assert all(part in said for part in ("the last frame again", "11.30", "+1.0", "-1.00 to +2.00"))
+    assert said.endswith(ending)
+
+
+def test_floors_are_scored_by_the_code_that_scores_the_model(table):
+    """A model that is a floor gets the floor's value on every metric that the floor has."""
+    for floor in ("nearest", "trigram", "linear map"):
+        rows = table[table["predictor"] == floor]
+        found = summarise(pd.concat([rows.assign(predictor=MODEL), rows]), draws=20)
+        assert found
+        for entry in found.values():
+            assert entry["value"] == entry["floors"][floor]
+
+
+def test_intervals_do_not_depend_on_names(table):
+    renamed = table.assign(story="x" + table["story"])
+    for name, entry in summarise(renamed, draws=50).items():
+        assert np.allclose(entry["interval"], summarise(table, draws=50)[name]["interval"])
+        break
