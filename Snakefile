@@ -72,7 +72,8 @@ def tables():
 TO_FEATURES = sources() + modules("features")
 TO_TRAIN = TO_FEATURES + modules("train")
 TO_EVALUATE = TO_TRAIN + modules("evaluate")
-RECORDS = [str(path) for path in Path("results").glob("leaks.json")]  # measured once, by benchmarks/leaks.py
+MEASURED = ("leaks", "benchmarks/reading", "benchmarks/fuzz_markup")  # once, by the commands of benchmarks/
+RECORDS = [path for name in MEASURED if Path(path := f"results/{name}.json").is_file()]
 BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
 CHAPTERS = {
     "01_data": [f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"), *RECORDS],  # a leak is scored by its ranks

@@ -12,6 +12,7 @@ _EXPORTS = {
     "config": ("Config", "ConfigError", "configure", "seeds"),
     "stories": ("Frame", "Splits", "Story", "Window", "leakage", "picture_reuse", "split_stories", "windows"),
     "sources": ("SourceError", "credits", "load_stories"),
+    "sources.costs": ("reading_costs",),
     "encoders": ("EncoderError",),
     "floors": ("FLOOR_TITLES",),
     "features": ("Features", "encode"),
