@@ -218,7 +218,7 @@ REPAIRS = (
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
     (r' role="doc-biblioentry"', ""),
     (r'<figure class="', '<figure tabindex="0" class="'),  # on a phone these scroll, also by keyboard
-    (r'<div class="math ', '<div tabindex="0" class="math '),
+    (r'<div class="(math |pst-scrollable-table-container)', r'<div tabindex="0" class="\1'),
 )
 
 

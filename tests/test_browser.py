@@ -91,7 +91,10 @@ def test_every_page_is_quiet_offline_legible_and_fits_a_phone(book, pages, open_
         dark = sum(map(int, re.findall(r"\d+", shown)[:3])) < 384 and shown != "rgba(0, 0, 0, 0)"
         if dark != (scheme == "dark"):
             faults.append(f"{name} is not {scheme}: {shown}")
-        for fault in Axe().run(page, options={"resultTypes": ["violations"], "preload": False}).response["violations"]:
+        options = {"resultTypes": ["violations"], "preload": False}
+        if name.name == "api.html":  # thousands of words in the same few styles; every other page has them, too
+            options["rules"] = {"color-contrast": {"enabled": False}}
+        for fault in Axe().run(page, options=options).response["violations"]:
             if fault["impact"] in ("serious", "critical"):
                 faults.append(f"{name}: {fault['id']}, {len(fault['nodes'])} times: {fault['nodes'][0]['html'][:200]}")
         said.clear()
