@@ -11,9 +11,12 @@ from storylib.statistics import (
     Interval,
     bootstrap_sums,
     holm,
+    influence,
     interval,
     paired_difference,
     sign_flip_p,
+    skewed_t_p,
+    spread,
     story_sums,
 )
 
@@ -159,3 +162,82 @@ def test_holm_keeps_the_order_and_lowers_nothing():
     order = np.argsort(p)
     assert (np.diff(corrected[order]) >= 0).all()
     assert corrected.min() == pytest.approx(min(1.0, 20 * p.min()))
+
+
+# ---- where the variance comes from, and what is said of a difference
+
+
+def test_influences_of_a_mean_are_the_deviations_of_its_cells():
+    values = np.random.default_rng(12).normal(size=(3, 10))
+    assert influence(with_counts(values), mean) == pytest.approx(values - values.mean(), rel=1e-6)
+
+
+def test_the_variance_of_one_seed_is_that_of_the_mean_over_stories():
+    values = np.random.default_rng(13).normal(size=(1, 40))
+    found = spread(values - values.mean())
+    assert found.variance == pytest.approx(values.var(ddof=1) / 40) and found.seeds == 0
+    assert found.freedom == pytest.approx(39)
+
+
+def test_variance_components_are_recovered():
+    """Of stories 1, of seeds 0.25, of cells 0.16: the variance of the mean is 1 / 30 + 0.25 / 8 + 0.16 / 240."""
+    rng, found = np.random.default_rng(14), []
+    for _ in range(400):
+        table = rng.normal(0, 1, (1, 30)) + rng.normal(0, 0.5, (8, 1)) + rng.normal(0, 0.4, (8, 30))
+        found.append(spread(table - table.mean()).variance)
+    assert np.mean(found) == pytest.approx(1 / 30 + 0.25 / 8 + 0.16 / 240, rel=0.08)
+
+
+def test_the_effect_is_cohens_d_of_the_stories_with_its_interval():
+    base = np.random.default_rng(15).normal(0, 3, size=(2, 50))
+    shift = np.random.default_rng(16).normal(0.5, 1, size=(1, 50))
+    found = paired_difference(with_counts(base + shift), with_counts(base), mean)
+    assert found.effect == pytest.approx(shift.mean() / shift.std(ddof=1))
+    assert found.effect_low < found.effect < found.effect_high
+    assert found.effect_low * found.low > 0  # one leaves zero out where the other does
+    arm = with_counts(base)
+    assert (paired_difference(arm, arm, mean).effect, paired_difference(arm, arm, mean).detectable()) == (0, 0)
+
+
+def test_what_could_have_been_seen_is_the_textbooks_number():
+    """With many stories: (1.96 + 0.84) standard errors; and more where more is tested."""
+    rng = np.random.default_rng(17)
+    a, b = (with_counts(rng.normal(size=(1, 2000))) for _ in range(2))
+    found = paired_difference(a, b, mean, draws=500)
+    assert found.detectable() == pytest.approx((1.96 + 0.8416) * found.error, rel=0.01)
+    assert found.detectable(40) > 1.3 * found.detectable()
+
+
+def test_skewed_differences_are_not_taken_for_a_finding():
+    """Exponential differences with mean zero: swaps alone call them significant at 0.0025 much more often than that."""
+    rng, flips, both = np.random.default_rng(18), 0, 0
+    for trial in range(600):
+        values = rng.exponential(1, (1, 30)) - 1
+        a, b = with_counts(values), with_counts(np.zeros((1, 30)))
+        parts = spread(influence(a, mean))
+        p = sign_flip_p(a, b, mean, 2000, trial), skewed_t_p(values[0], float(values.mean()), parts)
+        flips, both = flips + (p[0] < 0.01), both + (max(p) < 0.01)
+    assert both < flips and both <= 12
+
+
+def test_without_skewness_it_is_a_t_test():
+    from scipy.stats import ttest_1samp
+
+    half = np.random.default_rng(19).normal(size=20)
+    values = np.concatenate([half, -half]) + 0.3  # symmetric
+    found = skewed_t_p(values, float(values.mean()), spread((values - values.mean())[None]))
+    assert found == pytest.approx(ttest_1samp(values, 0).pvalue, rel=1e-6)
+
+
+def test_coverage_and_false_positives_in_short():
+    """benchmarks/statistics_simulation, cut to two seconds: coarse, but it would see a wrong factor."""
+    from benchmarks.statistics_simulation import simulate
+
+    found = simulate("seeds vary a little", seeds=3, stories=30, trials=24, draws=300)
+    assert 87 <= found["coverage"] <= 100 and found["false positives"] <= 13 and found["power"] >= 45
+
+
+def test_the_full_bootstrap_takes_less_than_five_seconds():
+    from benchmarks.statistics_simulation import bootstrap_seconds
+
+    assert bootstrap_seconds() < 5

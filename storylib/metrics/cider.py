@@ -22,18 +22,23 @@ Gram = tuple[str, ...]
 LONGEST, SIGMA = 4, 6.0
 
 
-def cider_d(hypotheses: Sequence[str], references: Sequence[str], corpus: Sequence[str] | None = None) -> np.ndarray:
-    """(N,) CIDEr-D in 0..10, one reference each.
+def cider_d(
+    hypotheses: Sequence[str], references: Sequence[str | Sequence[str]], corpus: Sequence[str] | None = None
+) -> np.ndarray:
+    """(N,) CIDEr-D in 0..10, each hypothesis with one reference or several, over which its score is averaged.
 
-    corpus: the texts whose document frequencies say what is rare; the references themselves by default. One text alone
-    has nothing that is rarer than the rest, so it scores 0.
+    corpus: the texts whose document frequencies say what is rare; the references by default, those of one hypothesis
+    being one document. One document alone has nothing that is rarer than the rest, so it scores 0.
     """
-    documents = [grams(words(text)) for text in (references if corpus is None else corpus)]
-    seen = Counter(gram for document in documents for gram in document)
+    every = [[r] if isinstance(r, str) else list(r) for r in references]
+    counted = [[grams(words(text)) for text in group] for group in every]
+    documents = counted if corpus is None else [[grams(words(text))] for text in corpus]
+    seen = Counter(gram for group in documents for gram in set().union(*group))
+    ours = [grams(words(h)) for h in hypotheses]
     return np.array(
         [
-            similarity(grams(words(h)), grams(words(r)), seen, len(documents))
-            for h, r in zip(hypotheses, references, strict=True)
+            sum(similarity(one, theirs, seen, len(documents)) for theirs in group) / len(group)
+            for one, group in zip(ours, counted, strict=True)
         ]
     )
 

@@ -119,7 +119,10 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(N,) METEOR (Banerjee and Lavie 2005; nltk) over words without punctuation; ``meteor_name`` says which."""
+    """(N,) METEOR (Banerjee and Lavie 2005; nltk) over words without punctuation; ``meteor_name`` says which.
+
+    nltk looks synonyms up by stem, so it knows car and auto, but misses those of "automobile", whose stem is no word.
+    """
     from nltk.translate.meteor_score import single_meteor_score
 
     synonyms = _wordnet() or _NoSynonyms()
