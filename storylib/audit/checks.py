@@ -1,0 +1,275 @@
+"""A checklist for any model that says what comes next: six flaws that make a score look like more than it is.
+
+storylib.audit.check(predictor, windows)
+
+A predictor is whatever has ``predict(images, texts)``, as a storylib run does: K pictures and their texts in, an
+answer with a ``text`` (or the text itself) out. An evaluation that reads more than that is passed as a function of the
+windows, ``f(windows) -> texts``, or an object with ``write(windows)``; it is then tested whether it reads what it must
+not. More can be tested if the predictor also has
+
+    targets(windows)            what its score is against, if not the text of the next frame
+    token_nats(window, texts)   per text, minus the log-probability of each of its tokens
+    trained_on                  the stories that it was trained on (or give them to ``check``)
+"""
+
+from __future__ import annotations
+
+import html
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from storylib import metrics
+from storylib.pictures import picture_digest
+from storylib.statistics import paired_difference, story_sums
+from storylib.stories import Story, Window, page_clusters
+
+MARKS = {True: "pass", False: "FAIL", None: "not tested"}
+COLOURS = {True: "#009E73", False: "#D55E00", None: "#767676"}
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question of the checklist and its answer. passed: None if it could not be tested."""
+
+    question: str
+    passed: bool | None
+    number: float | None
+    finding: str
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """The answers; shows itself as a table. ``list.table`` is a DataFrame, ``list.passed`` whether nothing failed."""
+
+    items: tuple[Item, ...]
+    windows: int
+
+    @property
+    def passed(self) -> bool:
+        return all(item.passed is not False for item in self.items)
+
+    @property
+    def failed(self) -> list[str]:
+        """The questions that were answered badly."""
+        return [item.question for item in self.items if item.passed is False]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        rows = [{"question": i.question, "verdict": MARKS[i.passed], "number": i.number, "finding": i.finding}
+                for i in self.items]  # fmt: skip
+        return pd.DataFrame(rows).set_index("question")
+
+    def __getitem__(self, question: str) -> Item:
+        """An item by a word of its question."""
+        found = [i for i in self.items if question.lower() in i.question.lower()]
+        if len(found) != 1:
+            raise KeyError(f"{question!r} is in {len(found)} questions: {', '.join(i.question for i in self.items)}")
+        return found[0]
+
+    def __repr__(self) -> str:
+        lines = [f"{MARKS[i.passed]:>10}  {i.question}\n            {i.finding}" for i in self.items]
+        return "\n".join([*lines, self.verdict])
+
+    def _repr_html_(self) -> str:
+        left = "text-align:left"
+        rows = [
+            f'<tr><td style="{left};color:{COLOURS[i.passed]};white-space:nowrap"><b>{MARKS[i.passed]}</b></td>'
+            f'<td style="{left}">{html.escape(i.question)}</td><td style="{left}">{html.escape(i.finding)}</td></tr>'
+            for i in self.items
+        ]
+        head = "<tr><th></th><th>question</th><th>finding</th></tr>"
+        return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table><p>{html.escape(self.verdict)}</p>"
+
+    @property
+    def verdict(self) -> str:
+        failed, untested = (sum(i.passed is p for i in self.items) for p in (False, None))
+        text = "No flaw found" if not failed else f"{failed} of {len(self.items)} checks failed"
+        return f"{text} on {self.windows} windows{f'; {untested} not tested' if untested else ''}."
+
+
+def check(
+    predictor: Any,
+    windows: Iterable[Window],
+    trained_on: Sequence[Story] | None = None,
+    limit: int = 100,
+    seed: int = 0,
+) -> Checklist:
+    """Look for six flaws of evaluation in any predictor (see the module for what it may be).
+
+    windows: held-out ones, of two stories or more. At most ``limit`` of them, drawn with ``seed``, are used.
+    trained_on: the stories that the predictor was trained on. Raises ValueError for windows that cannot be used.
+    """
+    chosen = _draw(list(windows), limit, seed)
+    asked = _Asked(predictor)
+    trained_on = trained_on if trained_on is not None else getattr(predictor, "trained_on", None)
+    others = _other_stories(chosen)
+    truth = [w.target.text for w in chosen]
+    targets = list(predictor.targets(chosen)) if hasattr(predictor, "targets") else truth
+    written = asked.write(chosen)
+    hidden = [_with_future(w, o) for w, o in zip(chosen, others, strict=True)]
+    unseen = asked.write(hidden) if asked.sees_windows else written
+    # The context of another story, the future still its own.
+    swapped = asked.write([_with_future(o, w) for w, o in zip(chosen, others, strict=True)])
+    return Checklist(
+        (
+            _constant_target(targets),
+            _uses_its_input(written, swapped, targets, [w.story.id for w in chosen]),
+            _free_running(written, unseen, targets, asked.sees_windows),
+            _shifted(predictor, chosen, others),
+            _target_in_input(chosen, written, unseen, asked.sees_windows),
+            _seen_in_training(chosen, trained_on),
+        ),
+        len(chosen),
+    )
+
+
+class _Asked:
+    """One way to ask any predictor."""
+
+    def __init__(self, predictor: Any) -> None:
+        self.sees_windows = hasattr(predictor, "write") or not hasattr(predictor, "predict")
+        if hasattr(predictor, "write"):
+            self._write: Callable[..., Any] = predictor.write
+        elif hasattr(predictor, "predict"):
+            self._write = lambda windows: [self._one(predictor, w) for w in windows]
+        elif callable(predictor):
+            self._write = predictor
+        else:
+            raise TypeError(
+                f"{type(predictor).__name__} cannot be asked: give it predict(images, texts) or write(windows), "
+                "or pass a function of the windows that returns their texts"
+            )
+
+    @staticmethod
+    def _one(predictor: Any, window: Window) -> str:
+        answer = predictor.predict([f.image for f in window.context], [f.text for f in window.context])
+        return answer if isinstance(answer, str) else answer.text or ""
+
+    def write(self, windows: Sequence[Window]) -> list[str]:
+        texts = list(self._write(windows))
+        if len(texts) != len(windows) or not all(isinstance(t, str) for t in texts):
+            raise ValueError(
+                f"the predictor must answer {len(windows)} windows with as many texts; it gave {len(texts)}"
+            )
+        return texts
+
+
+def _draw(windows: list[Window], limit: int, seed: int) -> list[Window]:
+    if len({w.story.id for w in windows}) < 2:
+        raise ValueError("a check needs windows of at least two stories: contexts are swapped between stories")
+    picked = np.sort(np.random.default_rng(seed).permutation(len(windows))[:limit])
+    chosen = [windows[i] for i in picked]
+    if len({w.story.id for w in chosen}) < 2:
+        raise ValueError(f"the {limit} windows that were drawn are all of one story: raise limit")
+    return chosen
+
+
+def _other_stories(windows: Sequence[Window]) -> list[Window]:
+    """For each window one of another story, about half-way round."""
+    size = len(windows)
+    found = []
+    for i, window in enumerate(windows):
+        turns = (windows[(i + size // 2 + j) % size] for j in range(size))
+        found.append(next(w for w in turns if w.story.id != window.story.id))
+    return found
+
+
+def _with_future(window: Window, other: Window) -> Window:
+    """The window's story up to its context, then all that follows in another."""
+    frames = window.story.frames[: window.start + window.length] + other.story.frames[other.start + other.length :]
+    return replace(window, story=replace(window.story, frames=frames))
+
+
+def _rouge(written: Sequence[str], targets: Sequence[str]) -> np.ndarray:
+    return metrics.rouge_l(written, targets)
+
+
+def _constant_target(targets: Sequence[str]) -> Item:
+    text, count = Counter(targets).most_common(1)[0]
+    share = count / len(targets)
+    shown = text if len(text) <= 40 else text[:39] + "…"
+    finding = f"the most common target ({shown!r}) is {share:.0%} of all; always saying it would score as much"
+    return Item("Is the target constant?", share <= 0.5, share, finding)
+
+
+def _uses_its_input(
+    written: Sequence[str], swapped: Sequence[str], targets: Sequence[str], stories: Sequence[str]
+) -> Item:
+    own, other = _rouge(written, targets), _rouge(swapped, targets)
+    sums = [story_sums(np.stack([v, np.ones_like(v)], 1), np.array(stories), np.zeros(len(v))) for v in (own, other)]
+    drop = paired_difference(sums[0], sums[1], lambda s: s[..., 0] / s[..., 1])
+    finding = (
+        f"ROUGE-L {own.mean():.3f}; with the context of another story {other.mean():.3f}, "
+        f"a fall of {drop.value:.3f} (95 % interval {drop.low:.3f} to {drop.high:.3f})"
+    )
+    return Item("Does the score fall when the input is shuffled?", drop.low > 0, drop.value, finding)
+
+
+def _free_running(written: Sequence[str], unseen: Sequence[str], targets: Sequence[str], sees_windows: bool) -> Item:
+    question = "Does the score survive free running?"
+    reported, free = _rouge(written, targets).mean(), _rouge(unseen, targets).mean()
+    if not sees_windows:
+        return Item(question, True, float(free), f"it is given the context only: ROUGE-L {free:.3f} is written freely")
+    kept = float(free / reported) if reported else 1.0
+    finding = f"ROUGE-L {reported:.3f} as scored; {free:.3f} when the true next text is out of its reach"
+    return Item(question, kept > 0.5, kept, finding)
+
+
+def _target_in_input(
+    windows: Sequence[Window], written: Sequence[str], unseen: Sequence[str], sees_windows: bool
+) -> Item:
+    question = "Is anything of the target kept out of the input?"
+    changed = float(np.mean([a != b for a, b in zip(written, unseen, strict=True)]))
+    given = [[f.text for f in w.context] for w in windows]
+    copied = float(np.mean([w.target.text in texts for w, texts in zip(windows, given, strict=True)]))
+    finding = f"the context repeats the target's text in {copied:.0%} of windows"
+    if sees_windows:
+        finding = f"another future changes {changed:.0%} of its answers; {finding}"
+    return Item(question, changed == 0 and copied <= 0.05, max(changed, copied), finding)
+
+
+def _shifted(predictor: Any, windows: Sequence[Window], others: Sequence[Window], most: int = 8) -> Item:
+    """Texts that differ in their last word exclude each other, so their chances may not add up to more than 1.
+
+    A decoder that is given the very token that it is to say finds each of them nearly certain.
+    """
+    question = "Is the decoder shifted?"
+    if not hasattr(predictor, "token_nats"):
+        return Item(question, None, None, "give the predictor token_nats(window, texts) to have this tested")
+    endings = sorted({w.target.text.split()[-1].strip(".,;:!?") for w in [*windows, *others] if w.target.text.split()})
+    endings = [e for e in endings if e and not any(o != e and o.startswith(e) for o in endings)][:most]
+    masses = []
+    for window in windows[:most]:
+        start = " ".join(window.target.text.split()[:4])
+        rows = [np.asarray(r, float) for r in predictor.token_nats(window, [f"{start} {e}" for e in endings])]
+        shared = _shared_start(rows, predictor.token_nats(window, [start])[0])
+        masses.append(sum(float(np.exp(-row[shared:].sum())) for row in rows))
+    mass = max(masses)
+    finding = f"the chances of {len(endings)} different next words add up to {mass:.2f}; more than 1 is impossible"
+    return Item(question, mass <= 1.01, mass, finding)
+
+
+def _shared_start(rows: Sequence[np.ndarray], start: Any) -> int:
+    """How many tokens the texts have in common: those of their shared beginning, without its own end."""
+    return min(len(start), *(len(r) - 1 for r in rows))
+
+
+def _seen_in_training(windows: Sequence[Window], trained_on: Sequence[Story] | None) -> Item:
+    question = "Are the test pages absent from the training set?"
+    if trained_on is None:
+        return Item(question, None, None, "give check(..., trained_on=stories) to have this tested")
+    tested = list({w.story.id: w.story for w in windows}.values())
+    stories = [*(replace(s, id=f"train {s.id}") for s in trained_on), *tested]
+    clusters = page_clusters(stories)
+    start = sum(len(s.frames) for s in trained_on)
+    seen = np.isin(clusters[start:], clusters[:start])
+    digests = {picture_digest(f.image) for s in trained_on for f in s.frames}
+    same = [picture_digest(f.image) in digests for s in tested for f in s.frames]
+    share = float(np.mean(seen | np.array(same)))
+    finding = f"{share:.1%} of the pages of the tested stories show or say almost the same as a training page"
+    return Item(question, share == 0, share, finding)
