@@ -36,7 +36,7 @@ LAYERS = {
     "evaluate": [
         "metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores", "prediction",
     ],
-    "chapter": ["leaks", "attributes", "comparison", "ablation", "sweeps", "difficulty", "plots"],
+    "chapter": ["leaks", "attributes", "comparison", "ablation", "sweeps", "difficulty", "plots", "audit"],
     "gallery": ["gallery"],
     "your_story": ["your_story"],
 }
@@ -80,6 +80,7 @@ CHAPTERS = {
     "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
     "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
     "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE],
+    "05_audit": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_EVALUATE, *sorted(map(str, Path("results/audit").glob("*")))],
     "07_your_story": [*TO_TRAIN, *modules("your_story"), "storylib/prediction.py", *BUNDLED],
     "08_rerun": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN, "storylib/workflow.py"],
 }
@@ -220,6 +221,7 @@ rule chapter:
         f"{ROOT}/executed/notebooks/{{chapter}}.ipynb",
     params:
         figures=f"{ROOT}/executed/figures",
+        plan=lambda w: experiments()["audit"] if w.chapter == "05_audit" else None,  # the other chapters do not read it
         # 07 is about a reader's own story, whatever the others are about
         given=lambda w: "" if w.chapter == "07_your_story" else f"-p source {SOURCE_WORD} -p profile {PROFILE}",
     benchmark:

@@ -37,17 +37,19 @@ _EXPORTS = {
     ),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
-__all__ = [*sorted(_HOME), "plots"]
+_MODULES = ("audit", "plots")  # modules that are used by their own name
+__all__ = [*sorted(_HOME), *_MODULES]
 
 if TYPE_CHECKING:
+    from storylib import audit as audit
     from storylib import plots as plots
     from storylib.config import Config as Config
     from storylib.config import configure as configure
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plots":
-        return importlib.import_module("storylib.plots")
+    if name in _MODULES:
+        return importlib.import_module(f"storylib.{name}")
     if name in _HOME:
         return getattr(importlib.import_module(f"storylib.{_HOME[name]}"), name)
     raise AttributeError(f"module 'storylib' has no attribute {name!r}")

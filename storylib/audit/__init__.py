@@ -7,13 +7,15 @@ storylib.audit.check(predictor, windows)     the flaws that they teach, looked f
 from storylib.audit.checks import Checklist, check
 from storylib.audit.figure import slopes
 from storylib.audit.ladder import Material, Settings
-from storylib.audit.record import beside_hand_measured, headline, published, run, table
+from storylib.audit.predictors import CopyLast, ask
+from storylib.audit.record import answer, beside_hand_measured, describe, headline, published, run, table
 from storylib.audit.system_a import LADDER as LADDER_A
 from storylib.audit.system_a import ProtocolA, SystemA
 from storylib.audit.system_b import LADDER as LADDER_B
 from storylib.audit.system_b import ProtocolB, SystemB, best_alignment
 
 __all__ = [
-    "LADDER_A", "LADDER_B", "Checklist", "Material", "ProtocolA", "ProtocolB", "Settings", "SystemA", "SystemB",
-    "beside_hand_measured", "best_alignment", "check", "headline", "published", "run", "slopes", "table",
+    "LADDER_A", "LADDER_B", "Checklist", "CopyLast", "Material", "ProtocolA", "ProtocolB", "Settings", "SystemA",
+    "SystemB", "answer", "ask", "beside_hand_measured", "best_alignment", "check", "describe", "headline", "published",
+    "run", "slopes", "table",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from storylib.audit.system_a import SystemA
 from storylib.audit.system_b import LADDER as LADDER_B
 from storylib.audit.system_b import SystemB
 from storylib.config import digest, project_root, runs_dir
-from storylib.metrics import bleu_signature
+from storylib.metrics import bleu_signature, meteor_name
 from storylib.pictures import write_atomically
 from storylib.runs import RunError, data_fingerprint, provenance
 
@@ -48,6 +48,7 @@ def run_on(material: Material, settings: Settings) -> dict[str, Any]:
         "windows": {"sliding": len(material.sliding[0]), "last": len(material.last), "test": len(material.sliding[1])},
         "word_pieces": len(material.pieces),
         "bleu": bleu_signature(),
+        "meteor": meteor_name(),
         "ladders": {},
     }
     ladders = {name: (system, rungs[: settings.rungs]) for name, (system, rungs) in LADDERS.items()}
@@ -156,6 +157,25 @@ def headline(record: dict[str, Any], system: str, metric: str) -> dict[str, floa
     first, last = (record["ladders"][system][i]["mean"] for i in (0, -1))
     floors = [v for n, v in last.items() if n in (f"{metric}_{f}" for f in ("majority", "constant", "copy_last"))]
     return {"claimed": first[metric], "honest": last[metric], "floor": max(floors)}
+
+
+def answer(record: dict[str, Any]) -> str:
+    """The ladders in words: each headline number, what it becomes, and what needs no learning."""
+    a, b = headline(record, "a", "top1"), headline(record, "b", "bleu")
+    published_b = record["ladders"]["b"][0]["mean"]
+    return (
+        f"System A's top-1 of {a['claimed']:.2f} becomes {a['honest']:.3f} on held-out stories, where always saying "
+        f"the commonest token, or that of the last text, reaches {a['floor']:.3f}. System B's BLEU of "
+        f"{b['claimed']:.2f}, which is {published_b['bleu_shuffled']:.2f} with the story swapped for another, becomes "
+        f"{b['honest']:.3f}, where repeating the last text reaches {b['floor']:.3f}."
+    )
+
+
+def describe(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """How a page was made: the records behind it."""
+    columns = ("source", "profile", "commit", "dirty", "device", "encoders", "word_pieces", "meteor", "bleu")
+    rows = [{c: r[c] for c in columns} | {"seeds": r["settings"]["seeds"]} | r["windows"] for r in records]
+    return pd.DataFrame(rows).assign(commit=lambda t: t["commit"].str[:8]).set_index("source")
 
 
 # What was measured once by hand, before this code was written, and why ours may differ.
