@@ -127,7 +127,10 @@ def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     edit(tree / "notebooks" / "03_evaluate.ipynb")
     assert make(tree) == (0, ["03_evaluate", "book"])
     edit(tree / "storylib" / "statistics.py")
-    assert make(tree) == (0, sorted(["03_evaluate", "04_ablation", "05_audit", "book", "gallery", *["evaluate"] * RUNS]))
+    assert make(tree) == (
+        0,
+        sorted(["03_evaluate", "04_ablation", "05_audit", "book", "gallery", *["evaluate"] * RUNS]),
+    )
     edit(tree / "experiments.yml", "# a comment\n")
     assert make(tree) == (0, ["book"])  # a page quotes the file; no run depends on a comment
     plan = (tree / "experiments.yml").read_text()
