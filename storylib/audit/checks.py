@@ -236,13 +236,17 @@ def _target_in_input(
 ) -> Item:
     """Two ways to find it: look for the words, and change the future and see whether the answer changes."""
     changed = float(np.mean([a != b for a, b in zip(written, unseen, strict=True)]))
-    folded = [" ".join(metrics.words(" ".join(texts))) for texts in given]
-    wanted = [{" ".join(metrics.words(t)) for t in pair} - {""} for pair in zip(targets, truth, strict=True)]
-    copied = float(np.mean([any(f" {t} " in f" {text} " and " " in t for t in ts)
-                            for text, ts in zip(folded, wanted, strict=True)]))  # fmt: skip
+    copied = float(np.mean([any(_holds(texts, t) for t in both)
+                            for texts, *both in zip(given, targets, truth, strict=True)]))  # fmt: skip
     finding = f"its input holds the target's words in {copied:.0%} of windows; another future changes {changed:.0%}"
     question = "Is everything of the target kept out of the input?"
     return Item(question, changed == 0 and copied <= 0.05, max(changed, copied), f"{finding} of its answers")
+
+
+def _holds(texts: Sequence[str], target: str, least: int = 12) -> bool:
+    """Are the letters of a target, if it has a few, anywhere in some texts? Spaces, case and signs do not count."""
+    letters = ["".join(c for c in t.lower() if c.isalnum()) for t in (" ".join(texts), target)]
+    return len(letters[1]) >= least and letters[1] in letters[0]
 
 
 def _shifted(predictor: Any, windows: Sequence[Window], most: int = 50) -> Item:

@@ -10,17 +10,20 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from storylib.plots import FLOOR_COLOUR, INK, OFF, ON, style
+from storylib.plots import INK, OFF, ON, style
 
 # Per system: the title, the lines (score, name, colour), and the floors (score, name, marker).
 SHOWN: dict[str, Any] = {
     "a": (
         "System A: “top-1 {top1:.2f}, cosine {cosine:.2f}”",
         [("top1", "top-1", ON), ("cosine", "picture cosine", OFF)],
-        [("top1_majority", "always the commonest token", "|"), ("cosine_copy_last", "the last picture again", "d")],
+        [
+            ("top1_majority", "top-1, always the commonest token", "s"),
+            ("cosine_copy_last", "cosine, last picture again", "d"),
+        ],
     ),
     "b": (
-        "System B: “BLEU {bleu:.2f}”",
+        "System B: “BLEU {bleu:.2f}, ROUGE-L {rouge_l:.2f}”",
         [("bleu", "BLEU", ON), ("rouge_l", "ROUGE-L", OFF)],
         [
             ("bleu_shuffled", "BLEU, story swapped for another", "o"),
@@ -46,7 +49,7 @@ def slopes(record: dict[str, Any]) -> Figure:
     figure.supxlabel(
         f"Score, 0 to 1. Bottom row: the honest protocol. {where}, {stories['train']} stories to train, "
         f"{stories['test']} held out, mean of {seeds} {'seed' if seeds == 1 else 'seeds'}. "
-        "Grey: predictors that learned nothing.",
+        "Hollow: what needs no learning, or no story.",
         color=INK, fontsize=9,
     )  # fmt: skip
     return figure
@@ -57,15 +60,16 @@ def _ladder(axis: Axes, rungs: list[dict[str, Any]], system: str, claimed: dict[
     rows = range(len(rungs))
     for score, name, marker in floors:
         values = [r["mean"][score] for r in rungs]
-        hollow: Any = {"facecolors": "none", "edgecolors": FLOOR_COLOUR} if marker != "|" else {"color": FLOOR_COLOUR}
-        axis.scatter(values, rows, marker=marker, s=90, label=name, zorder=2, **hollow)
+        axis.scatter(values, rows, marker=marker, s=170, facecolors="none", edgecolors=INK, label=name, zorder=2)
     for score, name, colour in lines:
         values = [r["mean"][score] for r in rungs]
         axis.plot(values, rows, color=colour, marker="o", linewidth=2.5, markersize=7, label=name, zorder=3)
         axis.scatter([claimed[score]], [-0.55], marker="v", color=colour, s=60, zorder=3, clip_on=False)
-        for row, value in ((0, values[0]), (len(rungs) - 1, values[-1])):
-            axis.annotate(f"{value:.2f}", (value, row), (0, 9 if row == 0 else -16), textcoords="offset points",
-                          ha="center", color=colour, fontsize=10, weight="bold")  # fmt: skip
+        for row in (0, len(rungs) - 1):
+            ends = [rungs[row]["mean"][name] for name, *_ in lines]
+            side = 0 if abs(ends[0] - ends[1]) > 0.12 else 16 if values[row] == max(ends) else -16  # no overlap
+            axis.annotate(f"{values[row]:.2f}", (values[row], row), (side, 11 if row == 0 else -18), ha="center",
+                          textcoords="offset points", color=colour, fontsize=10, weight="bold")  # fmt: skip
     axis.set_yticks(rows, [r["label"] for r in rungs], fontsize=10)
     axis.set(ylim=(len(rungs) - 0.4, -0.8), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])

@@ -94,6 +94,7 @@ class AskB:
     def targets(self, windows: Sequence[Window]) -> list[str]:
         return self.system.material.pieces.decode(self._tokens([self.seen.text(w, -1) for w in windows]))
 
+    @torch.inference_mode()
     def write(self, windows: Sequence[Window]) -> list[str]:
         """As the protocol scores it, fed with the true text if it says so."""
         if self.system.protocol.writing == "free":
