@@ -87,12 +87,12 @@ def tell(figure: Figure, alt: str, caption: str = "") -> Figure:
     return figure
 
 
-def save(figure: Figure, name: str) -> Drawing:
+def save(figure: Figure, name: str, folder: Path | None = None) -> Drawing:
     """Write ``<name>.svg`` where the book's other pages look for figures (STORYLIB_FIGURES), and return it to be shown.
 
     A figure that nobody has described (``tell``) is described by its own words: titles and names of axes.
     """
-    folder = Path(os.environ.get("STORYLIB_FIGURES") or project_root() / "_build" / "figures")
+    folder = folder or Path(os.environ.get("STORYLIB_FIGURES") or project_root() / "_build" / "figures")
     folder.mkdir(parents=True, exist_ok=True)
     alt, caption = str(figure.get_label() or _own_words(figure)), str(figure.get_gid() or "")
     figure.set_gid(None)  # else the caption would become an id in the file

@@ -213,10 +213,14 @@ def test_the_published_record_is_read_drawn_and_missed_with_a_way_out(made, tmp_
         record.published("tiny_world", "test")
     record.save_record(made, record.record_path("tiny_world", "test"))
     assert record.published("tiny_world", "test")["ladders"]["a"][0]["label"] == "as published"
-    drawn = [tmp_path / f"{i}.svg" for i in range(2)]
+    drawn = [tmp_path / str(i) / "audit.svg" for i in range(2)]
     for path in drawn:
         assert main(["--source", "tiny_world", "--profile", "test", "--figure", str(path)]) == 0
     svg = drawn[0].read_text()
+    assert (
+        'aria-label="Two ladders of protocols on Tiny World' in svg
+        and f"{made['ladders']['a'][0]['mean']['top1']:.2f}" in svg
+    )
     assert drawn[1].read_text() == svg and "As published" not in svg and "as published" in svg and "Tiny World" in svg
     assert main(["--source", "tiny_world", "--profile", "none", "--figure", str(drawn[0])]) == 2
     assert "There is no published audit" in capsys.readouterr().err

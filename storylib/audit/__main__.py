@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
 
+    from storylib import plots
     from storylib.audit import figure, record
     from storylib.runs import RunError
     from storylib.sources import SourceError
@@ -35,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         if options.figure:
-            figure.draw_to(record.published(options.source, options.profile), options.figure)
+            drawing = figure.slopes(record.published(options.source, options.profile))
+            plots.save(drawing, options.figure.stem, options.figure.parent)
             return 0
         with cpu_threads(1):
             made = record.run(options.source, options.profile)

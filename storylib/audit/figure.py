@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from storylib.plots import INK, OFF, ON, style
+from storylib.audit.record import answer
+from storylib.plots import INK, OFF, ON, style, tell
 
 # Per system: the title, the lines (score, name, colour), and the floors (score, name, marker).
 SHOWN: dict[str, Any] = {
@@ -52,7 +51,12 @@ def slopes(record: dict[str, Any]) -> Figure:
         "Hollow: what needs no learning, or no story.",
         color=INK, fontsize=9,
     )  # fmt: skip
-    return figure
+    alt = f"Two ladders of protocols on {where}, from the numbers as claimed to the honest ones. {answer(record)}"
+    caption = (
+        f"What becomes of the claims on {where}: each row mends one thing and keeps the rows above. Triangles: as "
+        "claimed. Hollow: what needs no learning, or keeps its value without the story."
+    )
+    return tell(figure, alt, caption)
 
 
 def _ladder(axis: Axes, rungs: list[dict[str, Any]], system: str, claimed: dict[str, float]) -> None:
@@ -78,14 +82,3 @@ def _ladder(axis: Axes, rungs: list[dict[str, Any]], system: str, claimed: dict[
     axis.spines["left"].set_visible(False)
     axis.axvline(0, color=INK, linewidth=0.8)
     axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.07), ncol=2, fontsize=9, labelcolor=INK)
-
-
-def draw_to(record: dict[str, Any], path: Path) -> Path:
-    """Write the figure of a record as one SVG, the same bytes every time."""
-    figure = slopes(record)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial.svg")
-    figure.savefig(temporary, metadata={"Date": None})
-    plt.close(figure)
-    os.replace(temporary, path)
-    return path
