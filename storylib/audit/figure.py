@@ -74,11 +74,20 @@ def _ladder(axis: Axes, rungs: list[dict[str, Any]], system: str, claimed: dict[
             side = 0 if abs(ends[0] - ends[1]) > 0.12 else 16 if values[row] == max(ends) else -16  # no overlap
             axis.annotate(f"{values[row]:.2f}", (values[row], row), (side, 11 if row == 0 else -18), ha="center",
                           textcoords="offset points", color=colour, fontsize=10, weight="bold")  # fmt: skip
+    axis.scatter([], [], marker="v", color=INK, label="as claimed")
     axis.set_yticks(rows, [r["label"] for r in rungs], fontsize=10)
     axis.set(ylim=(len(rungs) - 0.4, -0.8), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-    axis.set_title(title.format(**claimed) + "  ▼ as claimed", color=INK, loc="left", fontsize=12)
+    axis.set_title(title.format(**claimed), color=INK, loc="left", fontsize=12)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.axvline(0, color=INK, linewidth=0.8)
-    axis.legend(loc="upper center", bbox_to_anchor=(0.45, -0.07), ncol=2, fontsize=9, labelcolor=INK)
+    axis.legend(
+        loc="upper center",
+        bbox_to_anchor=(0.35, -0.07),
+        ncol=3,
+        fontsize=9,
+        labelcolor=INK,
+        markerscale=0.7,
+        columnspacing=1,
+    )
