@@ -292,7 +292,11 @@ def sweeps(results: Mapping[str, pd.DataFrame], metric: str, columns: int = 4) -
     for line in axes:
         line[0].set_ylabel(textwrap.fill(METRICS[metric].title, 24), fontsize=9)
     axes[0][0].legend(frameon=False, fontsize=7)
-    return figure
+    return tell(
+        figure,
+        f"{METRICS[metric].title} along " + ", ".join(n.replace("_", " ") for n in results),
+        "One thing changed at a time, with the loss (blue) and without it (orange); dotted lines are floors.",
+    )
 
 
 def rank_histograms(runs: Sequence[Run]) -> Figure:
@@ -318,7 +322,11 @@ def rank_histograms(runs: Sequence[Run]) -> Figure:
             axis.set_xticks([1, 10, 100], ["1", "10", "100"])
             axis.minorticks_off()
     axes[0].legend(frameon=False, fontsize=9)
-    return figure
+    return tell(
+        figure,
+        "Histograms of the rank of the true page, among all pages and within its story: model, best floor, chance.",
+        "Where the true page stands. What lies left of the dotted line is better than guessing.",
+    )
 
 
 def similarities(runs: Sequence[Run]) -> Figure:
@@ -340,7 +348,11 @@ def similarities(runs: Sequence[Run]) -> Figure:
             sns.kdeplot(x=values.dropna(), ax=axis, color=colour, linestyle=line, label=label, clip=(-1, 1), cut=0)
         axis.set(title=title, xlabel="centred cosine similarity", ylabel="windows", yticks=[])
     axes[0].legend(frameon=False, fontsize=8)
-    return figure
+    return tell(
+        figure,
+        "Curves of centred cosine similarity: the model to the true page, the last frame to it, the model to any page.",
+        "How near a prediction comes to the truth: further right than a page at random, but than the last frame?",
+    )
 
 
 def attention(runs: Sequence[Run]) -> Figure:
@@ -363,7 +375,11 @@ def attention(runs: Sequence[Run]) -> Figure:
     axes[2].set(title="weights of the mixture", xlabel="frame", xticks=range(1, weights.shape[-1] + 1))
     if axes[2].get_legend_handles_labels()[0]:
         axes[2].legend(frameon=False, fontsize=8)
-    return figure
+    return tell(
+        figure,
+        "Heat maps: how far each prediction moves when a frame's picture or text is swapped; weights of the mixture.",
+        "What of the four frames a prediction rests on. A frame that could be swapped without a change was not used.",
+    )
 
 
 def easy_and_hard(stories: pd.DataFrame, reasons: pd.DataFrame) -> Figure:
@@ -386,7 +402,11 @@ def easy_and_hard(stories: pd.DataFrame, reasons: pd.DataFrame) -> Figure:
     right.set_xlabel("rank correlation with ease", fontsize=9)
     right.tick_params(axis="y", length=0, labelsize=8)
     right.spines["left"].set_visible(False)
-    return figure
+    return tell(
+        figure,
+        "Held-out stories from hard to easy, the model beside the best floor, and what goes with ease.",
+        "Which stories are hard, and what goes with it; grey intervals cross zero.",
+    )
 
 
 def leakage(counts: pd.DataFrame) -> Figure:

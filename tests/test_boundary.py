@@ -10,7 +10,7 @@ import torch
 from conftest import StubEncoder, tiny_config, tiny_stories
 from test_encoders import text_folder
 
-from storylib import features, prediction, runs
+from storylib import features, judges, prediction, runs
 from storylib.boundary import LowerLayers, UpperLayers
 from storylib.encoders import EncoderError, load_text_encoder
 from storylib.stories import Splits
@@ -76,6 +76,8 @@ def data(stand_in, monkeypatch, tmp_path, cache):
     monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / "runs"))
     stub = StubEncoder("stub-image", 24)
     monkeypatch.setattr(features, "load_image_encoder", lambda name, device="cpu": stub)
+    monkeypatch.setattr(judges, "load_image_encoder", lambda name, device="cpu": stub)
+    monkeypatch.setattr(judges, "load_text_encoder", load_text_encoder)
     monkeypatch.setattr(prediction, "load_image_encoder", lambda name: stub)
     stories = tiny_stories()
     splits = Splits(stories[:8], stories[8:10], stories[10:], {s.id: i for i, s in enumerate(stories)})
