@@ -92,6 +92,10 @@ def bare_environment(folder: Path, visible: Iterable[str]) -> Path:
             if not (brought / part.name).exists():
                 (brought / part.name).symlink_to(part)
     (brought / "google" / "colab").mkdir(parents=True)
+    for part in (Path(str(distribution("protobuf").locate_file(""))) / "google").glob(
+        "*"
+    ):  # TensorBoard needs google.protobuf
+        (brought / "google" / part.name).symlink_to(part)
     (brought / "google" / "colab" / "__init__.py").touch()
     (brought / "google" / "colab" / "files.py").write_text(FILES)
     (site,) = folder.glob("lib/python*/site-packages")

@@ -196,6 +196,8 @@ profiles:
 arms:
   contrastive-off: {contrastive_weight: 0.0}
   contrastive-on: {contrastive_weight: 1.0}
+audit:
+  quick: {seeds: [0], epochs_a: 1}
 """
 SMALL_GROUP = "small-book"  # for pytest-xdist: tests of the small book share a worker, so that it is made once
 
