@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import exp, log, sqrt
 
 import numpy as np
@@ -31,10 +32,10 @@ def cider_d(
     being one document. One document alone has nothing that is rarer than the rest, so it scores 0.
     """
     every = [[r] if isinstance(r, str) else list(r) for r in references]
-    counted = [[grams(words(text)) for text in group] for group in every]
-    documents = counted if corpus is None else [[grams(words(text))] for text in corpus]
+    counted = [[_grams(text) for text in group] for group in every]
+    documents = counted if corpus is None else [[_grams(text)] for text in corpus]
     seen = Counter(gram for group in documents for gram in set().union(*group))
-    ours = [grams(words(h)) for h in hypotheses]
+    ours = [_grams(h) for h in hypotheses]
     return np.array(
         [
             sum(similarity(one, theirs, seen, len(documents)) for theirs in group) / len(group)
@@ -46,6 +47,11 @@ def cider_d(
 def grams(tokens: Sequence[str]) -> Counter[Gram]:
     """How often each n-gram of length 1 to 4 occurs."""
     return Counter(tuple(tokens[i : i + n]) for n in range(1, LONGEST + 1) for i in range(len(tokens) - n + 1))
+
+
+@lru_cache(2**14)
+def _grams(text: str) -> Counter[Gram]:
+    return grams(words(text))
 
 
 def similarity(ours: Mapping[Gram, int], theirs: Mapping[Gram, int], seen: Mapping[Gram, int], documents: int) -> float:

@@ -25,6 +25,7 @@ METEOR, METEOR_WITHOUT_WORDNET = "METEOR (WordNet 3.0)", "METEOR (exact + stem)"
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
 _BEFORE_STOP = re.compile(r" +([.,;:!?])")
 _FETCHING = threading.Lock()
+MANY = 2**16  # words and texts that are kept: the references are read again for every predictor
 
 
 def plain(text: str) -> str:
@@ -38,7 +39,12 @@ def plain(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """Lower-case words without punctuation."""
-    return [w for w in ("".join(c for c in t if c.isalnum()) for t in text.lower().split()) if w]
+    return list(_words(text))
+
+
+@lru_cache(MANY)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(w for w in ("".join(c for c in t if c.isalnum()) for t in text.lower().split()) if w)
 
 
 def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
@@ -114,8 +120,34 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N,) ROUGE-L F-measure with stemming (Lin 2004; rouge-score)."""
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer(["rougeL"], use_stemmer=True)
+    scorer = RougeScorer(["rougeL"], tokenizer=_rouge_tokenizer())
     return np.array([scorer.score(r, h)["rougeL"].fmeasure for h, r in zip(hypotheses, references, strict=True)])
+
+
+@lru_cache
+def _rouge_tokenizer() -> Any:
+    """rouge-score's own, with stemming, which is most of its work and so is done once a text."""
+    from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
+
+    own = DefaultTokenizer(use_stemmer=True)
+
+    class Remembering(Tokenizer):  # type: ignore[misc]
+        @lru_cache(MANY)  # noqa: B019
+        def tokenize(self, text: str) -> list[str]:
+            return own.tokenize(text)
+
+    return Remembering()
+
+
+@lru_cache
+def _stemmer() -> Any:
+    """nltk's Porter stemmer, which stems every word once."""
+    from nltk.stem.porter import PorterStemmer
+
+    class Remembering(PorterStemmer):  # type: ignore[misc]
+        stem = lru_cache(MANY)(PorterStemmer.stem)
+
+    return Remembering()
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
@@ -128,7 +160,9 @@ def meteor(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     synonyms = _wordnet() or _NoSynonyms()
     return np.array(
         [
-            single_meteor_score(words(r), words(h), wordnet=synonyms) if words(h) and words(r) else 0.0
+            single_meteor_score(words(r), words(h), stemmer=_stemmer(), wordnet=synonyms)
+            if words(h) and words(r)
+            else 0.0
             for h, r in zip(hypotheses, references, strict=True)
         ]
     )
@@ -156,6 +190,10 @@ def _wordnet() -> Any:
     import nltk
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
+    class English(WordNetCorpusReader):  # type: ignore[misc]
+        def map_wn(self, version: str = "wordnet") -> None:
+            """No mapping to other languages: it takes as long to load as all the rest."""
+
     copy = cache_dir("nltk_data", "corpora", "wordnet")
     with _FETCHING:
         for file in sorted(folder.iterdir()):
@@ -167,7 +205,7 @@ def _wordnet() -> Any:
         nltk.data.path.append(str(cache_dir("nltk_data")))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The multilingual functions")  # English is all that is needed
-        reader = WordNetCorpusReader(str(copy), None)
+        reader = English(str(copy), None)
         reader.ensure_loaded()  # type: ignore[no-untyped-call]
     return reader
 
