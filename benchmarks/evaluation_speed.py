@@ -5,7 +5,7 @@
 Two measurements. The whole evaluation of one run, every metric of the model and of every floor, with generation, on one
 thread, as the library evaluates so that a last digit never depends on how many cores were free. The model is untrained
 and so writes every text to its full length, the most that it can cost. And cross-modal retrieval both ways among 50,000
-pages, with next-page retrieval of 50,000 windows among them, in a process of its own, so that its peak memory is its own.
+pages, with next-page retrieval of 50,000 windows among them, in a process of its own, whose peak memory is its own.
 """
 
 from __future__ import annotations
