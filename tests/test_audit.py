@@ -349,3 +349,11 @@ def test_a_checklist_shows_itself_safely(held):
 def test_bad_input_gets_a_clear_error(held, predictor, count, error, message):
     with pytest.raises(error, match=message):
         check(predictor, held[:count])
+
+
+def test_a_run_of_ours_can_be_asked_everything(tiny_runs, tiny_data, stub_encoders, monkeypatch):
+    for kind, stub in stub_encoders.items():
+        monkeypatch.setattr(f"storylib.prediction.load_{kind}_encoder", lambda name, device="cpu", stub=stub: stub)
+    found = check(ask(tiny_runs[1.0, 0]), windows(tiny_data.splits.test), trained_on=tiny_data.splits.train)
+    assert all(found[word].passed for word in ("constant", "free running", "shifted", "kept out", "training set"))
+    assert 0 < found["shifted"].number <= 1 and found["shuffled"].passed is not None
