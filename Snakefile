@@ -36,7 +36,8 @@ LAYERS = {
     "evaluate": [
         "metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores", "prediction",
     ],
-    "chapter": ["leaks", "attributes", "comparison", "ablation", "sweeps", "difficulty", "plots", "audit"],
+    "chapter": ["leaks", "attributes", "comparison", "ablation", "sweeps", "difficulty", "plots"],
+    "audit": ["audit"],
     "gallery": ["gallery"],
     "your_story": ["your_story"],
 }
@@ -75,12 +76,13 @@ TO_EVALUATE = TO_TRAIN + modules("evaluate")
 MEASURED = ("leaks", "benchmarks/reading", "benchmarks/fuzz_markup")  # once, by the commands of benchmarks/
 RECORDS = [path for name in MEASURED if Path(path := f"results/{name}.json").is_file()]
 BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
+AUDITS = [str(path) for path in sorted(Path("results/audit").glob("*.json"))]  # published records
 CHAPTERS = {
     "01_data": [f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"), *RECORDS],  # a leak is scored by its ranks
     "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
     "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
     "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE],
-    "05_audit": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_EVALUATE, *sorted(map(str, Path("results/audit").glob("*")))],
+    "05_audit": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_EVALUATE, *modules("audit"), *AUDITS],
     "07_your_story": [*TO_TRAIN, *modules("your_story"), "storylib/prediction.py", *BUNDLED],
     "08_rerun": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN, "storylib/workflow.py"],
 }
