@@ -87,7 +87,7 @@ def main() -> None:
         for decay in options.decays
     }
     record = {
-        "command": "python -m benchmarks.ema",
+        "command": f"python -m benchmarks.ema --source {options.source} --seeds {' '.join(seeds)}",
         "idea": "exponential moving average of the weights, by decay a step",
         "source": options.source,
         "epochs": config.train.epochs,
