@@ -132,7 +132,7 @@ def tell(teller: Storyteller, known: Known, pages: Sequence[Frame], n: int = 3, 
     following = teller.predict(images, texts, **options)
     with torch.inference_mode():
         batch = teller.read(images, texts)
-        expected = teller.model.read(batch["image"], batch["text"])["next_image"][0]
+        expected = teller.model.read(batch["image"], batch["text"], teller.model.texts(batch))["next_image"][0]
         nearest: list[tuple[Frame, Story, float]] = []
         rest = known
         while len(nearest) < n and rest.places:
