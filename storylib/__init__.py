@@ -19,7 +19,7 @@ _EXPORTS = {
     "attributes": ("attribute_accuracy", "one_of_each_plot", "scene_truth"),
     "prediction": ("NextFrame", "PredictionError", "Storyteller"),
     "leaks": ("effect_in_words", "split_report", "trained_effect", "trained_record", "twins"),
-    "scores": ("Scores", "in_words", "metric_table"),
+    "scores": ("Scores", "in_words"),
     "comparison": ("Comparison", "compare"),
     "ablation": ("Ablation", "load_ablation"),
     "sweeps": ("load_sweeps", "sweep_sentences", "sweep_tables"),

@@ -145,11 +145,6 @@ def verdict(metric: Metric, ours: float, theirs: float, low: float, high: float,
     return "better" if metric.merit(ours) > metric.merit(theirs) else "worse"
 
 
-def metric_table(scores: Mapping[str, Entry]) -> pd.DataFrame:
-    """The table of ``Scores`` for reading."""
-    return Scores(scores).frame()
-
-
 def in_words(entry: Entry) -> str:
     """One entry as two sentences: the score, its best floor, and the difference; chosen by the interval."""
     low, high = entry["gain_interval"]

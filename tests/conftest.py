@@ -217,8 +217,12 @@ def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def at_home(home: Path) -> Iterator[None]:
-    """Work in the small project."""
+    """Work in the small project, with real encoders, whatever stands in for them elsewhere."""
+    from storylib import encoders
+
     with pytest.MonkeyPatch.context() as patch:
+        for name in ("load_image_encoder", "load_text_encoder"):
+            patch.setattr(f"storylib.judges.{name}", getattr(encoders, name))
         patch.setenv("STORYLIB_HOME", str(home))
         patch.setenv("STORYLIB_CACHE", str(home / "cache"))
         patch.setenv("STORYLIB_RUNS", str(home / "runs"))

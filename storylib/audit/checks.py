@@ -80,7 +80,8 @@ class Checklist:
     def _repr_html_(self) -> str:
         left = "text-align:left"
         rows = [
-            f'<tr><td style="{left};color:{COLOURS[i.passed]};white-space:nowrap"><b>{MARKS[i.passed]}</b></td>'
+            f'<tr><td style="{left};white-space:nowrap;border-left:6px solid {COLOURS[i.passed]}">'
+            f"<b>{MARKS[i.passed]}</b></td>"
             f'<td style="{left}">{html.escape(i.question)}</td><td style="{left}">{html.escape(i.finding)}</td></tr>'
             for i in self.items
         ]

@@ -68,7 +68,7 @@ def _ladder(axis: Axes, rungs: list[dict[str, Any]], system: str, claimed: dict[
     for score, name, colour in lines:
         values = [r["mean"][score] for r in rungs]
         axis.plot(values, rows, color=colour, marker="o", linewidth=2.5, markersize=7, label=name, zorder=3)
-        axis.scatter([claimed[score]], [-0.55], marker="v", color=colour, s=60, zorder=3, clip_on=False)
+        axis.scatter([claimed[score]], [-0.8], marker="v", color=colour, s=60, zorder=3, clip_on=False)
         for row in (0, len(rungs) - 1):
             ends = [rungs[row]["mean"][name] for name, *_ in lines]
             side = 0 if abs(ends[0] - ends[1]) > 0.12 else 16 if values[row] == max(ends) else -16  # no overlap
@@ -76,7 +76,7 @@ def _ladder(axis: Axes, rungs: list[dict[str, Any]], system: str, claimed: dict[
                           textcoords="offset points", color=colour, fontsize=10, weight="bold")  # fmt: skip
     axis.scatter([], [], marker="v", color=INK, label="as claimed")
     axis.set_yticks(rows, [r["label"] for r in rungs], fontsize=10)
-    axis.set(ylim=(len(rungs) - 0.4, -0.8), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
+    axis.set(ylim=(len(rungs) - 0.4, -0.95), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axis.set_title(title.format(**claimed), color=INK, loc="left", fontsize=12)
     axis.tick_params(axis="y", length=0)
