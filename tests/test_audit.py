@@ -39,8 +39,7 @@ TINY = Settings(seeds=(0, 1), stories=8, epochs_a=2, epochs_b=1)
 @pytest.fixture(scope="module")
 def material(tiny_data, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        stubs = use_stub_encoders(patch)
-        patch.setattr("storylib.audit.predictors.load_text_encoder", lambda name: stubs["text"])
+        use_stub_encoders(patch)
         patch.setenv("STORYLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
         made = Material(tiny_data, "stub", "stub", TINY)
         for kind in made.kinds:

@@ -250,7 +250,7 @@ def _holds(texts: Sequence[str], target: str, least: int = 12) -> bool:
     return len(letters[1]) >= least and letters[1] in letters[0]
 
 
-def _shifted(predictor: Any, windows: Sequence[Window], most: int = 50) -> Item:
+def _shifted(predictor: Any, windows: Sequence[Window], most: int = 200) -> Item:
     """Texts that differ in their last word exclude each other, so their chances cannot add up to more than 1.
 
     A decoder that is given the very token that it is to say finds each of them nearly certain.
@@ -264,7 +264,7 @@ def _shifted(predictor: Any, windows: Sequence[Window], most: int = 50) -> Item:
         if len(endings) < most and len(word) > 2 and not any(word.startswith(e) or e.startswith(word) for e in endings):
             endings.append(word)
     masses = []
-    for window in windows[:8]:
+    for window in windows[:4]:
         start = " ".join(window.target.text.split()[:3])
         begun, *ended = (
             np.asarray(row, float) for row in predictor.token_nats(window, [start, *(f"{start} {e}" for e in endings)])

@@ -76,7 +76,7 @@ def _ladder(axis: Axes, rungs: list[dict[str, Any]], system: str, claimed: dict[
                           textcoords="offset points", color=colour, fontsize=10, weight="bold")  # fmt: skip
     axis.scatter([], [], marker="v", color=INK, label="as claimed")
     axis.set_yticks(rows, [r["label"] for r in rungs], fontsize=10)
-    axis.set(ylim=(len(rungs) - 0.4, -0.95), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
+    axis.set(ylim=(len(rungs) - 0.4, -1.0), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axis.set_title(title.format(**claimed), color=INK, loc="left", fontsize=12)
     axis.tick_params(axis="y", length=0)

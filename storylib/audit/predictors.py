@@ -1,9 +1,8 @@
-"""The two systems as predictors that ``check`` can ask: each answers as its protocol scores it, flaws and all."""
+"""The two systems, and our own, as predictors that ``check`` can ask: each answers as its protocol scores it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,126 +11,125 @@ from torch import Tensor
 from storylib.audit.ladder import B_PIECES, Material
 from storylib.audit.system_a import SystemA
 from storylib.audit.system_b import SystemB
-from storylib.encoders import TextEncoder, load_text_encoder
-from storylib.pictures import picture_digest
-from storylib.stories import Story, Window
+from storylib.prediction import NextFrame
+from storylib.runs import Run
+from storylib.stories import Window
 
 
-class Seen:
-    """Features of frames by what is on them, so that a window may be put together from frames of any stories."""
+class Rows:
+    """Rows of a material's frames, so that a window may be put together from frames of several stories."""
 
-    def __init__(self, material: Material, kind: str) -> None:
-        self.material, self.kind = material, kind
-        texts, vectors = material.texts(kind)
-        self.vector_of = dict(zip(texts, vectors, strict=True))
-        frames = [f for s in material.data.stories for f in s.frames]
-        self.row_of = {picture_digest(f.image): i for i, f in enumerate(frames)}
+    def __init__(self, material: Material) -> None:
+        self.of = {id(f): i for i, f in enumerate(f for s in material.data.stories for f in s.frames)}
 
-    def text(self, window: Window, place: int) -> str:
-        """What the protocol gives as the text of a frame; place: 0 for the first of the context, -1 for the next."""
-        place = window.length if place < 0 else place
-        return self.material.kinds[self.kind](window.story, window.start + place)
-
-    def images(self, windows: Sequence[Window]) -> Tensor:
-        """(W, K, Di)."""
-        return self.material.image[torch.tensor([[self.row_of[picture_digest(f.image)] for f in w.context]
-                                                 for w in windows])]  # fmt: skip
-
-    def texts(self, windows: Sequence[Window], places: Sequence[int]) -> Tensor:
-        """(W, places, Dt); texts that were never seen are encoded now."""
-        rows = [[self.text(w, p) for p in places] for w in windows]
-        new = sorted({t for row in rows for t in row} - set(self.vector_of))
-        for start in range(0, len(new), 64):
-            part = new[start : start + 64]
-            self.vector_of |= dict(zip(part, self._encoder.embed(part), strict=True))
-        return torch.stack([torch.stack([self.vector_of[t] for t in row]) for row in rows])
-
-    @cached_property
-    def _encoder(self) -> TextEncoder:
-        return load_text_encoder(self.material.encoders[1])
+    def __call__(self, windows: Sequence[Window]) -> Tensor:
+        """(W, K + 1): the context's, then the target's. Raises ValueError for frames of other stories."""
+        try:
+            return torch.tensor([[self.of[id(f)] for f in (*w.context, w.target)] for w in windows])
+        except KeyError:
+            raise ValueError(
+                "the windows must be of the stories that the system was made with: material.data"
+            ) from None
 
 
 class AskA:
     """System A under its protocol: it says one token."""
 
     def __init__(self, system: SystemA) -> None:
-        self.system, self.trained_on = system, system.material.train
-        one = system.protocol.attention_keys == "one"
-        context = system.material.context
-        self.places = range(context - 1, context) if one else range(context)
-        self.seen = Seen(system.material, system.protocol.text_input if one else "page")
+        self.system, self.trained_on, self.rows = system, system.material.train, Rows(system.material)
+        kind = system.protocol.text_input if system.protocol.attention_keys == "one" else "page"
+        self.texts = system.material.texts(kind)[0]
 
     def inputs(self, windows: Sequence[Window]) -> list[list[str]]:
-        return [[self.seen.text(w, p) for p in self.places] for w in windows]
+        """The texts that it reads."""
+        one = self.system.protocol.attention_keys == "one"
+        return [[self.texts[r] for r in (row[-2:-1] if one else row[:-1])] for row in self.rows(windows).tolist()]
 
     def targets(self, windows: Sequence[Window]) -> list[str]:
         """The token that its score is against; of all tokens, the first stands for them."""
-        pieces = self.system.material.pieces
         place = 0 if self.system.protocol.token_target == "first piece" else 1
-        return self._words(pieces.encode([w.target.text for w in windows], 8)[:, place])
+        return self._words(self.system.tokens[self.rows(windows)[:, -1], place])
 
     @torch.inference_mode()
     def write(self, windows: Sequence[Window]) -> list[str]:
-        out = self.system.model(self.seen.images(windows), self.seen.texts(windows, self.places))
+        """Its most probable token."""
+        out = self.system.model(*self.system.inputs(self.rows(windows)))
         return self._words(out["logits"].argmax(-1))
 
     def _words(self, ids: Tensor) -> list[str]:
         pieces = self.system.material.pieces
-        return pieces.tokenizer.convert_ids_to_tokens([pieces.ids[i] for i in ids.tolist()])
+        words: list[str] = pieces.tokenizer.convert_ids_to_tokens([pieces.ids[i] for i in ids.tolist()])
+        return words
 
 
 class AskB:
     """System B under its protocol: it writes a text."""
 
     def __init__(self, system: SystemB) -> None:
-        self.system, self.trained_on = system, system.material.train
-        self.seen = Seen(system.material, system.kind)
-        self.places = range(system.material.context)
+        self.system, self.trained_on, self.rows = system, system.material.train, Rows(system.material)
+        self.texts = system.material.texts(system.kind)[0]
 
     def inputs(self, windows: Sequence[Window]) -> list[list[str]]:
-        return [[self.seen.text(w, p) for p in self.places] for w in windows]
+        """The texts that it reads."""
+        return [[self.texts[r] for r in row[:-1]] for row in self.rows(windows).tolist()]
 
     def targets(self, windows: Sequence[Window]) -> list[str]:
-        return self.system.material.pieces.decode(self._tokens([self.seen.text(w, -1) for w in windows]))
+        """What its score is against."""
+        return self.system.material.pieces.decode(self.system.tokens[self.rows(windows)[:, -1]])
 
-    @torch.inference_mode()
     def write(self, windows: Sequence[Window]) -> list[str]:
         """As the protocol scores it, fed with the true text if it says so."""
-        if self.system.protocol.writing == "free":
-            return self.write_freely(windows)
-        tokens = self._tokens([self.seen.text(w, -1) for w in windows])
-        return self.system.material.pieces.decode(self.system.forced(self._state(windows), tokens))
+        return self.system.write(self.rows(windows))
 
-    @torch.inference_mode()
     def write_freely(self, windows: Sequence[Window]) -> list[str]:
-        return self.system.material.pieces.decode(self.system.free(self._state(windows)))
+        """Fed with its own words only."""
+        return self.system.write(self.rows(windows), writing="free")
 
     @torch.inference_mode()
     def token_nats(self, window: Window, texts: Sequence[str]) -> list[np.ndarray]:
         """Minus the log-probability of each token, the closing one included."""
-        given, wanted = self.system.pairs(self._tokens(texts))
-        state = self._state([window]).expand(len(texts), -1).contiguous()
-        nats = -self.system.model.logits(state, given).log_softmax(-1).gather(-1, wanted[..., None]).squeeze(-1)
+        given, wanted = self.system.pairs(self.system.material.pieces.encode(texts, B_PIECES))
+        context = self.rows([window])[:, :-1]
+        state, _, _ = self.system.model.read(self.system.material.image[context], self.system.vectors[context])
+        logits = self.system.model.logits(state.expand(len(texts), -1).contiguous(), given)
+        nats = -logits.log_softmax(-1).gather(-1, wanted[..., None]).squeeze(-1)
         real = wanted != self.system.material.pieces.pad
         return [row[keep].numpy() for row, keep in zip(nats, real, strict=True)]
 
+
+class AskRun:
+    """A run of storylib, which reads the context only."""
+
+    def __init__(self, run: Run) -> None:
+        self.storyteller = run.storyteller
+
+    def predict(self, images: Sequence[object], texts: Sequence[str]) -> NextFrame:
+        """The next text, written freely."""
+        return self.storyteller.predict(images, texts)  # type: ignore[arg-type]
+
     @torch.inference_mode()
-    def _state(self, windows: Sequence[Window]) -> Tensor:
-        return self.system.model.read(self.seen.images(windows), self.seen.texts(windows, self.places))[0]
+    def token_nats(self, window: Window, texts: Sequence[str]) -> list[np.ndarray]:
+        """Minus the log-probability of each token, the closing one included."""
+        teller = self.storyteller.eval()
+        batch = teller.read([f.image for f in window.context], [f.text for f in window.context])
+        story = teller.model.read(batch["image"], batch["text"], teller.model.texts(batch))["story"]
+        tokens = teller.vocabulary.encode(texts, teller.settings.model.text_length).to(story.device)
+        context = batch["context_tokens"].expand(len(texts), -1, -1)
+        known = teller.model.text_decoder(story.expand(len(texts), -1, -1), tokens, context)
+        real = tokens != teller.vocabulary.PAD
+        return [-row[keep].cpu().numpy() for row, keep in zip(known, real, strict=True)]
 
-    def _tokens(self, texts: Sequence[str]) -> Tensor:
-        return self.system.material.pieces.encode(texts, B_PIECES)
 
-
-def ask(system: SystemA | SystemB) -> AskA | AskB:
-    """A system, trained under a protocol, as a predictor for ``check``."""
-    return AskA(system) if isinstance(system, SystemA) else AskB(system)
+def ask(system: SystemA | SystemB | Run) -> AskA | AskB | AskRun:
+    """A system, trained under a protocol, or a run of ours as a predictor that every check can be made on."""
+    return (
+        AskA(system) if isinstance(system, SystemA) else AskB(system) if isinstance(system, SystemB) else AskRun(system)
+    )
 
 
 class CopyLast:
     """The text of the last frame again: the simplest honest predictor."""
 
-    trained_on: tuple[Story, ...] = ()
-
     def predict(self, images: Sequence[object], texts: Sequence[str]) -> str:
+        """The last text."""
         return texts[-1]
