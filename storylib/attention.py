@@ -32,14 +32,15 @@ def attention(model: StoryModel, held: WindowDataset) -> dict[str, Any]:
     heads = {"image": model.next_image, "text": model.next_text}
     mixtures = {name: torch.zeros(context) for name, head in heads.items() if hasattr(head, "mixture")}
     for batch, other in zip(forward_batches(model, held), forward_batches(model, Rotated(held)), strict=True):
-        given = {name: batch[name][:, :-1] for name in ("image", "text")}
+        given, away = _context(model, batch), _context(model, other)
         with _listening(heads, mixtures):
             before = _predictions(model, given)
-        for j, name in enumerate(given):
+        for j, names in enumerate((("image",), ("text", "told"))):
             for k in range(context):
-                swapped = given[name].clone()
-                swapped[:, k] = other[name][:, k]
-                after = _predictions(model, given | {name: swapped})
+                swapped = {name: given[name].clone() for name in names}
+                for name in names:
+                    swapped[name][:, k] = away[name][:, k]
+                after = _predictions(model, given | swapped)
                 for i in range(2):
                     moved[i, j, k] += (1 - F.cosine_similarity(before[i], after[i], dim=-1)).sum().cpu()
         windows += len(batch["target"])
@@ -65,8 +66,14 @@ def _listening(heads: Mapping[str, nn.Module], totals: dict[str, Tensor]) -> Ite
             hook.remove()
 
 
+def _context(model: StoryModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The arguments of ``StoryModel.read``, (B, K, D) each."""
+    whole = {"image": batch["image"], "text": batch["text"], "told": model.texts(batch)}
+    return {name: values[:, :-1] for name, values in whole.items()}
+
+
 def _predictions(model: StoryModel, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    out = model.read(given["image"], given["text"])
+    out = model.read(**given)
     return out["next_image"], out["next_text"]
 
 
