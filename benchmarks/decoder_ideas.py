@@ -68,6 +68,8 @@ ALONE = {
     "image": {"text_weight": 0.0, "next_image_weight": 0.0, "next_text_weight": 0.0, "contrastive_weight": 0.0},
 }
 OTHER_CODE = {"text": ("image_decoders", "perception", "losses", "config"), "image": ("decoders", "config")}
+MAIN = {"text": ("cross_entropy", "nats a word piece"), "image": ("l1 expected", "mean absolute error")}
+TITLE, HYPOTHESIS = "Writing and drawing", "Each row changes one thing of the default and trains that decoder alone."
 SAMPLES = 5
 DIRECTIONS = (
     32  # principal ones of the true pictures' features: a covariance of 1,280 needs more pictures than there are
@@ -260,6 +262,25 @@ def summary(runs: list[Sums], baseline: list[Sums]) -> dict[str, Any]:
     return found
 
 
+def rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table of the page of what did not help: each idea's main number, and what it changes."""
+    found = []
+    for split in ("validation", "test"):
+        for source, parts in record.get(split, {}).items():
+            for part, ideas in parts.items():
+                for idea, scores in ideas.items():
+                    name, title = MAIN[part]
+                    score = scores[name]
+                    low, high = score.get("difference_interval", (0, 0))
+                    gap = f"{score['difference']:+.3f} ({low:+.3f} to {high:+.3f})" if "difference" in score else ""
+                    found.append({
+                        "stories": f"{source.replace('_', ' ')}, {split}", "decoder": part, "idea": idea,
+                        "seeds": scores["seeds"], "measure, lower is better": title,
+                        "value": f"{score['value']:.3f}", "minus default": gap,
+                    })  # fmt: skip
+    return found
+
+
 def ratio(sums: np.ndarray) -> np.ndarray:
     return sums[..., 0] / sums[..., 1]
 
@@ -287,6 +308,7 @@ def main() -> None:
                         runs if name == "default" else [run(part, "default", source, s, split, {}) for s in seeds]
                     )
                     done[name] = {"change": IDEAS[part][name]} | summary(runs, baseline)
+                    record |= {"title": TITLE, "hypothesis": HYPOTHESIS, "rows": rows(record)}
                     record["provenance"] = provenance("cpu")
                     options.record.parent.mkdir(parents=True, exist_ok=True)
                     write_atomically(options.record, json.dumps(record, indent=2) + "\n")

@@ -88,7 +88,17 @@ def main() -> None:
     }
     record = {
         "command": f"python -m benchmarks.ema --source {options.source} --seeds {' '.join(seeds)}",
-        "idea": "exponential moving average of the weights, by decay a step",
+        "title": "Averaged weights",
+        "hypothesis": "An exponential moving average of the weights predicts better than the weights themselves.",
+        "rows": [
+            {
+                "decay a step": decay,
+                "validation losses − without": f"{gain['validation_score']:+.3f}",
+                "next page, MRR − without": f"{gain['page_mrr']:+.3f}",
+                "seeds": len(seeds),
+            }
+            for decay, gain in gains.items()
+        ],
         "source": options.source,
         "epochs": config.train.epochs,
         "lower_is_better": ["validation_score"],
