@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -49,7 +49,7 @@ class Comparison:
                     "difference (95 % interval)": f"{difference} ({low} to {high})",
                     "effect size (95 % interval)": f"{effect} ({e_low} to {e_high})",
                     "p, Holm": f"{row['p_holm']:.3f}",
-                    "could be seen from": f"{row['detectable']:.{d}f}",
+                    "could be seen from": "identical" if identical(row) else f"{row['detectable']:.{d}f}",
                     "best floor": f"{row['floor_value']:.{d}f} ({row['floor']})",
                     "verdict": row["verdict"],
                 }
@@ -85,6 +85,9 @@ class Comparison:
         return [self._sentence(rows) for _, rows in self.frame.groupby("group", sort=False)]
 
     def _sentence(self, rows: pd.DataFrame) -> str:
+        if all(identical(row) for row in rows.to_dict("records")):
+            group = str(rows["group"].iloc[0]).capitalize()
+            return f"{group}: both arms are identical in every window, so what differs between them does not reach it."
         size = (rows["difference"] / rows["detectable"].where(rows["detectable"] > 0)).abs().fillna(0)
         clear = rows[rows["verdict"] != "no difference"]
         row = rows.loc[(size[clear.index] if len(clear) else size).idxmax()].to_dict()
@@ -101,6 +104,11 @@ class Comparison:
         beats = metric.merit(row["a"]) > metric.merit(row["floor_value"])
         floor = f"{row['floor_value']:.{d}f}, {row['floor']}"
         return f"{text}. At {row['a']:.{d}f} it is {'above' if beats else 'not above'} its best floor ({floor})."
+
+
+def identical(row: Mapping[Any, Any]) -> bool:
+    """Whether the arms agree in every window: then no difference could have been seen, because there can be none."""
+    return all(row[key] == 0 for key in ("difference", "low", "high", "detectable"))
 
 
 def compare(

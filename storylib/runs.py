@@ -191,7 +191,7 @@ def train(config: Config, data: Data, fresh: bool = False) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     group = join(pick_device(config.train.device))
     # The same run, asked for twice at once, is trained once; of several processes only the main one holds the lock.
-    with FileLock(folder.with_suffix(".lock")) if group.main else nullcontext():
+    with FileLock(folder.with_name(f"{folder.name}.lock")) if group.main else nullcontext():
         if fresh and group.main:
             shutil.rmtree(folder)
             folder.mkdir()
