@@ -87,7 +87,7 @@ class Comparison:
     def _sentence(self, rows: pd.DataFrame) -> str:
         if all(identical(row) for row in rows.to_dict("records")):
             group = str(rows["group"].iloc[0]).capitalize()
-            return f"{group}: both arms are identical in every window, so what differs between them does not reach it."
+            return f"{group}: both arms score exactly the same in every story."
         size = (rows["difference"] / rows["detectable"].where(rows["detectable"] > 0)).abs().fillna(0)
         clear = rows[rows["verdict"] != "no difference"]
         row = rows.loc[(size[clear.index] if len(clear) else size).idxmax()].to_dict()
@@ -107,7 +107,7 @@ class Comparison:
 
 
 def identical(row: Mapping[Any, Any]) -> bool:
-    """Whether the arms agree in every window: then no difference could have been seen, because there can be none."""
+    """Whether the arms score the same in every story: then nothing can be said of what could have been seen."""
     return all(row[key] == 0 for key in ("difference", "low", "high", "detectable"))
 
 

@@ -157,7 +157,7 @@ def sweep_sentences(record: Mapping[str, Any], metric: str) -> list[str]:
     said.append(f"The largest difference is {span}, at {sweep} = {value}: {entry['verdict']}.")
     same = sum(identical(e) for _, _, e in found)
     if same:
-        said.append(f"In {same} the two arms are identical in every window: the loss does not reach what is measured.")
+        said.append(f"In {same} of them both arms score exactly the same in every story.")
     blind = [e["detectable"] for _, _, e in found if e["verdict"] == "no difference" and not identical(e)]
     if blind:
         least, most = f"{min(blind):.{digits}f}", f"{max(blind):.{digits}f}"
