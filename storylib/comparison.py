@@ -78,7 +78,7 @@ class Comparison:
         ]
         same = [f"{g} ({len(f)})" for g, f in groups.items() if set(f) == {"no difference"}]
         said = f"With {what}, all else equal, {'; '.join(changed) or 'no metric changes measurably'}."
-        return f"{said} No difference at all: {', '.join(same)}." if same and changed else said
+        return f"{said} No difference is seen in: {', '.join(same)}." if same and changed else said
 
     def sentences(self) -> list[str]:
         """One sentence a group of metrics, about the metric whose change is clearest there."""

@@ -107,7 +107,7 @@ def test_the_answer_in_words():
                  ("image_ssim", "no difference", "0.5"))  # fmt: skip
     assert found.answer() == (
         "With the contrastive loss, all else equal, 1 of 3 text metrics get better; 1 of 3 text metrics get worse. "
-        "No difference at all: picture (1)."
+        "No difference is seen in: picture (1)."
     )
     assert "no metric changes measurably" in rows(("top1", "no difference", "0")).answer()
 
