@@ -78,9 +78,9 @@ class Checklist:
         return "\n".join([*lines, self.verdict])
 
     def _repr_html_(self) -> str:
-        left = "text-align:left"
+        left = "text-align:left;white-space:normal"
         rows = [
-            f'<tr><td style="{left};white-space:nowrap;border-left:6px solid {COLOURS[i.passed]}">'
+            f'<tr><td style="{left};border-left:6px solid {COLOURS[i.passed]}">'
             f"<b>{MARKS[i.passed]}</b></td>"
             f'<td style="{left}">{html.escape(i.question)}</td><td style="{left}">{html.escape(i.finding)}</td></tr>'
             for i in self.items
