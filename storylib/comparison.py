@@ -103,7 +103,7 @@ class Comparison:
         metric = METRICS[row["metric"]]
         beats = metric.merit(row["a"]) > metric.merit(row["floor_value"])
         floor = f"{row['floor_value']:.{d}f}, {row['floor']}"
-        return f"{text}. At {row['a']:.{d}f} it is {'above' if beats else 'not above'} its best floor ({floor})."
+        return f"{text}. At {row['a']:.{d}f} it is {'' if beats else 'not '}better than its best floor ({floor})."
 
 
 def identical(row: Mapping[Any, Any]) -> bool:

@@ -118,12 +118,12 @@ def test_sentences_are_chosen_by_the_numbers():
     first, second = found.sentences()
     assert first == (
         "Next frame: 2 of 3 metrics differ; clearest is next picture, recall@5, better by +3.0 (95 % interval +2.0 to "
-        "+4.0). At 13.0 it is above its best floor (11.0, recency)."
+        "+4.0). At 13.0 it is better than its best floor (11.0, recency)."
     )
     assert second == (
         "In story: no difference seen in any metric; next picture within its story, recall@1 comes nearest, with -0.7 "
-        "(95 % interval -1.7 to +0.3), where 2.0 would have been seen four times in five. At 9.3 it is not above its "
-        "best floor (11.0, recency)."
+        "(95 % interval -1.7 to +0.3), where 2.0 would have been seen four times in five. At 9.3 it is not better than "
+        "its best floor (11.0, recency)."
     )
 
 
