@@ -25,9 +25,9 @@ from storylib.protocol import METRICS
 from storylib.runs import Data, prepare, provenance, train
 from storylib.scores import best_floor
 from storylib.statistics import interval, paired_difference
-from storylib.sweeps import WITHOUT_DECODERS
 from storylib.training import WindowDataset
 
+WITHOUT_DECODERS: dict[str, Any] = {"text_weight": 0.0, "image_weight": 0.0}
 IDEAS: dict[str, dict[str, Any]] = {
     "default": {},
     "embedding read off the story state": {"next_embedding": "linear"},

@@ -90,7 +90,7 @@ def test_sentences_count_the_verdicts():
         "Next page (picture and text), recall@10: of 2 settings the loss makes 1 better and 0 worse; in 1 no "
         "difference is seen.",
         "The largest difference is +4.0 (95 % interval +3.0 to +5.0), at weight = 1: better.",
-        "Where none is seen, one of 2.5 would have been, four times in five.",
+        "Where none is seen, one of 2.5 (the median setting) would have been, four times in five.",
     ]
     same = {"difference": 0.0, "low": 0.0, "high": 0.0, "verdict": "no difference", "detectable": 0.0}
     record = {"points": [{"sweep": "fusion", "value": "gate", "metrics": {"page_recall@10": same}}]}
