@@ -41,7 +41,6 @@ IDEAS: dict[str, dict[str, Any]] = {
     "SigLIP": {"contrastive_loss": "siglip"},
     "fixed temperature": {"learned_temperature": False},
     "no contrastive loss": {"contrastive_weight": 0.0},
-    "twice the epochs": {},
 }
 SHOWN = ("image_recall@10", "text_recall@10", "image_mrr", "text_mrr", "image_story_recall@1", "text_story_recall@1")
 HYPOTHESIS = (
@@ -53,8 +52,6 @@ HYPOTHESIS = (
 def scored(idea: str, source: str, seed: int, data: Data) -> pd.DataFrame:
     """One row per predictor and page of the validation stories, for one training with an idea."""
     config = configure("quick", source=source, seed=seed, **WITHOUT_DECODERS, **IDEAS[idea])
-    if idea == "twice the epochs":
-        config = config.replace(epochs=2 * config.train.epochs)
     run = train(config, data)
     model, vocabulary = run.model(data), run.vocabulary()
     parts = (data.splits.train, data.splits.validation)
@@ -113,7 +110,7 @@ def main() -> None:
         for idea in tqdm(IDEAS, desc=source, unit="idea"):
             scores = pd.concat([scored(idea, source, seed, data) for seed in options.seeds], ignore_index=True)
             baseline = scores if baseline is None else baseline
-            done[idea] = {"change": IDEAS[idea] or {"epochs": idea}} | summary(scores, baseline)
+            done[idea] = {"change": IDEAS[idea]} | summary(scores, baseline)
             record |= {"rows": rows(record["validation"]), "provenance": provenance("cpu")}
             options.record.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(options.record, json.dumps(record, indent=1) + "\n")
