@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from scipy.linalg import sqrtm
 from torch import Tensor
 
+from storylib import metrics
 from storylib.config import Config, configure, digest, project_root, runs_dir
 from storylib.decoders import Vocabulary
 from storylib.encoders import load_image_encoder, load_text_encoder
@@ -48,6 +47,7 @@ from storylib.training import (
 IDEAS: dict[str, dict[str, dict[str, Any]]] = {
     "text": {
         "default": {},
+        "three layers": {"text_decoder": "gpt2-small"},
         "word dropout 0.1": {"word_dropout": 0.1},
         "word dropout 0.3": {"word_dropout": 0.3},
         "words from the text encoder": {"pretrained_words": True},
@@ -175,13 +175,14 @@ def score_image(model: StoryModel, held: WindowDataset, train_set: WindowDataset
     errors = {name: l1(p, truth) for name, p in singles.items()}
     errors |= {name: l1(p, truth[:, None]).min(1) for name, p in several.items()}
     scores: Sums = {f"l1 {name}": per_story(held, e, np.ones(len(e))) for name, e in errors.items()}
-    true_sharpness, true_features = sharpness(truth), features(truth)
+    true_sharpness, true_features = metrics.sharpness(truth), features(truth)
     directions = np.linalg.svd(true_features - true_features.mean(0), full_matrices=False)[2][:DIRECTIONS].T
     for name in ("expected", "sample", "copy-last", "median"):
         if name in singles:
-            scores[f"sharpness {name}"] = per_story(held, sharpness(singles[name]), true_sharpness)
+            scores[f"sharpness {name}"] = per_story(held, metrics.sharpness(singles[name]), true_sharpness)
             if name != "median":  # one picture is no cloud
-                scores[f"frechet {name}"] = frechet(features(singles[name]) @ directions, true_features @ directions)
+                reduced = (f @ directions for f in (features(singles[name]), true_features))
+                scores[f"frechet {name}"] = metrics.frechet_distance(*reduced)
     return scores
 
 
@@ -198,19 +199,6 @@ def features(pictures: Tensor) -> np.ndarray:
     """(N, D) of the frozen network that also feeds the models, at the size in which pictures are drawn."""
     encoder = load_image_encoder("efficientnet_lite0")
     return np.concatenate([encoder.network(part * 2 - 1).numpy() for part in pictures.split(64)])
-
-
-def sharpness(pictures: Tensor) -> np.ndarray:
-    """(N,) variance of the Laplacian of the grey pictures."""
-    grey = (pictures * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]]).view(1, 1, 3, 3)
-    return F.conv2d(grey, kernel).flatten(1).var(1, unbiased=False).numpy()
-
-
-def frechet(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """Fréchet distance of two clouds (N, D) and (M, D), each taken as normal (Heusel et al. 2017)."""
-    (a, b), (ca, cb) = [x.mean(0) for x in (ours, theirs)], [np.cov(x.T, bias=True) for x in (ours, theirs)]
-    return float(((a - b) ** 2).sum() + np.trace(ca + cb - 2 * np.real(sqrtm(ca @ cb))))
 
 
 def run(part: str, name: str, source: str, seed: int, split: str, options: dict[str, Any]) -> Sums:

