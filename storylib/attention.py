@@ -73,7 +73,7 @@ def _context(model: StoryModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _predictions(model: StoryModel, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    out = model.read(**given)
+    out = model.read(given["image"], given["text"], given["told"])
     return out["next_image"], out["next_text"]
 
 

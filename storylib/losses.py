@@ -37,16 +37,15 @@ def same(ids: Tensor) -> Tensor:
     return ids[:, None] == ids[None, :]
 
 
-def next_embedding_loss(predicted: Tensor, bank: Tensor, target: Tensor, excluded: Tensor, scale: Tensor) -> Tensor:
+def next_embedding_loss(similarity: Tensor, target: Tensor, excluded: Tensor, scale: Tensor) -> Tensor:
     """Pick the next page among all training pages, as the evaluation does among the held-out ones.
 
-    predicted: (B, D). bank: (C, D) unit vectors of every training page; the other pages of the same story are the hard
-    negatives that teach order. target: (B,) index into the bank. excluded: (B, C) bool, no candidates: the window's
-    own context and copies of the target.
+    similarity: (B, C) cosine of each prediction and every training page; the other pages of the same story are the
+    hard negatives that teach order. target: (B,) index among the pages. excluded: (B, C) bool, no candidates: the
+    window's own context and copies of the target.
     """
-    logits = scale * F.normalize(predicted, dim=-1) @ bank.T
-    keep = F.one_hot(target, len(bank)).bool()
-    return F.cross_entropy(logits.masked_fill(excluded & ~keep, float("-inf")), target)
+    keep = F.one_hot(target, similarity.shape[1]).bool()
+    return F.cross_entropy((scale * similarity).masked_fill(excluded & ~keep, float("-inf")), target)
 
 
 def text_loss(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
@@ -64,13 +63,13 @@ def image_loss(
 ) -> Tensor:
     """Mean absolute error of pixels in 0..1, (B, 3, S, S): sharper than the squared error (Zhao et al. 2017).
 
-    feature_weight: of the distance in a frozen network's first layers, taken on every fourth picture because it costs
-    more than drawing does. divergence: in nats, of a sampling decoder's
-    latents; with its weight, the evidence lower bound of a Laplace distribution over pixels.
+    feature_weight: of the distance in a frozen network's first layers, taken on every eighth picture because it costs
+    more than drawing does. divergence: in nats, of a sampling decoder's latents; with its weight, the evidence lower
+    bound of a Laplace distribution over pixels.
     """
     loss = F.l1_loss(predicted, target)
     if feature_weight:
-        loss = loss + feature_weight * feature_distance(predicted[::4], target[::4])
+        loss = loss + feature_weight * feature_distance(predicted[::8], target[::8])
     return loss if divergence is None else loss + divergence_weight * divergence
 
 
@@ -85,12 +84,12 @@ def compute_losses(
     losses = {}
     for kind, weight in (("image", config.next_image_weight), ("text", config.next_text_weight)):
         if weight:
-            predicted, bank, excluded = out[f"next_{kind}"], batch[f"{kind}_bank"], batch[f"{kind}_excluded"]
-            value = next_embedding_loss(predicted, bank, batch["target"], excluded, out[f"next_{kind}_scale"])
+            similarity = F.normalize(out[f"next_{kind}"], dim=-1) @ batch[f"{kind}_bank"].T
+            target, excluded = batch["target"], batch[f"{kind}_excluded"]
+            value = next_embedding_loss(similarity, target, excluded, out[f"next_{kind}_scale"])
             if config.story_weight:
                 excluded, scale = excluded | ~batch["same_story"], out[f"next_{kind}_story_scale"]
-                order = next_embedding_loss(predicted, bank, batch["target"], excluded, scale)
-                value = value + config.story_weight * order
+                value = value + config.story_weight * next_embedding_loss(similarity, target, excluded, scale)
             losses[f"next_{kind}"] = weight * value
     if config.text_weight:
         losses["text"] = config.text_weight * text_loss(out["token_log_probabilities"], batch["tokens"])

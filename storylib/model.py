@@ -184,22 +184,32 @@ class StoryModel(nn.Module):
         """(..., Dt) the texts of a batch as the story is read: frozen, or from the layers that are trained."""
         return self.upper_layers(batch["text_states"], batch["text_mask"]) if self.upper_layers else batch["text"]
 
-    def shared(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (..., W) of pictures and texts in the space that the contrastive loss aligns."""
+    def project(self, image: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., W) pictures and texts in the space that the story is read in, and that the contrastive loss aligns."""
         return (
-            F.normalize(self.image_projection(self.dropout(self.image_space(image))), dim=-1),
-            F.normalize(self.text_projection(self.dropout(self.text_space(text))), dim=-1),
+            self.image_projection(self.dropout(self.image_space(image))),
+            self.text_projection(self.dropout(self.text_space(told))),
         )
 
-    def read(self, image: Tensor, text: Tensor, told: Tensor | None = None) -> dict[str, Tensor]:
+    def shared(self, image: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
+        """The projections as unit vectors (..., W): what cross-modal retrieval compares."""
+        image, told = self.project(image, told)
+        return F.normalize(image, dim=-1), F.normalize(told, dim=-1)
+
+    def read(
+        self,
+        image: Tensor,
+        text: Tensor,
+        told: Tensor | None = None,
+        projected: tuple[Tensor, Tensor] | None = None,
+    ) -> dict[str, Tensor]:
         """Read the context: image (B, K, Di) and text (B, K, Dt) features in, next embeddings and states out.
 
         told: (B, K, Dt) the texts from trained layers, see ``texts``. The next embedding is still a mixture of the
-        frozen ones: the space of every retrieval score must not move.
+        frozen ones: the space of every retrieval score must not move. projected: (B, K, W) each, where it is known.
         """
+        projected = projected or self.project(image, text if told is None else told)
         image, text = self.image_space(image), self.text_space(text)
-        told = text if told is None else self.text_space(told)
-        projected = self.image_projection(self.dropout(image)), self.text_projection(self.dropout(told))
         frames = self.fusion(*projected)  # (B, K, W)
         states = self.temporal(frames)
         state = states[:, -1]
@@ -214,8 +224,9 @@ class StoryModel(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Everything the losses need. The target's own frame enters only as a target; a decoder without one rests."""
         told = self.texts(batch)
-        out = self.read(batch["image"][:, :-1], batch["text"][:, :-1], told[:, :-1])
-        out["image_shared"], out["text_shared"] = self.shared(batch["image"], told)
+        seen, said = self.project(batch["image"], told)
+        out = self.read(batch["image"][:, :-1], batch["text"][:, :-1], projected=(seen[:, :-1], said[:, :-1]))
+        out["image_shared"], out["text_shared"] = F.normalize(seen, dim=-1), F.normalize(said, dim=-1)
         if "tokens" in batch:
             tokens = batch["tokens"].clamp(min=0)
             out["token_log_probabilities"] = self.text_decoder(out["story"], tokens, batch["context_tokens"])

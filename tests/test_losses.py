@@ -169,10 +169,10 @@ def test_pages_that_share_a_story_a_picture_or_a_text_are_not_negatives(shared, 
 
 
 def test_the_next_embedding_is_picked_among_the_candidates_only():
-    bank, predicted = units(6, 4, 5), units(2, 4, 6) * 3  # the length of a prediction says nothing
+    bank, predicted = units(6, 4, 5), units(2, 4, 6)
     excluded = torch.tensor([[1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1]], dtype=torch.bool)
     target = torch.tensor([2, 5])  # the second target is among its own copies, and still counts
-    value = next_embedding_loss(predicted, bank, target, excluded, SCALE).item()
+    value = next_embedding_loss(predicted @ bank.T, target, excluded, SCALE).item()
     expected = 0.0
     for query, own, keep in zip(predicted, target, ([2, 3, 4, 5], [0, 1, 2, 3, 5]), strict=True):
         logits = {j: float(SCALE * F.normalize(query, dim=0) @ bank[j]) for j in keep}
@@ -194,7 +194,7 @@ def test_an_excluded_page_gets_no_gradient():
     bank, predicted = units(6, 4, 5).requires_grad_(), units(2, 4, 6)
     excluded = torch.zeros(2, 6, dtype=torch.bool)
     excluded[:, [1, 3]] = True
-    next_embedding_loss(predicted, bank, torch.tensor([0, 3]), excluded, SCALE).backward()
+    next_embedding_loss(predicted @ bank.T, torch.tensor([0, 3]), excluded, SCALE).backward()
     assert not bank.grad[1].any()
     assert bank.grad[[0, 2, 3, 4, 5]].any(1).all()
 

@@ -21,10 +21,10 @@ from storylib.parallel import ALONE, Group
 from storylib.runs import Run
 from storylib.training import EpochSampler, Shares, batches, build_model
 
-# Two processes drop out other units than one, GPT-2 always drops some, the other image decoder draws latents, and the
-# feature term looks at every fourth picture of a process.
+# Two processes drop out other units than one, the other image decoder draws latents, and the feature term looks at
+# every eighth picture of a process.
 SURE = {"image_decoder": "upsampling", "feature_weight": 0.0}
-CALM = {"dropout": 0.0, "feature_dropout": 0.0, "state_dropout": 0.0, "text_weight": 0.0, **SURE}
+CALM = {"dropout": 0.0, "feature_dropout": 0.0, "state_dropout": 0.0, **SURE}
 CASES = {
     "case-infonce": SURE | {"contrastive_weight": 0.5},
     "case-siglip": SURE | {"contrastive_loss": "siglip", "image_weight": 0.0},
