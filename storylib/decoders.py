@@ -199,13 +199,13 @@ class TextDecoder(nn.Module):
 def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     """A causal LM over our vocabulary: a small GPT-2 from scratch, or a pretrained one that keeps our pieces' rows."""
     ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
-    if not kind.startswith("hf:"):  # the same curve as GPT-2's own, in one kernel; attention without dropout: likewise
+    if not kind.startswith("hf:"):  # the same curve as GPT-2's own, in one kernel; dropout helps no decoder this small
         if kind not in FROM_SCRATCH:
             raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "hf:<repo>"]))
         width, layers = FROM_SCRATCH[kind]
         shape: dict[str, Any] = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
-        shape |= {"activation_function": "gelu_pytorch_tanh", "attn_pdrop": 0.0,
-                  "embd_pdrop": 0.0, "resid_pdrop": 0.0}  # fmt: skip
+        shape |= {"n_inner": 2 * width, "activation_function": "gelu_pytorch_tanh"}
+        shape |= dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
         return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
     lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-shallow'")
     tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}

@@ -253,14 +253,14 @@ def test_nucleus_draws_from_the_likeliest_words_only_and_by_seed(decoder, given)
     story, _, context = given
     decoder.cache_gate.data.fill_(0.0)
     shape = {"length": 1, "num_return_sequences": 200}
-    first = decoder.generate(story[:1], context[:1], "nucleus", top_p=0.5, seed=3, **shape)[:, 0]
+    first = decoder.generate(story[:1], context[:1], "nucleus", top_p=0.55, seed=3, **shape)[:, 0]
     expected = decoder.distribution(story[:1], torch.full((1, 1), END), context[:1])[0, 0].exp()
     expected[[PAD, UNKNOWN, END]] = 0
     values, order = (expected / expected.sum()).sort(descending=True)
-    nucleus = order[: int((values.cumsum(0) < 0.5).sum()) + 1]
+    nucleus = order[: int((values.cumsum(0) < 0.55).sum()) + 1]
     assert set(first.tolist()) == set(nucleus.tolist())
     before = torch.get_rng_state()
-    assert torch.equal(decoder.generate(story[:1], context[:1], "nucleus", top_p=0.5, seed=3, **shape)[:, 0], first)
+    assert torch.equal(decoder.generate(story[:1], context[:1], "nucleus", top_p=0.55, seed=3, **shape)[:, 0], first)
     assert torch.equal(torch.get_rng_state(), before)  # a seed of its own leaves the rest of the program alone
     assert not torch.equal(decoder.generate(story[:1], context[:1], "nucleus", top_p=0.5, seed=4, **shape)[:, 0], first)
 
