@@ -36,7 +36,8 @@ LAYERS = {
     "evaluate": [
         "metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores", "prediction",
     ],
-    "chapter": ["leaks", "attributes", "comparison", "ablation", "sweeps", "difficulty", "plots"],
+    "publish": ["comparison", "ablation", "sweeps", "presets"],
+    "chapter": ["leaks", "attributes", "difficulty", "plots"],
     "audit": ["audit"],
     "gallery": ["gallery"],
     "your_story": ["your_story"],
@@ -102,6 +103,7 @@ wildcard_constraints:
     arm="|".join(ARMS),
     seed=r"\d+",
     chapter="|".join(CHAPTERS),
+    sweep="|".join(name.replace(" ", "-") for name in experiments()["sweeps"]),
 
 
 def receipts():
@@ -118,9 +120,15 @@ rule book:
         "_build/html/book.json",
 
 
+# What the full profile publishes in results/, as numbers: the ablation, the presets and every sweep.
+SWEEPS = {name.replace(" ", "-"): name for name in experiments()["sweeps"]}
+PUBLISHED = [f"{ROOT}/published/{name}" for name in ("ablation", "presets", *(f"sweep-{s}" for s in SWEEPS))]
+
+
 rule runs:
     input:
         receipts(),
+        PUBLISHED if PROFILE == "full" else [],
 
 
 rule render:
@@ -214,10 +222,61 @@ rule evaluate:
         " --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
 
 
+rule ablation:
+    input:
+        evaluations(),
+        TO_EVALUATE,
+        modules("publish"),
+    output:
+        touch(f"{ROOT}/published/ablation"),
+    log:
+        f"{ROOT}/logs/publish-ablation.log",
+    shell:
+        "step 'publishing the ablation (seconds)' {log}"
+        " {PYTHON} -m storylib.ablation --source {SOURCE_WORD} --profile {PROFILE}"
+
+
+rule presets:
+    input:
+        f"{ROOT}/features.json",
+        TO_EVALUATE,
+        modules("publish"),
+    output:
+        touch(f"{ROOT}/published/presets"),
+    params:
+        presets=experiments()["presets"],
+    log:
+        f"{ROOT}/logs/publish-presets.log",
+    threads: 1
+    priority: 1
+    shell:
+        "step 'the published systems and ours, with every seed (an hour)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.presets --source {SOURCE_WORD} --profile {PROFILE}"
+
+
+rule sweep:
+    input:
+        f"{ROOT}/features.json",
+        TO_EVALUATE,
+        modules("publish"),
+    output:
+        touch(f"{ROOT}/published/sweep-{{sweep}}"),
+    params:
+        name=lambda w: shlex.quote(SWEEPS[w.sweep]),
+        points=lambda w: experiments()["sweeps"][SWEEPS[w.sweep]],
+    log:
+        f"{ROOT}/logs/publish-sweep-{{sweep}}.log",
+    threads: 1
+    shell:
+        "step 'where the loss matters: {wildcards.sweep} (10 to 60 minutes)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.sweeps --source {SOURCE_WORD} --profile {PROFILE}"
+        " --only {params.name}"
+
+
 rule chapter:
     input:
         lambda w: CHAPTERS[w.chapter],
-        modules("chapter"),
+        modules("publish", "chapter"),
         notebook="notebooks/{chapter}.ipynb",
     output:
         f"{ROOT}/executed/notebooks/{{chapter}}.ipynb",
@@ -241,7 +300,7 @@ rule gallery:
     input:
         evaluations(seeds=SEEDS[:1]),
         TO_EVALUATE,
-        modules("chapter", "gallery"),
+        modules("publish", "chapter", "gallery"),
         "storylib/gallery.html",
     output:
         f"{ROOT}/executed/gallery.html",

@@ -23,6 +23,7 @@ _EXPORTS = {
     "comparison": ("Comparison", "compare"),
     "ablation": ("Ablation", "load_ablation"),
     "sweeps": ("load_sweeps", "sweep_sentences", "sweep_tables"),
+    "presets": ("load_presets", "preset_table"),
     "difficulty": ("reasons", "story_ease", "why"),
     "runs": (
         "Data",

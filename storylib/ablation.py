@@ -19,7 +19,7 @@ import pandas as pd
 from storylib.comparison import Comparison, compare
 from storylib.config import Config, ConfigError, configure, project_root, runs_dir, seeds
 from storylib.pictures import write_atomically
-from storylib.runs import TRAINING_CODE, Run, RunError, code_fingerprint, describe
+from storylib.runs import TRAINING_CODE, Run, RunError, code_fingerprint, describe, publishable
 
 ARMS = ("contrastive-on", "contrastive-off")
 
@@ -41,7 +41,7 @@ def load_ablation(
     try:
         runs = {arm: [find_run(c) for c in wanted] for arm, wanted in configs.items()}
     except RunError as error:
-        path = published(source, profile)
+        path = published("ablation", source, profile)
         if not path.exists() or (on, off) != ARMS:
             raise error
         return _read(json.loads(path.read_text(encoding="utf-8")))
@@ -85,11 +85,16 @@ def find_run(config: Config) -> Run:
     return Run(max(found)[2])
 
 
-def published(source: str, profile: str) -> Path:
-    """Where the published record of a source is: in the project, or beside the installed package."""
-    name = re.sub(r"[^\w.-]+", "_", f"{source}-{profile}") + ".json"
-    folders = result_folders("ablation")
-    return next((f / name for f in folders if (f / name).exists()), folders[0] / name)
+def published(kind: str, source: str, profile: str) -> Path:
+    """Where a published record of a source is: in the project, or beside the installed package."""
+    path = to_publish(kind, source, profile)
+    found = (folder / path.name for folder in result_folders(kind))
+    return next((p for p in found if p.exists()), path)
+
+
+def to_publish(kind: str, source: str, profile: str) -> Path:
+    """Where a record of a source is published: in the project."""
+    return project_root() / "results" / kind / (re.sub(r"[^\w.-]+", "_", f"{source}-{profile}") + ".json")
 
 
 def result_folders(kind: str) -> list[Path]:
@@ -99,11 +104,12 @@ def result_folders(kind: str) -> list[Path]:
 
 
 def publish(ablation: Ablation, path: Path) -> None:
-    """Write the record: numbers only."""
+    """Write the record: numbers only. Raises RunError if the code is not committed."""
     source, profile = (ablation.facts[k] for k in ("source", "profile"))
     record = {
         "command": f"python -m storylib.ablation --source {source} --profile {profile}",
         "facts": ablation.facts,
+        **publishable(),
         "names": ablation.comparison.names,
         "runs": ablation.runs.reset_index().to_dict("records"),
         "metrics": json.loads(ablation.comparison.frame.round(6).to_json(orient="records")),
@@ -134,12 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for seed in seeds(options.profile):
                 find_run(configure(options.profile, arm, source=options.source, seed=seed))
         ablation = load_ablation(options.source, options.profile)
+        path = to_publish("ablation", options.source, options.profile)
+        publish(ablation, path)
     except (ConfigError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    name = re.sub(r"[^\w.-]+", "_", f"{options.source}-{options.profile}") + ".json"
-    path = project_root() / "results" / "ablation" / name
-    publish(ablation, path)
     print(f"{path.relative_to(project_root())}: {ablation.comparison.answer()}", file=sys.stderr)
     return 0
 

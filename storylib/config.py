@@ -28,7 +28,7 @@ class DataConfig:
     source: str = "storyworld"  # a name of storylib.sources
     stories: int | None = None  # at most this many stories; None: all that the source has
     context: int = 4  # K: frames that the model sees before the one it predicts
-    train_stories: int | None = None  # at most this many of the training stories; those held out stay the same
+    train_stories: float | None = None  # at most so many of the training stories, below 1 such a share; others stay
     split_seed: int = 0  # which stories are held out; independent of the training seed
     split_by: str = "group"  # "group": leak-free; "story": a random split, which leaks (to measure how much)
     image_encoder: str = "efficientnet_lite0"  # "a or b": the first whose weights this machine can get
@@ -98,7 +98,6 @@ CHOICES = {
 # Least and greatest values; every other number must be at least 0.
 COUNTS = (
     "stories",
-    "train_stories",
     "context",
     "width",
     "correction_rank",
@@ -110,7 +109,7 @@ COUNTS = (
     "threads",
 )
 LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1, float("inf")))
-LIMITS["temperature"] = (0.01, float("inf"))
+LIMITS["temperature"] = LIMITS["train_stories"] = (0.01, float("inf"))
 LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "state_dropout", "word_dropout", "warmup"), (0, 1))
 
 

@@ -163,7 +163,8 @@ def prepare(config: Config) -> Data:
     stories = load_stories(data.source, limit=data.stories)
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
     if data.train_stories is not None:  # each smaller set is part of the larger ones
-        order = np.random.default_rng(data.split_seed).permutation(len(splits.train))[: data.train_stories]
+        most = data.train_stories if data.train_stories >= 1 else round(data.train_stories * len(splits.train))
+        order = np.random.default_rng(data.split_seed).permutation(len(splits.train))[: max(1, int(most))]
         splits = dataclasses.replace(splits, train=[splits.train[i] for i in sorted(order)])
     device = pick_device(config.train.device)
     model = config.model
@@ -313,13 +314,21 @@ def provenance(device: str) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "commit": git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(git("status", "--porcelain")),
+        "dirty": bool(git("status", "--porcelain", "--", ".", ":(exclude)results")),  # records change no result
         "python": platform.python_version(),
         "versions": versions,
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
     }
+
+
+def publishable() -> dict[str, Any]:
+    """``provenance`` for a record that is to be published. Raises RunError if it could not be made again."""
+    made = provenance("cpu")
+    if made["dirty"]:
+        raise RunError("There are changes that are in no commit, so nobody could make this record again. Commit first.")
+    return {key: made[key] for key in ("commit", "dirty", "python", "versions", "machine")}
 
 
 def describe(runs: Sequence[Run]) -> pd.DataFrame:

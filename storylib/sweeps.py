@@ -1,8 +1,9 @@
 """Where the contrastive loss matters: one thing changed at a time, with the loss and without it.
 
-python -m storylib.sweeps --source african_storybook    # trains what is missing and writes results/sweeps/<source>.json
+python -m storylib.sweeps --source african_storybook --profile full    # trains what is missing and writes the record
 
-Training happens here; the chapter only reads the record. Points are in experiments.yml under ``sweeps``.
+Training happens here; the chapter only reads the record. Points are in experiments.yml under ``sweeps``. Several of
+these commands may run beside each other with different ``--only``: they share runs and the record.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from statistics import median
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
-from storylib.ablation import result_folders
+from storylib.ablation import published, to_publish
 from storylib.comparison import compare, identical
-from storylib.config import Config, ConfigError, configure, experiments, project_root, seeds
+from storylib.config import Config, ConfigError, configure, experiments, seeds
 from storylib.encoders import EncoderError
 from storylib.pictures import write_atomically
 from storylib.protocol import METRICS
-from storylib.runs import Data, Run, RunError, evaluate_run, pooled_metrics, prepare, provenance, train
+from storylib.runs import Data, Run, RunError, describe, evaluate_run, pooled_metrics, prepare, publishable, train
 
 # Without decoders; and the story state may correct the next embedding, else neither the loss nor the fusion reached it.
 WITHOUT_DECODERS: dict[str, Any] = {"text_weight": 0.0, "image_weight": 0.0, "state_dropout": 0.5}
@@ -62,8 +64,13 @@ def _prepared(config: Config) -> Data:
 
 
 def run_sweeps(profile: str, source: str, path: Path, only: Sequence[str] = ()) -> dict[str, Any]:
-    """Every point in both arms; the record is written after each point, so that a killed run loses at most one."""
-    done = json.loads(path.read_text())["points"] if path.exists() else []
+    """Every point in both arms; the record is written after each point, so that a killed run loses at most one.
+
+    Raises RunError before anything is trained if the code is not committed.
+    """
+    made = publishable()
+    order = [(s, v) for s, v, _ in points(profile, source)]
+    head = {"command": f"python -m storylib.sweeps --source {source} --profile {profile}"}
     for sweep, value, diff in points(profile, source):
         if only and sweep not in only:
             continue
@@ -73,21 +80,13 @@ def run_sweeps(profile: str, source: str, path: Path, only: Sequence[str] = ()) 
             entry: dict[str, Any] = {"sweep": sweep, "value": value, "diff": diff, "not run": str(error)}
         else:
             entry = {"sweep": sweep, "value": value, "diff": diff, **measured(arms["on"], arms["off"])}
-        done = [p for p in done if (p["sweep"], p["value"]) != (sweep, value)] + [entry]
-        order = [(s, v) for s, v, _ in points(profile, source)]
-        done.sort(key=lambda p: order.index((p["sweep"], p["value"])) if (p["sweep"], p["value"]) in order else -1)
-        known = {
-            k: v for k, v in provenance("cpu").items() if k in ("commit", "dirty", "python", "versions", "machine")
-        }
-        record = {
-            "command": f"python -m storylib.sweeps --source {source} --profile {profile}",
-            "source": source,
-            "profile": profile,
-            "seeds": seeds(profile),
-            **known,
-            "points": done,
-        }
-        write_atomically(path, json.dumps(record, indent=1) + "\n")
+        with FileLock(f"{path}.lock"):
+            done = json.loads(path.read_text())["points"] if path.exists() else []
+            done = [p for p in done if (p["sweep"], p["value"]) in order and (p["sweep"], p["value"]) != (sweep, value)]
+            done = sorted([*done, entry], key=lambda p: order.index((p["sweep"], p["value"])))
+            facts = {"source": source, "profile": profile, "seeds": seeds(profile)}
+            record = head | facts | made | {"points": done}
+            write_atomically(path, json.dumps(record, indent=1) + "\n")
         logging.info("%s = %s is done", sweep, value)
     return record
 
@@ -106,17 +105,20 @@ def measured(on: Sequence[Run], off: Sequence[Run]) -> dict[str, Any]:
         entries[metric]["floors"] = arms["on"][metric]["floors"]
         keys = ("difference", "low", "high", "p_holm", "detectable")
         entries[metric] |= {k: round(float(row[k]), 6) for k in keys} | {"verdict": row["verdict"]}
-    return {"runs": {"on": [r.id for r in on], "off": [r.id for r in off]}, "metrics": entries}
+    return {"runs": {"on": costs(on), "off": costs(off)}, "metrics": entries}
 
 
-def load_sweeps(source: str, folder: Path | None = None) -> dict[str, Any]:
-    """The committed record of a source. Raises RunError, which names the command that makes it."""
-    folders = [folder] if folder else result_folders("sweeps")
-    path = next((p for f in folders if (p := f / f"{source}.json").exists()), None)
-    if path is None:
-        raise RunError(
-            f"There is no record of sweeps over {source!r}. `python -m storylib.sweeps --source {source}` makes it."
-        )
+def costs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The runs behind a record: seed, commit, device, seconds and memory of each."""
+    return json.loads(describe(runs).reset_index().to_json(orient="records"))
+
+
+def load_sweeps(source: str, profile: str = "full") -> dict[str, Any]:
+    """The published record. Raises RunError, which names the command that makes it."""
+    path = published("sweeps", source, profile)
+    if not path.exists():
+        command = f"python -m storylib.sweeps --source {source} --profile {profile}"
+        raise RunError(f"There is no record of sweeps over {source!r}. `{command}` makes it.")
     return dict(json.loads(path.read_text()))
 
 
@@ -170,16 +172,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m storylib.sweeps", description=__doc__)
     parser.add_argument("--source", default="african_storybook")
-    parser.add_argument("--profile", default="quick")
+    parser.add_argument("--profile", default="full")
     parser.add_argument("--only", nargs="*", default=[], help="some of the sweeps of experiments.yml")
-    parser.add_argument("--output", type=Path, help="default: results/sweeps/<source>.json")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    path = options.output or project_root() / "results" / "sweeps" / f"{options.source}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        run_sweeps(options.profile, options.source, path, options.only)
-    except ConfigError as error:
+        run_sweeps(options.profile, options.source, to_publish("sweeps", options.source, options.profile), options.only)
+    except (ConfigError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

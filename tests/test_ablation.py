@@ -63,7 +63,7 @@ def test_a_run_that_was_not_evaluated_does_not_count(tiny_runs, tmp_path, monkey
 def test_what_is_published_reads_back_and_stands_in_for_runs(project, monkeypatch):
     before = load_ablation()
     assert main(["--source", "storyworld", "--profile", "quick"]) == 0
-    record = json.loads(published("storyworld", "quick").read_text())
+    record = json.loads(published("ablation", "storyworld", "quick").read_text())
     assert record["command"] == "python -m storylib.ablation --source storyworld --profile quick"
     monkeypatch.setenv("STORYLIB_RUNS", str(project / "nothing"))
     after = load_ablation()

@@ -8,10 +8,11 @@ import pytest
 from conftest import TINY
 
 from storylib import sweeps as module
+from storylib.ablation import to_publish
 from storylib.config import ConfigError, experiments
 from storylib.encoders import EncoderError
 from storylib.runs import RunError
-from storylib.sweeps import arm_configs, load_sweeps, points, run_sweeps, sweep_sentences, sweep_tables
+from storylib.sweeps import arm_configs, load_sweeps, main, points, run_sweeps, sweep_sentences, sweep_tables
 
 PLAN = {
     "profiles": {"quick": {"seeds": [0, 1], **TINY}},
@@ -30,7 +31,7 @@ def plan(monkeypatch):
 def test_the_projects_sweeps_are_all_that_the_chapter_promises():
     names = {sweep for sweep, _, _ in points("quick", "african_storybook")}
     assert names == {
-        "weight", "temperature", "batch size", "loss", "text encoder", "fusion", "temporal", "training stories"
+        "weight", "loss", "fusion", "temporal", "training stories", "split", "temperature", "batch size", "text encoder"
     }  # fmt: skip
     assert all(len(values) > 1 for values in experiments()["sweeps"].values())
 
@@ -62,11 +63,12 @@ def test_sweeps_are_run_recorded_and_told(plan, tiny_data, tmp_path, monkeypatch
 
     monkeypatch.setattr(module, "_prepared", prepared)
     monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / "runs"))
-    path = tmp_path / "storyworld.json"
-    run_sweeps("quick", "storyworld", path, only=["batch size"])
+    monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
+    path = to_publish("sweeps", "storyworld", "quick")
+    assert main(["--source", "storyworld", "--profile", "quick", "--only", "batch size"]) == 0
     monkeypatch.setattr(module, "train", lambda *_: pytest.fail("trained again"))
     run_sweeps("quick", "storyworld", path, only=["encoder"])
-    record = load_sweeps("storyworld", tmp_path)
+    record = load_sweeps("storyworld", "quick")
     assert record == json.loads(path.read_text()) and record["seeds"] == [0, 1] and record["commit"]
     found = [(p["sweep"], p["value"]) for p in record["points"]]
     assert found == [("batch size", "4"), ("batch size", "8"), ("encoder", "far")]
@@ -99,6 +101,6 @@ def test_sentences_count_the_verdicts():
     assert sweep_sentences({"points": points}, "chrf") == ["Chrf: not measured."]
 
 
-def test_a_missing_record_names_the_command(tmp_path):
+def test_a_missing_record_names_the_command():
     with pytest.raises(RunError, match=r"python -m storylib\.sweeps --source folder"):
-        load_sweeps("folder", tmp_path)
+        load_sweeps("folder")

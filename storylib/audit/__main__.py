@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from storylib import plots
     from storylib.audit import figure, record
-    from storylib.runs import RunError
+    from storylib.runs import RunError, publishable
     from storylib.sources import SourceError
     from storylib.training import cpu_threads
 
@@ -39,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
             drawing = figure.slopes(record.published(options.source, options.profile))
             plots.save(drawing, options.figure.stem, options.figure.parent)
             return 0
+        if not options.output:
+            publishable()
         with cpu_threads(1):
             made = record.run(options.source, options.profile)
     except (ConfigError, SourceError, RunError) as error:
