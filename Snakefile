@@ -37,7 +37,7 @@ LAYERS = {
         "metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores", "prediction",
     ],
     "publish": ["comparison", "ablation", "sweeps", "presets"],
-    "chapter": ["leaks", "attributes", "difficulty", "plots"],
+    "chapter": ["findings", "leaks", "attributes", "difficulty", "plots"],
     "audit": ["audit"],
     "gallery": ["gallery"],
     "your_story": ["your_story"],
@@ -77,15 +77,19 @@ TO_EVALUATE = TO_TRAIN + modules("evaluate")
 MEASURED = ("leaks", "benchmarks/reading", "benchmarks/fuzz_markup")  # once, by the commands of benchmarks/
 RECORDS = [path for name in MEASURED if Path(path := f"results/{name}.json").is_file()]
 BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
-AUDITS = [str(path) for path in sorted(Path("results/audit").glob("*.json"))]  # published records
+AUDITS, SWEPT, TOLD = (  # published records
+    [str(path) for kind in kinds for path in sorted(Path("results", kind).glob("*.json"))]
+    for kinds in (["audit"], ["sweeps"], ["audit", "presets", "sweeps"])
+)
 CHAPTERS = {
     "01_data": [f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"), *RECORDS],  # a leak is scored by its ranks
     "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
     "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
-    "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE],
+    "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE, *SWEPT],
     "05_audit": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_EVALUATE, *modules("audit"), *AUDITS],
     "07_your_story": [*TO_TRAIN, *modules("your_story"), "storylib/prediction.py", *BUNDLED],
     "08_rerun": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN, "storylib/workflow.py"],
+    "09_findings": [*TO_EVALUATE, *modules("audit"), *TOLD],
 }
 
 # Every job says when it starts and ends; what it prints goes to its log, whose end is shown when it fails.
@@ -283,8 +287,8 @@ rule chapter:
     params:
         figures=f"{ROOT}/executed/figures",
         plan=lambda w: experiments()["audit"] if w.chapter == "05_audit" else None,  # the other chapters do not read it
-        # 07 is about a reader's own story, whatever the others are about
-        given=lambda w: "" if w.chapter == "07_your_story" else f"-p source {SOURCE_WORD} -p profile {PROFILE}",
+        # 07 is about a reader's own story and 09 about the published records, whatever the others are about
+        given=lambda w: "" if w.chapter in ("07_your_story", "09_findings") else f"-p source {SOURCE_WORD} -p profile {PROFILE}",
     benchmark:
         f"{ROOT}/costs/chapter-{{chapter}}.tsv"
     log:

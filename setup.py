@@ -15,7 +15,7 @@ class BuildWithPlan(build_py):
         if not self.editable_mode:
             package = Path(self.build_lib) / "storylib"
             shutil.copy("experiments.yml", package / "experiments.yml")
-            for kind in ("ablation", "sweeps"):  # the records that a page reads where nothing was trained
+            for kind in ("ablation", "audit", "benchmarks", "presets", "sweeps"):  # what pages read and do not make
                 if Path("results", kind).is_dir():
                     shutil.copytree(Path("results", kind), package / "results" / kind, dirs_exist_ok=True)
 

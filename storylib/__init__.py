@@ -24,6 +24,7 @@ _EXPORTS = {
     "ablation": ("Ablation", "load_ablation"),
     "sweeps": ("load_sweeps", "sweep_sentences", "sweep_tables"),
     "presets": ("load_presets", "preset_table"),
+    "findings": ("loss_in_words", "presets_in_words"),
     "difficulty": ("reasons", "story_ease", "why"),
     "runs": (
         "Data",
@@ -32,6 +33,7 @@ _EXPORTS = {
         "describe",
         "evaluate_run",
         "load_run",
+        "origin",
         "pooled_metrics",
         "prepare",
         "train",

@@ -31,6 +31,7 @@ class Ablation:
     comparison: Comparison
     runs: pd.DataFrame  # as by ``describe``
     facts: dict[str, Any]  # source, profile, arms, seeds, test_stories, test_windows
+    published: dict[str, Any] | None = None  # what ``origin`` says of a published record; None: from runs that are here
 
 
 def load_ablation(
@@ -122,7 +123,8 @@ def _read(record: dict[str, Any]) -> Ablation:
     frame = pd.DataFrame(record["metrics"])
     frame[["effect", "effect_low", "effect_high"]] = frame[["effect", "effect_low", "effect_high"]].astype(float)
     a, b = record["names"]
-    return Ablation(Comparison(frame, (a, b)), pd.DataFrame(record["runs"]).set_index("run"), record["facts"])
+    runs = pd.DataFrame(record["runs"]).set_index("run")
+    return Ablation(Comparison(frame, (a, b)), runs, record["facts"], record["facts"] | {"commit": record["commit"]})
 
 
 def _names(on: str, off: str) -> tuple[str, str]:

@@ -299,6 +299,36 @@ def sweeps(results: Mapping[str, pd.DataFrame], metric: str, columns: int = 4) -
     )
 
 
+def gains(record: Mapping[str, Any], names: Sequence[str]) -> Figure:
+    """Small multiples: what each preset of a record gains over the best floor of a metric; right is better."""
+    style()
+    presets = list(record["presets"])
+    rows = -(-len(names) // 4)
+    figure, axes = plt.subplots(rows, 4, figsize=(10, (0.7 + 0.35 * len(presets)) * rows), squeeze=False, sharey=True)
+    for axis in axes.flat[len(names) :]:
+        axis.remove()
+    for axis, name in zip(axes.flat, names, strict=False):
+        axis.axvline(0, color=INK, linewidth=0.8)
+        for place, preset in enumerate(presets):
+            entry = record["presets"][preset]["metrics"].get(name)
+            if entry is None:
+                axis.annotate("none made", (0, place), (3, 0), textcoords="offset points", fontsize=7, va="center")
+                continue
+            way, colour = 1 if METRICS[name].higher_is_better else -1, VERDICT_COLOURS[entry["verdict"]]
+            axis.plot([way * v for v in entry["gain_interval"]], [place, place], color=colour, linewidth=2)
+            axis.scatter(way * entry["gain"], place, color=colour, zorder=3)
+        axis.set_title(textwrap.fill(METRICS[name].title, 26), fontsize=9)
+        axis.set(yticks=range(len(presets)), yticklabels=presets, ylim=(len(presets) - 0.5, -0.5))
+        axis.tick_params(axis="both", length=0, labelsize=8)
+    return tell(
+        figure,
+        "; ".join(f"{METRICS[n].title}, {p}: {told['metrics'][n]['verdict']} than the best floor"
+                  for p, told in record["presets"].items() for n in names if n in told["metrics"]),
+        "What each system gains over the best predictor that learned nothing (the line at zero), with 95 % intervals: "
+        "green is better than that floor, red is worse, grey cannot be told from it.",
+    )  # fmt: skip
+
+
 def rank_histograms(runs: Sequence[Run]) -> Figure:
     """Where the true page stands among all pages and within its own story, beside the best floor and chance."""
     style()

@@ -10,7 +10,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -329,6 +329,16 @@ def publishable() -> dict[str, Any]:
     if made["dirty"]:
         raise RunError("There are changes that are in no commit, so nobody could make this record again. Commit first.")
     return {key: made[key] for key in ("commit", "dirty", "python", "versions", "machine")}
+
+
+def origin(record: Mapping[str, Any] | None = None) -> str:
+    """A line of Markdown with a small mark: what follows was executed in this build, or is a published record."""
+    if record is None:
+        return "● *Executed in this build.*"
+    named = [str(record[key]) for key in ("source", "profile") if key in record]
+    named += [f"{len(record['seeds'])} seeds"] if "seeds" in record else []
+    named += [f"commit `{record['commit'][:8]}`"] if "commit" in record else []
+    return f"○ *Published record, not executed here{': ' * bool(named)}{', '.join(named)}.*"
 
 
 def describe(runs: Sequence[Run]) -> pd.DataFrame:

@@ -14,6 +14,7 @@ import pytest
 import torch
 from conftest import tiny_stories, use_stub_encoders
 
+from storylib.ablation import to_publish
 from storylib.audit import (
     LADDER_A,
     LADDER_B,
@@ -210,7 +211,7 @@ def test_the_published_record_is_read_drawn_and_missed_with_a_way_out(made, tmp_
     monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
     with pytest.raises(RunError, match=r"python -m storylib\.audit --source tiny_world --profile test"):
         record.published("tiny_world", "test")
-    record.save_record(made, record.record_path("tiny_world", "test"))
+    record.save_record(made, to_publish("audit", "tiny_world", "test"))
     assert record.published("tiny_world", "test")["ladders"]["a"][0]["label"] == "as published"
     drawn = [tmp_path / str(i) / "audit.svg" for i in range(2)]
     for path in drawn:

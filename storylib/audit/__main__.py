@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
 
     from storylib import plots
+    from storylib.ablation import to_publish
     from storylib.audit import figure, record
     from storylib.runs import RunError, publishable
     from storylib.sources import SourceError
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, SourceError, RunError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    path = options.output or record.record_path(options.source, options.profile)
+    path = options.output or to_publish("audit", options.source, options.profile)
     record.save_record(made, path)
     print(path)
     return 0

@@ -13,12 +13,13 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
+from storylib import ablation
 from storylib.audit.ladder import Material, Rung, Settings, training_part
 from storylib.audit.system_a import LADDER as LADDER_A
 from storylib.audit.system_a import SystemA
 from storylib.audit.system_b import LADDER as LADDER_B
 from storylib.audit.system_b import SystemB
-from storylib.config import digest, experiments, project_root, runs_dir
+from storylib.config import digest, experiments, runs_dir
 from storylib.metrics import bleu_signature, meteor_name
 from storylib.pictures import write_atomically
 from storylib.runs import RunError, data_fingerprint, provenance
@@ -108,14 +109,9 @@ def code() -> str:
     return digest([ast.dump(ast.parse(path.read_text(encoding="utf-8"))) for path in files])  # not of its layout
 
 
-def record_path(source: str, profile: str) -> Path:
-    """Where the published record of a source is."""
-    return project_root() / "results" / "audit" / f"{source}-{profile}.json"
-
-
 def published(source: str = "african_storybook", profile: str = "full") -> dict[str, Any]:
     """The published record. Raises RunError with the command that makes it."""
-    path = record_path(source, profile)
+    path = ablation.published("audit", source, profile)
     if not path.is_file():
         raise RunError(
             f"There is no published audit of {source!r} with profile {profile!r}. "
