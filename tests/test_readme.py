@@ -98,6 +98,16 @@ def test_the_citation_is_that_of_the_file():
     }
 
 
+def test_a_release_has_its_version_in_one_place_and_its_entry_in_the_changelog():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert (
+        citation["version"] == storylib.__version__
+        and 'attr = "storylib.__version__"' in (ROOT / "pyproject.toml").read_text()
+    )
+    newest = re.search(r"^## (\S+)(?: - (\S+))?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest and newest.groups() == (storylib.__version__, str(citation["date-released"]))
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda p: p.name)
 def test_the_workflows_run_commands_that_there_are(path):
     workflow = yaml.safe_load(path.read_text())
