@@ -32,7 +32,7 @@ SEEDS = seeds(PROFILE)
 # not here: it changes no result.
 LAYERS = {
     "features": ["config", "pictures", "stories", "download", "encoders", "boundary", "features"],
-    "train": ["parallel", "perception", "losses", "decoders", "image_decoders", "model", "training", "runs"],
+    "train": ["parallel", "perception", "losses", "decoders", "image_decoders", "model", "pretraining", "training", "runs"],
     "evaluate": [
         "metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores", "prediction",
     ],

@@ -11,6 +11,7 @@ was measured before by the same code is not trained again, so that a command tha
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from collections import defaultdict
@@ -27,9 +28,9 @@ from storylib.config import Config, configure, digest, project_root, runs_dir
 from storylib.decoders import Vocabulary
 from storylib.encoders import load_image_encoder, load_text_encoder
 from storylib.evaluation import Rotated
-from storylib.losses import text_loss
 from storylib.model import StoryModel
 from storylib.pictures import write_atomically
+from storylib.pretraining import pretrain
 from storylib.runs import TRAINING_CODE, Data, code_fingerprint, prepare, provenance
 from storylib.statistics import interval, paired_difference, story_sums
 from storylib.training import (
@@ -40,7 +41,6 @@ from storylib.training import (
     fit,
     forward_batches,
     load_weights,
-    parameter_groups,
     save_weights,
 )
 
@@ -51,8 +51,9 @@ IDEAS: dict[str, dict[str, dict[str, Any]]] = {
         "word dropout 0.1": {"word_dropout": 0.1},
         "word dropout 0.3": {"word_dropout": 0.3},
         "words from the text encoder": {"pretrained_words": True},
-        "pretrained on training texts": {"pretraining": 1},
-        "pretrained on training texts and Pratham Books": {"pretraining": 2},
+        "not pretrained": {"pretraining": 0},
+        "pretrained for six epochs": {"pretraining": 6},
+        "pretrained also on Pratham Books": {"pratham_books": True},
     },
     "image": {
         "default": {},
@@ -84,14 +85,15 @@ def train(part: str, idea: dict[str, Any], config: Config, data: Data, folder: P
         model = build_model(config, data.features, data.splits, vocabulary)
         if idea.get("pretrained_words"):
             start_from_the_encoder(model, vocabulary)
-        if idea.get("pretraining"):
-            texts = [f.text for s in data.splits.train for f in s.frames]
-            pretrain(model, vocabulary, texts + (pratham_books() if idea["pretraining"] == 2 else []), config)
+        if idea.get("pratham_books"):
+            texts = [f.text for s in data.splits.train for f in s.frames] + pratham_books()
+            pretrain(model.text_decoder, vocabulary.encode(texts, config.model.text_length), config.train)
     train_set, validation = (
         WindowDataset(data.features, stories, vocabulary, config)
         for stories in (data.splits.train, data.splits.validation)
     )
-    return fit(model, train_set, validation, config.train, folder).model, vocabulary
+    settings = dataclasses.replace(config.train, pretraining=0) if idea.get("pratham_books") else config.train
+    return fit(model, train_set, validation, settings, folder).model, vocabulary
 
 
 def start_from_the_encoder(model: StoryModel, vocabulary: Vocabulary) -> None:
@@ -104,26 +106,6 @@ def start_from_the_encoder(model: StoryModel, vocabulary: Vocabulary) -> None:
     reduced = centred @ directions[:, -table.shape[1] :]
     with torch.no_grad():
         table[3:] = reduced * table.std() / reduced.std()
-
-
-def pretrain(model: StoryModel, vocabulary: Vocabulary, texts: list[str], config: Config, epochs: int = 3) -> None:
-    """The text decoder alone, on texts without a story: its prefix is empty."""
-    decoder, size = model.text_decoder, config.train.batch_size
-    frames, width = config.data.context, config.model.width
-    optimizer = torch.optim.AdamW(parameter_groups(decoder, config.train.weight_decay), lr=config.train.learning_rate)
-    tokens = vocabulary.encode(texts, config.model.text_length)
-    decoder.train()
-    for _ in range(epochs):
-        for rows in torch.randperm(len(tokens)).split(size):
-            story = torch.zeros(len(rows), frames + 1, width)
-            batch = tokens[rows]
-            nothing = torch.full((len(rows), frames, 1), Vocabulary.PAD)
-            likely = decoder(story, batch, nothing)
-            loss = text_loss(likely, batch.masked_fill(batch == Vocabulary.PAD, -100))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
-            optimizer.step()
 
 
 def pratham_books() -> list[str]:
@@ -204,7 +186,7 @@ def features(pictures: Tensor) -> np.ndarray:
 def run(part: str, name: str, source: str, seed: int, split: str, options: dict[str, Any]) -> Sums:
     """Scores of one idea with one seed, from an earlier call of this command if there was one."""
     idea = IDEAS[part][name]
-    fields = {k: v for k, v in idea.items() if k not in ("pretrained_words", "pretraining")}
+    fields = {k: v for k, v in idea.items() if k not in ("pretrained_words", "pratham_books")}
     config = configure("quick", source=source, seed=seed, **(ALONE[part] | fields | options))
     code = code_fingerprint(tuple(m for m in TRAINING_CODE if m not in OTHER_CODE[part]))
     folder = runs_dir() / "ideas" / digest([config.flat(), idea, part, code])

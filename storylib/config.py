@@ -70,6 +70,7 @@ class TrainConfig:
     image_weight: float = 1.0
     feature_weight: float = 0.2  # within the image loss: of the distance in a frozen network's first layers
     divergence_weight: float = 0.001  # within the image loss: of each nat that a sampling decoder's latent tells
+    pretraining: int = 3  # epochs of the text decoder alone on all training texts, before the rest; 0: none
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-3

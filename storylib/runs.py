@@ -52,6 +52,7 @@ TRAINING_CODE = (
     "decoders",
     "image_decoders",
     "perception",
+    "pretraining",
     "training",
     "stories",
 )

@@ -37,6 +37,7 @@ from storylib.losses import compute_losses
 from storylib.model import FrozenSpace, StoryModel
 from storylib.parallel import ALONE, Group, accelerator
 from storylib.pictures import write_atomically
+from storylib.pretraining import pretrain
 from storylib.stories import Splits, Story, Window, windows
 
 Batch = dict[str, Tensor]
@@ -268,6 +269,9 @@ class Trainer:
         self.sampler = EpochSampler(len(train), config.seed)
         for dataset in (train, validation):
             dataset.embed_bank(model.cpu())
+        began = time.perf_counter()
+        if config.pretraining and config.text_weight and not (folder / "checkpoint.pt").exists():
+            pretrain(model.text_decoder, train.tokens, config, quiet=not self.engine.is_local_main_process)
         self.loader = self._placed(batches(train, config.batch_size, self.sampler, group))
         self.checks = self._placed(batches(validation, 128))  # whole in every process: nothing to put together
         steps = config.epochs * math.ceil(len(self.loader) / config.accumulate)
@@ -278,7 +282,7 @@ class Trainer:
         self.network, self.optimizer = self.engine.prepare(Objective(model, config, group), optimizer)
         torch.manual_seed(config.seed + 1_000_003 * group.rank)  # dropout; the weights were drawn before
         self.history: list[dict[str, Any]] = []
-        self.step, self.seconds = 0, 0.0
+        self.step, self.seconds = 0, time.perf_counter() - began
         self._resume()
         self.started = time.perf_counter() - self.seconds
         self.board = summary_writer(folder / "tensorboard", self.step) if group.main else None

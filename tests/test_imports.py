@@ -14,9 +14,9 @@ import storylib
 PACKAGE = Path(storylib.__file__).parent
 ORDER = (
     "config cache pictures stories download sources encoders boundary features parallel perception losses decoders "
-    "image_decoders model training metrics leaks statistics protocol ngrams floors judges evaluation attention scores "
-    "prediction runs comparison ablation sweeps presets findings difficulty attributes plots audit gallery your_story "
-    "runner reference book workflow __main__"
+    "pretraining image_decoders model training metrics leaks statistics protocol ngrams floors judges evaluation "
+    "attention scores prediction runs comparison ablation sweeps presets findings difficulty attributes plots audit "
+    "gallery your_story runner reference book workflow __main__"
 ).split()
 
 
