@@ -1,14 +1,14 @@
 """What grows, and with what: the parts of a training step, the number of frames, the batch, the processes.
 
-    python -m benchmarks.growth [--parts profile batch processes stories] [--device cpu] [--record FILE]
+    python -m benchmarks.growth [--parts profile encoding batch processes stories] [--device cpu] [--record FILE]
 
 Each measurement is a process of its own with one thread, so that its peak memory is its own, and each part is recorded
 as soon as it is there. On a CPU, seconds are those of the processor, to which whatever else the machine does adds
 nothing, with those of the clock beside them; on a GPU, all are of the clock. Of several processes, those of the first.
 
-profile: where the time of a training step goes. stories: each step of the way over more and more stand-in frames in
-StoryReasoning's schema, with encoders that cost next to nothing in the place of the real ones, whose cost a picture is
-constant (python -m benchmarks.encoding). batch, processes: milliseconds a window.
+profile: where the time of a training step goes. encoding: what the real encoders cost a page. batch, processes:
+milliseconds a window. stories: each step of the way over more and more stand-in frames in StoryReasoning's schema, with
+encoders that cost next to nothing in the place of the real ones, whose cost a page does not grow.
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ def part_profile(options: argparse.Namespace) -> dict:
     return child("profile", source=options.source, device=options.device, windows=2 * options.windows, **options.set)
 
 
+def part_encoding(options: argparse.Namespace) -> dict:
+    """A page, by the real encoders."""
+    return child("encoding", source=options.source, device=options.device, pages=options.pages, **options.set)
+
+
 def part_batch(options: argparse.Namespace) -> dict:
     """A window by the size of its batch."""
     shared = {"source": options.source, "device": options.device, "rounds": options.rounds, **options.set}
@@ -88,7 +93,13 @@ def part_stories(options: argparse.Namespace) -> dict:
     return {"pixels": PIXELS, "sizes": sizes}
 
 
-PARTS = {"profile": part_profile, "batch": part_batch, "processes": part_processes, "stories": part_stories}
+PARTS = {
+    "profile": part_profile,
+    "encoding": part_encoding,
+    "batch": part_batch,
+    "processes": part_processes,
+    "stories": part_stories,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,6 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--frames", nargs="+", type=int, default=FRAMES)
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
     parser.add_argument("--processes", nargs="+", type=int, default=PROCESSES)
+    parser.add_argument("--pages", type=int, default=256, help="that are encoded")
     parser.add_argument("--windows", type=int, default=512, help="of a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", type=Path, help="by default results/benchmarks/growth.json, or growth-cuda.json")

@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -31,8 +32,9 @@ from storylib.features import encode
 from storylib.model import StoryModel
 from storylib.parallel import Group, accelerator
 from storylib.runs import Data, prepare
+from storylib.sources import load_stories
 from storylib.sources.story_reasoning import load
-from storylib.stories import Splits, split_stories
+from storylib.stories import Splits, Story, split_stories
 from storylib.training import EpochSampler, Objective, WindowDataset, adamw, batches, build_model, build_vocabulary
 
 SIZES = {"image": 1280, "text": 384}  # of the real encoders' vectors
@@ -103,6 +105,22 @@ def measure_batch(source: str, device: str, batch_size: int, windows: int, round
     model, parts = datasets(config, prepare(config))
     found = cost(steps(model, parts["train"], config), windows, rounds, device)
     return {"batch": batch_size, **found, "peak_memory_mb": peak_memory()}
+
+
+def measure_encoding(source: str, device: str, pages: int, **changes: Any) -> dict:
+    """What the real encoders cost a page, from the files to the store, each picture and text new to them."""
+    data = configure("quick", source=source, **changes).data
+    frames = [f for s in load_stories(source, limit=data.stories) for f in s.frames]
+    pictures = {str(f.image): f for f in frames}.values()
+    distinct = list({f.text: f for f in pictures}.values())[: pages + 8]
+    pages = len(distinct) - 8
+    with TemporaryDirectory() as cache, mock.patch.dict(os.environ, STORYLIB_CACHE=cache):
+        encode([Story("first", "", tuple(distinct[:8]))], device=device)  # loads the networks
+        started, began = clock(device), time.perf_counter()
+        encode([Story("then", "", tuple(distinct[8:]))], device=device)
+        taken, wall = clock(device) - started, time.perf_counter() - began
+    found = {"milliseconds_a_page": round(1000 * taken / pages, 2), "by_the_clock": round(1000 * wall / pages, 2)}
+    return {"source": source, "pages": pages, **found, "peak_memory_mb": peak_memory()}
 
 
 def measure_stories(folder: str, device: str, stories: int, windows: int, rounds: int, **changes: Any) -> dict:
@@ -225,6 +243,7 @@ def shares(events: Sequence[Any]) -> dict[str, float]:
 
 MEASURES: dict[str, Callable[..., dict]] = {
     "profile": measure_profile,
+    "encoding": measure_encoding,
     "batch": measure_batch,
     "stories": measure_stories,
 }

@@ -31,12 +31,13 @@ def test_a_backward_pass_belongs_to_the_part_that_made_it():
 @pytest.mark.slow
 def test_each_part_is_recorded_beside_those_before(tmp_path):
     path = tmp_path / "growth.json"
-    assert growth.main(["--parts", "profile", "--record", str(path), *SMALL]) == 0
+    assert growth.main(["--parts", "profile", "encoding", "--pages", "4", "--record", str(path), *SMALL]) == 0
     sizes = ["--batches", "4", "--processes", "2"]
     assert growth.main(["--parts", "batch", "processes", *sizes, "--record", str(path), *SMALL]) == 0
     record = json.loads(path.read_text())
     assert sum(record["profile"]["shares"].values()) == pytest.approx(100, abs=0.1)
     assert {"text decoder", "image decoder", "contrastive loss", "optimiser"} <= set(record["profile"]["shares"])
+    assert record["encoding"]["pages"] == 4 and record["encoding"]["milliseconds_a_page"] > 0
     assert [size["batch"] for size in record["batch"]["sizes"]] == [4]
     (two,) = record["processes"]["sizes"]
     assert two["processes"] == 2 and two["milliseconds_a_window"] > 0 and two["peak_memory_mb"] > 100
