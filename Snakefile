@@ -76,7 +76,8 @@ TO_TRAIN = TO_FEATURES + modules("train")
 TO_EVALUATE = TO_TRAIN + modules("evaluate")
 MEASURED = ("leaks", "benchmarks/reading", "benchmarks/fuzz_markup")  # once, by the commands of benchmarks/
 RECORDS = [path for name in MEASURED if Path(path := f"results/{name}.json").is_file()]
-COSTS = [str(path) for path in sorted(Path("results/benchmarks").glob("*.json"))]
+COSTS = [str(p) for p in sorted(Path("results/benchmarks").glob("*.json")) if p.stem.split("-")[0] in (
+    "training_cost", "encoding", "reading", "growth")]  # growth-cuda too
 BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
 AUDITS = [str(path) for path in sorted(Path("results/audit").glob("*.json"))]  # published records
 CHAPTERS = {

@@ -13,6 +13,11 @@ from storylib.costs import FLAT, STEPS, by_frames, growth
 from storylib.plots import FLOOR_COLOUR, INK, MODEL_COLOUR, MORE, OFF, TRUTH, style, tell
 
 
+def plain(value: float, _: int = 0) -> str:
+    """A number beside a mark of an axis."""
+    return f"{value:,.0f}" if value >= 1 else f"{value:g}"
+
+
 def window(record: dict[str, Any]) -> Figure:
     """Milliseconds a window, of system B's loop as written and of ours, on one logarithmic axis."""
     style()
@@ -25,6 +30,8 @@ def window(record: dict[str, Any]) -> Figure:
                   color=INK, markersize=8)  # fmt: skip
     axis.bar_label(bars, fmt="%.1f ms", padding=6, color=INK)
     axis.set(xscale="log", xlabel="milliseconds a window, logarithmic", xlim=(1, max(medians) * 4))
+    axis.xaxis.set_major_formatter(plain)
+    axis.minorticks_off()
     axis.invert_yaxis()
     axis.tick_params(axis="y", length=0)
     return tell(
@@ -64,9 +71,10 @@ def frames(record: dict[str, Any]) -> Figure:
     right.plot(peak.index, peak / 1024, "o-", color=MODEL_COLOUR, markersize=4)
     right.axhline(2, color=INK, linewidth=0.8, linestyle=":")
     right.set(xlabel="frames", ylabel="peak memory, GB", ylim=(0, None))
-    for axis in (left, right):
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    right.tick_params(axis="x", labelrotation=30)
+    for axis in (left.xaxis, left.yaxis, right.xaxis):
+        axis.set_major_formatter(plain)
+    left.minorticks_off()
+    right.set_xticks(range(0, int(peak.index[-1]) + 1, 20_000))
     steps = "; ".join(f"{STEPS[s.step]} {s.least:.2g} to {s.most:.2g} milliseconds a frame" for s in growth(record))
     return tell(
         figure,

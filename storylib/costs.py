@@ -180,9 +180,11 @@ class Growth:
     factor: float  # of the cost a frame, from the fewest frames to the most
 
     @property
-    def flat(self) -> bool:
-        """Whether it changes by less than ``FLAT`` anywhere between."""
-        return self.most <= (1 + FLAT) * self.least
+    def verdict(self) -> str:
+        """Whether it stays within ``FLAT`` throughout, wavers without being dearer at the end, or grows."""
+        if self.factor > 1 + FLAT:
+            return "grows"
+        return "flat" if self.most <= (1 + FLAT) * self.least else "wavers"
 
 
 def by_frames(record: dict[str, Any]) -> pd.DataFrame:
@@ -204,18 +206,22 @@ def growth(record: dict[str, Any]) -> list[Growth]:
 
 def growth_in_words(record: dict[str, Any]) -> str:
     """Which steps cost a frame the same however many there are, which do not, and whether memory stays small."""
-    steps, sizes = growth(record), record["sizes"]
-    flat, grown = [STEPS[s.step] for s in steps if s.flat], [s for s in steps if not s.flat]
+    sizes = record["sizes"]
     first, last = sizes[0], sizes[-1]
-    said = [f"From {first['frames']:,} frames to {last['frames']:,}:"]
-    said += [f"flat within {100 * FLAT:.0f} % a frame: {', '.join(flat)}."] if flat else ["no step is flat."]
-    said += [
-        f"{STEPS[s.step]}: {s.least:.2f} to {s.most:.2f} ms a frame, {s.factor:.1f} times at the end." for s in grown
-    ]
-    memory = max(last["peak_memory_mb"].values())
-    said.append(
-        f"Peak memory at {last['frames']:,} frames: {memory:,} MB, {'under' if memory < 2048 else 'over'} 2 GB."
-    )
+    heads = {
+        "flat": f"A frame costs the same within {100 * FLAT:.0f} %",
+        "wavers": "It wavers between sizes, without being dearer at the end",
+        "grows": "It costs more",
+    }
+    said = [f"From {first['frames']:,} frames to {last['frames']:,}."]
+    for verdict, head in heads.items():
+        steps = [f"{STEPS[s.step]} ({s.least:.2f} to {s.most:.2f} ms a frame, {s.factor:.1f} times at the end)"
+                 for s in growth(record) if s.verdict == verdict]  # fmt: skip
+        said += [f"{head}: {', '.join(steps)}."] if steps else []
+    few, many = (max(size["peak_memory_mb"].values()) for size in (first, last))
+    each = 1024 * (many - few) / (last["frames"] - first["frames"])
+    side = "under" if many < 2048 else "over"
+    said.append(f"Peak memory goes from {few:,} MB to {many:,}, {side} 2 GB, by {each:.0f} KB a frame.")
     return " ".join(said)
 
 

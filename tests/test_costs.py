@@ -112,8 +112,13 @@ def test_a_report_is_counted_by_work_and_by_the_clock(home):
 
 def test_growth_names_what_is_flat_and_what_is_not(home):
     said = costs.growth_in_words(GROWTH["stories"])
-    assert "flat within 15 % a frame: read from Parquet, grouped and split" in said and "2,000 MB, under 2 GB" in said
-    assert "an epoch of training: 4.50 to 17.00 ms a frame, 3.8 times at the end" in said
+    assert "the same within 15 %: read from Parquet (1.00 to 1.00 ms a frame, 1.0 times at the end), grouped" in said
+    assert "It costs more: an epoch of training (4.50 to 17.00 ms a frame, 3.8 times at the end)." in said
+    assert "from 750 MB to 2,000, under 2 GB, by 51 KB a frame" in said and "wavers" not in said
+    uneven = {"sizes": [GROWTH["stories"]["sizes"][i] | {"frames": f} for i, f in ((0, 1_000), (0, 800), (0, 1_001))]}
+    assert "It wavers between sizes, without being dearer at the end: read from Parquet (1.00 to 1.25" in (
+        costs.growth_in_words(uneven)
+    )
     assert "1.00 ms for every thousand" in costs.bank_in_words(GROWTH["stories"])
     assert "cheapest in batches of 64, 6.0 ms" in costs.batches_in_words(GROWTH["batch"])
     assert "65% of one alone (ideal: 50%)" in costs.processes_in_words(GROWTH["processes"])
