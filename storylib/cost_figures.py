@@ -13,7 +13,7 @@ from storylib.costs import FLAT, STEPS, by_frames, growth
 from storylib.plots import FLOOR_COLOUR, INK, MODEL_COLOUR, MORE, OFF, TRUTH, style, tell
 
 
-def plain(value: float, _: int = 0) -> str:
+def plain(value: float, _: float = 0) -> str:
     """A number beside a mark of an axis."""
     return f"{value:,.0f}" if value >= 1 else f"{value:g}"
 

@@ -152,7 +152,7 @@ def throughput_in_words(record: dict[str, Any]) -> str:
     )
 
 
-def answer(watts: float, source: str, profile: str) -> str:
+def answer(watts: float, source: str, profile: str, plan: str) -> str:
     """This chapter in some sentences, of what has been measured."""
     said = []
     if record := measured("window"):
@@ -163,7 +163,15 @@ def answer(watts: float, source: str, profile: str) -> str:
         first, second = list(record["shares"].items())[:2]
         said.append(f"Most of it goes into the {first[0]} ({first[1]:.0f} %) and the {second[0]} ({second[1]:.0f} %).")
     if record := measured("stories"):
-        said.append(growth_in_words(record))
+        grown = {s.step: s.factor for s in growth(record)}
+        first, last = record["sizes"][0], record["sizes"][-1]
+        said.append(f"With {last['frames'] / first['frames']:.0f} times the frames, an epoch of training costs "
+                    f"{grown['train']:.1f} times as much a frame, as a window's next page is chosen among all pages; "
+                    f"memory reaches {max(last['peak_memory_mb'].values()):,} MB.")  # fmt: skip
+    hours = projection(plan)
+    if len(hours):
+        said.append(f"All of StoryReasoning would be encoded in {hours['hours'].iloc[1]:.1f} hours of one core, and "
+                    f"the whole ablation trained on it in {hours['hours'].iloc[-1]:.0f}.")  # fmt: skip
     return " ".join([*said, "A report like this one:", workflow_in_words(workflow(source, profile, watts), watts)])
 
 

@@ -160,6 +160,8 @@ def test_the_chapter_runs_with_records_and_without(home, tmp_path, with_records)
 
 
 def test_the_answer_is_made_of_numbers(home):
-    said = costs.answer(12.0, "storyworld", "quick")
+    said = costs.answer(12.0, "storyworld", "quick", "quick")
     assert "50 times less" in said and "text decoder (60 %)" in said and "watt-hours" in said
+    assert "With 26 times the frames, an epoch of training costs 3.8 times as much" in said
+    assert "encoded in 0.5 hours of one core" in said
     assert set(costs.describe()["record"]) == {"growth.json", "training_cost.json", "reading.json"}
