@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,18 @@ READING = {
 }
 
 
+def ending(device: str) -> str:
+    """Of the name of a record: none for a CPU."""
+    return "" if device == "cpu" else f"-{device}"
+
+
 def measured(what: str, device: str = "cpu", folder: Path | None = None) -> dict[str, Any] | None:
     """The record of a measurement, a name of ``MEASURED``; None where it is not in this copy.
 
     folder: by default ``results/benchmarks``.
     """
     name, part, _ = MEASURED[what]
-    ending = "" if device == "cpu" else f"-{device}"
-    path = (folder or project_root() / "results" / "benchmarks") / f"{name}{ending}.json"
+    path = (folder or project_root() / "results" / "benchmarks") / f"{name}{ending(device)}.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return (record.get(part) if part else record) or None
 
@@ -62,16 +67,16 @@ def missing(what: str, device: str = "cpu") -> str:
 
 
 def describe(folder: Path | None = None) -> pd.DataFrame:
-    """How the numbers were made: the record, commit and machine of every measurement that is in this copy."""
-    rows = []
-    for what, (name, _, command) in MEASURED.items():
-        for device in ("cpu", "cuda"):
-            if record := measured(what, device, folder):
-                ending = "" if device == "cpu" else f"-{device}"
-                made = {key: record.get(key, "") for key in ("commit", "dirty", "machine")}
-                made["load of the machine"] = record.get("load_of_the_machine", "")
-                rows.append({"record": f"{name}{ending}.json", "command": record.get("command", command), **made})
-    return pd.DataFrame(rows).assign(commit=lambda t: t["commit"].str[:8]) if rows else pd.DataFrame()
+    """How the numbers were made: the command, commit and machine of every measurement that is in this copy."""
+    rows: dict[str, dict[str, Any]] = {}
+    for what, device in product(MEASURED, ("cpu", "cuda")):
+        if record := measured(what, device, folder):
+            part = f", {what}" if MEASURED[what][1] else ""
+            made = {key: record.get(key, "") for key in ("commit", "dirty", "device", "machine")}
+            load = {"load of the machine": record.get("load_of_the_machine", "")}
+            rows[f"{MEASURED[what][0]}{part}{ending(device)}"] = made | load
+    table = pd.DataFrame(rows.values(), index=list(rows))
+    return table.assign(commit=table["commit"].str[:8]) if rows else table
 
 
 # ---- reading
