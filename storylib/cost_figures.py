@@ -9,7 +9,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from storylib.costs import FLAT, STEPS, by_frames, growth
+from storylib.costs import STEPS, by_frames, growth
 from storylib.plots import FLOOR_COLOUR, INK, MODEL_COLOUR, MORE, OFF, TRUTH, style, tell
 
 
@@ -79,7 +79,7 @@ def frames(record: dict[str, Any]) -> Figure:
     return tell(
         figure,
         f"From {peak.index[0]:,} to {peak.index[-1]:,} frames: {steps}; peak memory {peak.iloc[-1]:,.0f} megabytes.",
-        f"Level lines on the left: a frame costs the same however many there are (within {100 * FLAT:.0f} %). On the "
+        "Where a line on the left is level, a frame costs the same however many there are. On the "
         "right the peak of memory; dotted, 2 GB.",
     )
 
