@@ -39,6 +39,7 @@ LAYERS = {
     "publish": ["comparison", "ablation", "sweeps", "presets"],
     "chapter": ["findings", "leaks", "attributes", "difficulty", "plots"],
     "audit": ["audit"],
+    "cost": ["costs", "cost_figures"],
     "gallery": ["gallery"],
     "your_story": ["your_story"],
 }
@@ -76,17 +77,23 @@ TO_TRAIN = TO_FEATURES + modules("train")
 TO_EVALUATE = TO_TRAIN + modules("evaluate")
 MEASURED = ("leaks", "benchmarks/reading", "benchmarks/fuzz_markup")  # once, by the commands of benchmarks/
 RECORDS = [path for name in MEASURED if Path(path := f"results/{name}.json").is_file()]
+COSTS = [str(p) for p in sorted(Path("results/benchmarks").glob("*.json")) if p.stem.split("-")[0] in (
+    "training_cost", "encoding", "reading", "growth")]  # growth-cuda too
 BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
 AUDITS, SWEPT, TOLD = (  # published records
     [str(path) for kind in kinds for path in sorted(Path("results", kind).glob("*.json"))]
     for kinds in (["audit"], ["sweeps"], ["audit", "presets", "sweeps"])
 )
 CHAPTERS = {
-    "01_data": [f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"), *RECORDS],  # a leak is scored by its ranks
+    "01_data": [
+        f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"),  # a leak is scored by its ranks
+        *package("costs"), *RECORDS,
+    ],
     "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
     "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
     "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE, *SWEPT],
     "05_audit": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_EVALUATE, *modules("audit"), *AUDITS],
+    "06_cost": [*evaluations(), *modules("cost"), *COSTS],  # and what Snakemake measured of the jobs until then
     "07_your_story": [*TO_TRAIN, *modules("your_story"), "storylib/prediction.py", *BUNDLED],
     "08_rerun": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN, "storylib/workflow.py"],
     "09_findings": [*TO_EVALUATE, *modules("audit"), *TOLD],

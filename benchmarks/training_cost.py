@@ -1,6 +1,6 @@
 """What a training window costs: system B's loop as it was written against ours, on the same windows in one process.
 
-    python -m benchmarks.training_cost [--rounds 5] [--record results/benchmarks/training_cost.json]
+    python -m benchmarks.training_cost [--rounds 5] [--device cpu] [--record FILE]
 
 Both loops take turns, a few batches each, so that whatever else the machine does falls on both. System B runs its
 frozen ResNet-50 and DistilBERT in the loop (random weights: they cost the same), in batches of two windows, at 224
@@ -64,7 +64,7 @@ class SystemB(nn.Module):
             read = self.read(tokens[:, :frames].flatten(0, 1)).last_hidden_state[:, 0]
         image, text = self.image(seen), self.text(read)
         logits = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T / 0.07
-        pair = torch.arange(len(logits))
+        pair = torch.arange(len(logits), device=logits.device)
         contrastive = (F.cross_entropy(logits, pair) + F.cross_entropy(logits.T, pair)) / 2
         _, (state, _) = self.story(self.fuse(torch.cat([image, text], dim=-1)).view(batch, frames, -1))
         drawn = self.paint(self.seed(state[-1]).view(batch, 256, 7, 7))
@@ -73,10 +73,10 @@ class SystemB(nn.Module):
         return F.mse_loss(drawn, pixels[:, -1]) + text_loss + 0.5 * contrastive
 
 
-def system_b(asked: list[Window], size: int = 2) -> Iterator[int]:
+def system_b(asked: list[Window], device: str = "cpu", size: int = 2) -> Iterator[int]:
     """Train on batch after batch, pictures and words read anew as its loader does; yields the windows of each step."""
     torch.manual_seed(0)
-    model = SystemB().train()
+    model = SystemB().to(device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
     tokenizer = load_text_encoder("minilm").tokenizer  # BERT's word pieces
     to_pixels = v2.Compose([
@@ -89,19 +89,20 @@ def system_b(asked: list[Window], size: int = 2) -> Iterator[int]:
         frames = [[*w.context, w.target] for w in itertools.islice(endless, size)]
         pixels = torch.stack([torch.stack([to_pixels(open_picture(f.image)) for f in fs]) for fs in frames])
         tokens = torch.stack([tokenizer([f.text for f in fs], **options)["input_ids"] for fs in frames])
-        loss = model(pixels, tokens)
+        loss = model(pixels.to(device), tokens.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         yield size
 
 
-def ours(train: WindowDataset, model: nn.Module, config: TrainConfig) -> Iterator[int]:
+def ours(train: WindowDataset, model: nn.Module, config: TrainConfig, device: str = "cpu") -> Iterator[int]:
     """The steps of storylib.training.fit, all losses on."""
     optimizer = adamw(model, config)
     model.train()
     while True:
         for batch in batches(train, config.batch_size):
+            batch = {name: value.to(device) for name, value in batch.items()}
             loss = sum(compute_losses(model(batch), batch, config).values())
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -110,10 +111,12 @@ def ours(train: WindowDataset, model: nn.Module, config: TrainConfig) -> Iterato
             yield len(batch["target"])
 
 
-def cost(loop: Iterator[int], steps: int) -> float:
+def cost(loop: Iterator[int], steps: int, device: str = "cpu") -> float:
     """Milliseconds a window over some steps."""
     started = time.perf_counter()
     seen = sum(next(loop) for _ in range(steps))
+    if device != "cpu":
+        torch.get_device_module(device).synchronize()  # it may still be at work on what it was given
     return 1000 * (time.perf_counter() - started) / seen
 
 
@@ -122,9 +125,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--source", default="storyworld")
-    parser.add_argument("--record", type=Path, default=project_root() / "results/benchmarks/training_cost.json")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--record", type=Path, help="by default results/benchmarks/training_cost.json, or -cuda.json")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    ending = "" if options.device == "cpu" else f"-{options.device}"
+    path = options.record or project_root() / "results" / "benchmarks" / f"training_cost{ending}.json"
     config = configure("quick", source=options.source)
     data = prepare(config)
     vocabulary = build_vocabulary(data.features, data.splits, config)
@@ -132,15 +138,15 @@ def main() -> None:
     model = build_model(config, data.features, data.splits, vocabulary)
     train.embed_bank(model)
     loops = {
-        "system B": (system_b(list(windows(data.splits.train, config.data.context))), 2),
-        "ours": (ours(train, model, config.train), 10),
+        "system B": (system_b(list(windows(data.splits.train, config.data.context)), options.device), 2),
+        "ours": (ours(train, model.to(options.device), config.train, options.device), 10),
     }
     for loop, _ in loops.values():
-        cost(loop, 1)  # the first step allocates
+        cost(loop, 1, options.device)  # the first step allocates
     measured: dict[str, list[float]] = {name: [] for name in loops}
     for _ in tqdm(range(options.rounds), desc="rounds", unit="round"):
         for name, (loop, steps) in loops.items():
-            measured[name].append(cost(loop, steps))
+            measured[name].append(cost(loop, steps, options.device))
     ratios = [b / a for b, a in zip(measured["system B"], measured["ours"], strict=True)]
     record = {
         "source": options.source,
@@ -151,10 +157,10 @@ def main() -> None:
         "median": {name: round(statistics.median(values), 2) for name, values in measured.items()},
         "times_cheaper": round(statistics.median(ratios), 1),
         "times_cheaper_range": [round(min(ratios), 1), round(max(ratios), 1)],
-        **provenance("cpu"),
+        **provenance(options.device),
     }
-    options.record.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.record, json.dumps(record, indent=2) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(record, indent=2) + "\n")
     for name, value in record["median"].items():
         print(f"{name:10} {value:8.1f} ms a window")
     low, high = record["times_cheaper_range"]

@@ -12,7 +12,7 @@ _EXPORTS = {
     "config": ("Config", "ConfigError", "configure", "seeds"),
     "stories": ("Frame", "Splits", "Story", "Window", "leakage", "picture_reuse", "split_stories", "windows"),
     "sources": ("SourceError", "credits", "load_stories"),
-    "sources.costs": ("reading_costs",),
+    "costs": ("reading_costs",),
     "encoders": ("EncoderError",),
     "floors": ("FLOOR_TITLES",),
     "features": ("Features", "encode"),
@@ -40,11 +40,13 @@ _EXPORTS = {
     ),
 }
 _HOME = {name: module for module, names in _EXPORTS.items() for name in names}
-_MODULES = ("audit", "plots")  # modules that are used by their own name
+_MODULES = ("audit", "cost_figures", "costs", "plots")  # modules that are used by their own name
 __all__ = [*sorted(_HOME), *_MODULES]
 
 if TYPE_CHECKING:
     from storylib import audit as audit
+    from storylib import cost_figures as cost_figures
+    from storylib import costs as costs
     from storylib import plots as plots
     from storylib.config import Config as Config
     from storylib.config import configure as configure

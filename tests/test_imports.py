@@ -15,8 +15,8 @@ PACKAGE = Path(storylib.__file__).parent
 ORDER = (
     "config cache pictures stories download sources encoders boundary features parallel perception losses decoders "
     "pretraining image_decoders model training metrics leaks statistics protocol ngrams floors judges evaluation "
-    "attention scores prediction runs comparison ablation sweeps presets findings difficulty attributes plots audit "
-    "gallery your_story runner reference book workflow __main__"
+    "attention scores prediction runs comparison ablation sweeps presets findings difficulty attributes plots costs "
+    "cost_figures audit gallery your_story runner reference book workflow __main__"
 ).split()
 
 

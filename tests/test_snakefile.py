@@ -129,13 +129,16 @@ def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     edit(tree / "storylib" / "statistics.py")
     assert make(tree) == (
         0,
-        sorted(["03_evaluate", "04_ablation", "05_audit", "book", "gallery", *["evaluate"] * RUNS]),
+        sorted(["03_evaluate", "04_ablation", "05_audit", "06_cost", "book", "gallery", *["evaluate"] * RUNS]),
     )
     edit(tree / "experiments.yml", "# a comment\n")
     assert make(tree) == (0, ["book"])  # a page quotes the file; no run depends on a comment
     plan = (tree / "experiments.yml").read_text()
     (tree / "experiments.yml").write_text(plan.replace("contrastive_weight: 0.0", "contrastive_weight: 0.1"))
-    assert make(tree) == (0, sorted(["04_ablation", "book", "gallery", *["train", "evaluate"] * (RUNS // 2)]))
+    assert make(tree) == (
+        0,
+        sorted(["04_ablation", "06_cost", "book", "gallery", *["train", "evaluate"] * (RUNS // 2)]),
+    )
 
 
 def test_another_source_is_another_folder_and_back_is_only_the_book(tree):
