@@ -85,6 +85,7 @@ AUDITS, SWEPT, TOLD = (  # published records
     for kinds in (["audit"], ["sweeps"], ["audit", "presets", "sweeps"])
 )
 CHAPTERS = {
+    "00_findings": [*TO_EVALUATE, *modules("audit"), *TOLD],
     "01_data": [
         f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"),  # a leak is scored by its ranks
         *package("costs"), *RECORDS,
@@ -96,7 +97,6 @@ CHAPTERS = {
     "06_cost": [*evaluations(), *modules("cost"), *COSTS],  # and what Snakemake measured of the jobs until then
     "07_your_story": [*TO_TRAIN, *modules("your_story"), "storylib/prediction.py", *BUNDLED],
     "08_rerun": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN, "storylib/workflow.py"],
-    "09_findings": [*TO_EVALUATE, *modules("audit"), *TOLD],
 }
 
 # Every job says when it starts and ends; what it prints goes to its log, whose end is shown when it fails.
@@ -294,8 +294,8 @@ rule chapter:
     params:
         figures=f"{ROOT}/executed/figures",
         plan=lambda w: experiments()["audit"] if w.chapter == "05_audit" else None,  # the other chapters do not read it
-        # 07 is about a reader's own story and 09 about the published records, whatever the others are about
-        given=lambda w: "" if w.chapter in ("07_your_story", "09_findings") else f"-p source {SOURCE_WORD} -p profile {PROFILE}",
+        # 07 is about a reader's own story and 00 about the published records, whatever the others are about
+        given=lambda w: "" if w.chapter in ("07_your_story", "00_findings") else f"-p source {SOURCE_WORD} -p profile {PROFILE}",
     benchmark:
         f"{ROOT}/costs/chapter-{{chapter}}.tsv"
     log:

@@ -179,9 +179,9 @@ def sections(model: StoryModel) -> list[tuple[Any, str, str]]:
     """The functions of a step, each with the part of the profile that it and its backward pass belong to."""
     return [
         (WindowDataset, "__getitems__", "gathering the batch"),
+        (StoryModel, "project", "reading the frames"),
         (StoryModel, "read", "reading the frames"),
         (losses, "next_embedding_loss", "next page, of all pages"),
-        (StoryModel, "shared", "contrastive loss"),
         (losses, "contrastive_loss", "contrastive loss"),
         (decoders.TextDecoder, "forward", "text decoder"),
         (losses, "text_loss", "text decoder"),
