@@ -85,7 +85,7 @@ AUDITS, SWEPT, TOLD = (  # published records
     for kinds in (["audit"], ["sweeps"], ["audit", "presets", "sweeps"])
 )
 CHAPTERS = {
-    "00_findings": [*TO_EVALUATE, *modules("audit"), *TOLD],
+    "00_findings": [*package("protocol"), *modules("audit"), *TOLD],
     "01_data": [
         f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"),  # a leak is scored by its ranks
         *package("costs"), *RECORDS,
