@@ -29,7 +29,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 COLAB = ("torch", "torchvision", "transformers", "pandas", "seaborn", "jupyter", "pip", "setuptools", "wheel")
 PUBLISHED = (
-    "storylib notebooks profiles results Snakefile experiments.yml pyproject.toml setup.py README.md LICENSE MANIFEST.in"
+    "storylib notebooks profiles results Snakefile experiments.yml pyproject.toml setup.py MANIFEST.in README.md "
+    "LICENSE"
 ).split()
 PASSED_ON = tuple("PIP_ SSL_ REQUESTS_ http HTTP no_proxy OMP_ HF_HUB_OFFLINE PATH HOME LANG LC_".split())
 RUN = """
