@@ -24,7 +24,7 @@ _EXPORTS = {
     "ablation": ("Ablation", "load_ablation"),
     "sweeps": ("load_sweeps", "sweep_sentences", "sweep_tables"),
     "presets": ("load_presets", "preset_table"),
-    "findings": ("loss_in_words", "presets_in_words"),
+    "findings": ("Records", "loss_in_words", "presets_in_words"),
     "difficulty": ("reasons", "story_ease", "why"),
     "runs": (
         "Data",

@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from storylib.comparison import identical
+from storylib.presets import load_presets
 from storylib.protocol import METRICS
+from storylib.runs import RunError, origin
+from storylib.sweeps import load_sweeps
 
 VERDICTS = {"better": "that is a gain", "worse": "that is a loss", "no difference": "no difference can be told"}
+
+
+@dataclass
+class Records:
+    """Published records by kind and source; for those that there are not, the sentence that says how to make them."""
+
+    found: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    missing: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, sources: Sequence[str], profile: str, **more: Callable[[str, str], dict[str, Any]]) -> Records:
+        """more: other kinds of records by name, and what loads them."""
+        records = cls()
+        for kind, load in ({"sweeps": load_sweeps, "presets": load_presets} | more).items():
+            for source in sources:
+                try:
+                    records.found[kind, source] = load(source, profile)
+                except RunError as error:
+                    records.missing[kind, source] = str(error)
+        return records
+
+    def all(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The records of a kind by source."""
+        return {source: record for (k, source), record in self.found.items() if k == kind}
+
+    def losses(self, metrics: Sequence[str], *point: str) -> str:
+        """A list in Markdown: ``loss_in_words`` of each metric on each source."""
+        lines = [f"- {loss_in_words(record, metric, *point)} *({source.replace('_', ' ')})*"
+                 for source, record in self.all("sweeps").items() for metric in metrics]  # fmt: skip
+        return "\n".join(lines)
+
+    def presets(self, metrics: Sequence[str]) -> str:
+        """A list in Markdown: ``presets_in_words`` on each source."""
+        lines = []
+        for source, record in self.all("presets").items():
+            said = presets_in_words(record, metrics)
+            lines += [f"- **{preset}** ({source.replace('_', ' ')}): {words}" for preset, words in said.items()]
+        return "\n".join(lines)
+
+    def origins(self) -> str:
+        """A list in Markdown: each record's mark, and how those are made that there are not."""
+        lines = [f"- {kind}: {origin(record)}" for (kind, _), record in self.found.items()]
+        return "\n".join(lines + [f"- {kind}: {sentence}" for (kind, _), sentence in self.missing.items()])
 
 
 def loss_in_words(record: Mapping[str, Any], metric: str, sweep: str = "weight", value: str = "1") -> str:

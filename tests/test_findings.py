@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storylib.findings import loss_in_words, presets_in_words
+from storylib.findings import Records, loss_in_words, presets_in_words
 from storylib.runs import origin
 
 ENTRY = {
@@ -43,3 +43,13 @@ def test_the_mark_tells_a_record_from_what_was_executed():
     record = {"source": "storyworld", "profile": "full", "seeds": [0, 1], "commit": "0123456789"}
     assert origin().startswith("●")
     assert origin(record) == "○ *Published record, not executed here: storyworld, full, 2 seeds, commit `01234567`.*"
+
+
+def test_records_that_there_are_not_are_named_with_the_way_to_make_them():
+    def load(source, profile):
+        return {"source": source, "profile": profile, "commit": "0123456789"}
+
+    records = Records.of(["folder"], "full", audit=load)
+    assert set(records.found) == {("audit", "folder")} and records.losses(["page_mrr"]) == records.presets([]) == ""
+    assert "python -m storylib.sweeps --source folder --profile full" in records.origins()
+    assert "audit: ○" in records.origins()
