@@ -1,7 +1,7 @@
 """Google Colab, simulated: each notebook alone, in a fresh environment that holds only what Colab brings.
 
-python -m benchmarks.colab                      every notebook as it stands; writes results/colab.json
-python -m benchmarks.colab 02_train 07_your_story
+python -m benchmarks.colab                      every notebook as it stands; writes results/colab.json after each
+python -m benchmarks.colab 02_train 07_your_story   only these; what the record says of others stays
 
 The environment sees torch, torchvision, transformers, pandas, seaborn, jupyter and what they need, taken from the one
 that runs this; everything else the first cell must install, from a repository that is reached by a file:// address.
@@ -168,7 +168,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--record", type=Path, default=ROOT / "results" / "colab.json")
     options = parser.parse_args(arguments)
     names = options.notebooks or sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
-    rows = []
+    record: dict[str, Any] = {"command": "python -m benchmarks.colab", "python": sys.version.split()[0]}
+    record["cores"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    known = json.loads(options.record.read_text())["notebooks"] if options.record.exists() else []
+    rows = {row["notebook"]: row for row in known}
+    options.record.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="storylib-colab-") as work:
         repository = publish(Path(work, "repository"))
         visible = needed(COLAB)
@@ -176,18 +180,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             folder = Path(work, name)
             folder.mkdir()
             print(f"== {name} ...", file=sys.stderr, flush=True)
-            rows.append(simulate(ROOT / "notebooks" / f"{name}.ipynb", repository, folder, visible, offline=False))
+            rows[name] = simulate(ROOT / "notebooks" / f"{name}.ipynb", repository, folder, visible, offline=False)
             shutil.rmtree(folder)
-            print(f"   {rows[-1]['seconds']:.0f} s", file=sys.stderr, flush=True)
-    record = {
-        "command": "python -m benchmarks.colab",
-        "python": sys.version.split()[0],
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "brought": sorted(visible),
-        "notebooks": rows[::-1],
-    }
-    options.record.parent.mkdir(exist_ok=True)
-    options.record.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            print(f"   {rows[name]['seconds']:.0f} s", file=sys.stderr, flush=True)
+            found = {"brought": sorted(visible), "notebooks": [rows[n] for n in sorted(rows)]}
+            options.record.write_text(json.dumps(record | found, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
