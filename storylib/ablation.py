@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,30 @@ def result_folders(kind: str) -> list[Path]:
     """Where published records lie: in the project, in the checkout of this module, or inside the installed package."""
     here = Path(__file__)
     return [root / "results" / kind for root in (project_root(), here.parents[1], here.parent)]
+
+
+def publish_command(
+    parser: argparse.ArgumentParser,
+    kind: str,
+    write: Callable[[argparse.Namespace, Path], Any],
+    arguments: Sequence[str] | None,
+) -> int:
+    """The command line that makes a record of a source; returns the exit code.
+
+    write: makes the record of ``options.source`` and ``options.profile`` at a path.
+    """
+    parser.add_argument("--source", default="african_storybook")
+    parser.add_argument("--profile", default="full")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    path = to_publish(kind, options.source, options.profile)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write(options, path)
+    except (ConfigError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def publish(ablation: Ablation, path: Path) -> None:

@@ -15,9 +15,9 @@ from typing import Any
 
 import pandas as pd
 
-from storylib.ablation import published, to_publish
+from storylib.ablation import publish_command, published
 from storylib.comparison import compare
-from storylib.config import ConfigError, configure, experiments, seeds
+from storylib.config import configure, experiments, seeds
 from storylib.pictures import write_atomically
 from storylib.protocol import METRICS
 from storylib.runs import Run, RunError, pooled_metrics, publishable
@@ -38,7 +38,6 @@ def run_presets(profile: str, source: str, path: Path) -> dict[str, Any]:
         runs = run_arm([configure(profile, preset=name, source=source, seed=s) for s in seeds(profile)])
         ours = ours or runs
         presets[name] = measured(runs) | ({} if name == OURS else {f"minus {OURS}": difference(runs, ours)})
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(record | {"presets": presets}, indent=1) + "\n")
         logging.info("%s is done", name)
     return record | {"presets": presets}
@@ -92,16 +91,7 @@ def preset_table(record: Mapping[str, Any], metrics: Sequence[str]) -> pd.DataFr
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m storylib.presets", description=__doc__)
-    parser.add_argument("--source", default="african_storybook")
-    parser.add_argument("--profile", default="full")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        run_presets(options.profile, options.source, to_publish("presets", options.source, options.profile))
-    except (ConfigError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return publish_command(parser, "presets", lambda o, path: run_presets(o.profile, o.source, path), arguments)
 
 
 if __name__ == "__main__":

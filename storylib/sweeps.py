@@ -21,9 +21,9 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
-from storylib.ablation import published, to_publish
+from storylib.ablation import publish_command, published
 from storylib.comparison import compare, identical
-from storylib.config import Config, ConfigError, configure, experiments, seeds
+from storylib.config import Config, configure, experiments, seeds
 from storylib.encoders import EncoderError
 from storylib.pictures import write_atomically
 from storylib.protocol import METRICS
@@ -171,17 +171,8 @@ def sweep_sentences(record: Mapping[str, Any], metric: str) -> list[str]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m storylib.sweeps", description=__doc__)
-    parser.add_argument("--source", default="african_storybook")
-    parser.add_argument("--profile", default="full")
     parser.add_argument("--only", nargs="*", default=[], help="some of the sweeps of experiments.yml")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
-        run_sweeps(options.profile, options.source, to_publish("sweeps", options.source, options.profile), options.only)
-    except (ConfigError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return publish_command(parser, "sweeps", lambda o, path: run_sweeps(o.profile, o.source, path, o.only), arguments)
 
 
 if __name__ == "__main__":
