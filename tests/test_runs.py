@@ -300,3 +300,13 @@ def test_runs_are_described_by_their_records(arms):
     assert found["seed"].tolist() == [0, 1, 0, 1]
     assert {"commit", "dirty", "device", "seconds", "peak_memory_mb", "best_epoch", "data"} <= set(found)
     assert found["commit"].str.len().max() <= 8
+
+
+def test_fewer_training_stories_are_a_count_or_a_share_and_leave_the_held_out_ones_alone(tiny_data, monkeypatch):
+    monkeypatch.setattr(module, "load_stories", lambda *_, **__: tiny_data.stories)
+    monkeypatch.setattr(module, "encode", lambda *_, **__: tiny_data.features)
+    monkeypatch.setattr(module, "with_available_encoders", lambda config: config)
+    every, half, two = (module.prepare(tiny_config(train_stories=n)).splits for n in (None, 0.5, 2))
+    assert len(half.train) == round(len(every.train) / 2) and len(two.train) == 2
+    assert {s.id for s in two.train} <= {s.id for s in half.train} <= {s.id for s in every.train}
+    assert every.test == half.test == two.test and every.validation == half.validation
