@@ -35,6 +35,7 @@ from storylib.runs import TRAINING_CODE, Data, code_fingerprint, prepare, proven
 from storylib.statistics import interval, paired_difference, story_sums
 from storylib.training import (
     WindowDataset,
+    as_drawn,
     build_model,
     build_vocabulary,
     cpu_threads,
@@ -148,7 +149,7 @@ def score_image(model: StoryModel, held: WindowDataset, train_set: WindowDataset
         made["truth"].append(batch["picture"])
     pictures = {name: torch.cat(parts) for name, parts in made.items()}
     truth, context = pictures["truth"], pictures["context"]
-    median = (train_set.pictures.float().median(0).values / 255).expand_as(truth)
+    median = as_drawn(train_set.pictures[:].median(0).values).expand_as(truth)
     singles = {"expected": pictures["expected"], "median": median, "copy-last": context[:, -1]}
     several = {"best of context": context}
     if "samples" in pictures:

@@ -64,8 +64,8 @@ def datasets(config: Config, data: Data) -> tuple[StoryModel, dict[str, WindowDa
     vocabulary = build_vocabulary(data.features, data.splits, config)
     parts = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
     model = build_model(config, data.features, data.splits, vocabulary)
-    for part in parts.values():
-        part.embed_bank(model)
+    for name, part in parts.items():
+        part.embed_bank(model, config.train.candidates if name == "train" else None)
     return model, parts
 
 

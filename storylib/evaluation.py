@@ -22,7 +22,7 @@ from storylib.floors import SAMPLES, Prediction, Rotated, copies, floors
 from storylib.judges import Judges
 from storylib.model import StoryModel
 from storylib.protocol import BLEU_COLUMNS, DIRECTIONS, MADE, TRUE
-from storylib.training import WindowDataset, forward_batches, page_texts
+from storylib.training import WindowDataset, as_drawn, forward_batches, page_texts
 
 MODEL = "model"
 ORACLE = "best of context"
@@ -53,7 +53,7 @@ def evaluate(
     for dataset in (train, held):
         dataset.embed_bank(model)
     if judges is not None:
-        judges.learn(train.texts + held.texts, torch.cat([train.text, held.text]))
+        judges.learn(train.texts + held.texts, torch.cat([train.text[:], held.text[:]]))
     truth = Truth(held, model, judges)
     prediction = predict(model, vocabulary, held, train, seed)
     predictors = {name: _asked(p, held) for name, p in floors(train, held, vocabulary).items()}
@@ -64,7 +64,7 @@ def evaluate(
     row = np.arange(len(held)) if prediction.picture is not None else np.full(len(held), -1)
     tables[MODEL].loc[tables[MODEL]["tokens"].notna(), "picture"] = row
     if prediction.picture is None:
-        drawn = np.zeros((0, *held.pictures.shape[2:], 3), np.uint8)
+        drawn = held.pictures[:0].numpy()
     else:
         drawn = (prediction.picture * 255).round().byte().permute(0, 2, 3, 1).numpy()
     table = pd.concat([t.assign(predictor=name) for name, t in tables.items()], ignore_index=True)
@@ -126,7 +126,7 @@ def shared(model: StoryModel, data: WindowDataset) -> tuple[Tensor, Tensor]:
     """(P, W) pictures and texts of all pages in the space that the contrastive loss aligns."""
     device = next(model.parameters()).device
     with torch.inference_mode():
-        image, text = model.shared(data.image.to(device), page_texts(model, data).to(device))
+        image, text = model.shared(data.image[:].to(device), page_texts(model, data).to(device))
     return image.cpu(), text.cpu()
 
 
@@ -168,7 +168,7 @@ class Truth:
         }
         self.references = [metrics.plain(held.texts[i]) for i in self.target]
         self.tokens = (held.tokens[self.target] != Vocabulary.PAD).sum(1)
-        self.pictures = held.pictures[self.target].float() / 255
+        self.pictures = as_drawn(held.pictures[self.target])
         rng = torch.Generator().manual_seed(0)
         self.other = torch.randint(len(held.keys), (len(held),), generator=rng)  # a page at random, to compare with
         self.basis = _directions(judges.pictures(self.pictures)) if judges is not None and held.draws else None

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from storylib.boundary import LowerLayers
@@ -28,6 +30,28 @@ from storylib.stories import Frame, Story, Window
 log = logging.getLogger(__name__)
 
 BATCH = 64
+
+
+class Rows:
+    """Some rows of an array on the disk, read when they are asked for: ``rows[index]`` for any index of a tensor.
+
+    The file is mapped anew each time, because what a mapping has touched is the process's memory until it is closed.
+    """
+
+    def __init__(self, stored: np.ndarray, rows: np.ndarray) -> None:
+        self.stored, self.rows = stored, torch.from_numpy(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return torch.from_numpy(np.asarray(self._mapped()[self.rows[index].numpy()]))
+
+    def _mapped(self) -> np.ndarray:
+        stored = self.stored
+        if isinstance(stored, np.memmap):
+            return np.memmap(str(stored.filename), stored.dtype, "r", stored.offset, stored.shape)
+        return stored
 
 
 @dataclass(frozen=True)
@@ -169,17 +193,18 @@ def _compute(folder: Path, count: int, batches: Callable[[int], Iterator[dict[st
     partial = folder.with_suffix(".partial")
     partial.mkdir(exist_ok=True)
     counter = partial / "done.json"
-    done, arrays = _begun(partial, counter, count)
+    done = _begun(partial, counter, count)
     with tqdm(total=count, initial=done, desc=title, unit="row") as bar:
         for batch in batches(done) if done < count else ():
             size = len(next(iter(batch.values())))
             for name, rows in batch.items():
-                if name not in arrays:
-                    path, shape = partial / f"{name}.npy", (count, *rows.shape[1:])
-                    arrays[name] = np.lib.format.open_memmap(path, mode="w+", dtype=rows.dtype, shape=shape)
+                path, shape = partial / f"{name}.npy", (count, *rows.shape[1:])
+                if not done:
+                    np.lib.format.open_memmap(path, mode="w+", dtype=rows.dtype, shape=shape)
                     reserve(path)  # a full disk is an error now, not a killed process later
-                arrays[name][done : done + size] = rows
-                arrays[name].flush()
+                array = np.load(path, mmap_mode="r+")  # anew: the rows before would stay in memory
+                array[done : done + size] = rows
+                array.flush()
             done += size
             write_atomically(counter, json.dumps({"rows": done}))
             bar.update(size)
@@ -188,16 +213,16 @@ def _compute(folder: Path, count: int, batches: Callable[[int], Iterator[dict[st
     partial.rename(folder)
 
 
-def _begun(partial: Path, counter: Path, count: int) -> tuple[int, dict[str, np.memmap]]:
-    """How many rows a killed pass has left, and the arrays with them; none if they cannot be read."""
+def _begun(partial: Path, counter: Path, count: int) -> int:
+    """How many rows a killed pass has left; none if their arrays cannot be read."""
     try:
         done = int(json.loads(counter.read_text())["rows"]) if counter.exists() else 0
-        arrays = {p.stem: np.load(p, mmap_mode="r+") for p in (partial.glob("*.npy") if done else ())}
-        if not 0 <= done <= count or any(len(array) != count for array in arrays.values()):
+        lengths = {len(np.load(path, mmap_mode="r+")) for path in partial.glob("*.npy")} if done else {count}
+        if not 0 <= done <= count or lengths != {count}:
             raise ValueError(f"{done} of {count} rows")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         log.warning("%s is damaged (%s); the pass begins anew", partial, error)
         shutil.rmtree(partial)
         partial.mkdir()
-        return 0, {}
-    return done, arrays
+        return 0
+    return done

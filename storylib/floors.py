@@ -12,7 +12,7 @@ from torch import Tensor
 from storylib.decoders import Vocabulary
 from storylib.metrics import apply_linear_map, fit_linear_map
 from storylib.ngrams import Distribution, Trigrams, likelihoods, unigram, with_cache
-from storylib.training import WindowDataset
+from storylib.training import WindowDataset, as_drawn
 
 SAMPLES = 4  # pictures of one window where several can be drawn
 CACHE_WEIGHT = 0.1  # share of the context's words in a model that counts words
@@ -41,11 +41,11 @@ def floors(train: WindowDataset, held: WindowDataset, vocabulary: Vocabulary) ->
     k = held.frames.shape[1] - 1
     weights = torch.arange(1, k + 1, dtype=torch.float)
     nothing = Prediction()
-    median = train.pictures.float().median(0).values / 255
+    median = as_drawn(train.pictures[:].median(0).values)
     return {
         "chance": chance(train, held),
         "copy-last": copy(held, k - 1),
-        "context": replace(nothing, samples=held.pictures[held.frames[:, :-1]].float() / 255),
+        "context": replace(nothing, samples=as_drawn(held.pictures[held.frames[:, :-1]])),
         "mean": mean_of_context(held, torch.full((k,), 1 / k)),
         "recency": mean_of_context(held, weights / weights.sum()),
         "nearest": nearest(train, held),
@@ -77,7 +77,7 @@ def chance(train: WindowDataset, held: WindowDataset, seed: int = 0) -> Predicti
     tokens = torch.tensor([len(t) for t in true_tokens(held)], dtype=torch.double)
     size = held.vocabulary_size
     nll = tokens * float(np.log(size))
-    pictures = train.pictures[drawn].float() / 255
+    pictures = as_drawn(train.pictures[drawn])
     return Prediction(
         words=[train.texts[r] for r in drawn[:, 0]],
         picture=pictures[:, 0],
@@ -102,7 +102,7 @@ def copy(held: WindowDataset, which: int) -> Prediction:
         image=held.bank["image_bank"][rows],
         text=held.bank["text_bank"][rows],
         words=[held.texts[r] for r in rows],
-        picture=held.pictures[rows].float() / 255,
+        picture=as_drawn(held.pictures[rows]),
     )
 
 
@@ -112,7 +112,7 @@ def mean_of_context(held: WindowDataset, weights: Tensor) -> Prediction:
     return Prediction(
         image=torch.einsum("k,nkd->nd", weights, held.bank["image_bank"][context]),
         text=torch.einsum("k,nkd->nd", weights, held.bank["text_bank"][context]),
-        picture=torch.einsum("k,nkchw->nchw", weights, held.pictures[context].float() / 255),
+        picture=torch.einsum("k,nkchw->nchw", weights, as_drawn(held.pictures[context])),
     )
 
 
@@ -126,7 +126,7 @@ def nearest(train: WindowDataset, held: WindowDataset) -> Prediction:
     assert isinstance(similarity, Tensor)
     best = similarity.topk(min(SAMPLES, len(train)), dim=1).indices
     rows = train.frames[best, -1]  # (W, k)
-    pictures = train.pictures[rows].float() / 255
+    pictures = as_drawn(train.pictures[rows])
     return Prediction(
         image=train.bank["image_bank"][rows[:, 0]],
         text=train.bank["text_bank"][rows[:, 0]],

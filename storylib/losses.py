@@ -38,10 +38,10 @@ def same(ids: Tensor) -> Tensor:
 
 
 def next_embedding_loss(similarity: Tensor, target: Tensor, excluded: Tensor, scale: Tensor) -> Tensor:
-    """Pick the next page among all training pages, as the evaluation does among the held-out ones.
+    """Pick the next page among the training pages, as the evaluation does among the held-out ones.
 
-    similarity: (B, C) cosine of each prediction and every training page; the other pages of the same story are the
-    hard negatives that teach order. target: (B,) index among the pages. excluded: (B, C) bool, no candidates: the
+    similarity: (B, C) cosine of each prediction and every candidate; the other pages of the same story are the hard
+    negatives that teach order. target: (B,) index among the candidates. excluded: (B, C) bool, no candidates: the
     window's own context and copies of the target.
     """
     keep = F.one_hot(target, similarity.shape[1]).bool()

@@ -32,7 +32,9 @@ class FrozenSpace(nn.Module):
     def __init__(self, vectors: Tensor, rank: int) -> None:
         super().__init__()
         self.register_buffer("mean", vectors.mean(0))
-        unit = self(vectors)
+        unit = torch.empty_like(vectors)
+        for whole, part in zip(unit.split(4096), vectors.split(4096), strict=True):
+            whole.copy_(self(part))  # piece by piece: at once, 50,000 pages would be in memory three times
         variance, directions = torch.linalg.eigh(unit.T @ unit / len(unit))  # ascending
         rank = min(rank, len(variance))
         spread = variance[-rank:].clamp(min=0).sqrt()

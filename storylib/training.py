@@ -32,7 +32,7 @@ from storylib.boundary import UpperLayers
 from storylib.config import Config, ConfigError, TrainConfig
 from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.encoders import load_text_encoder
-from storylib.features import Features
+from storylib.features import Features, Rows
 from storylib.losses import compute_losses
 from storylib.model import FrozenSpace, StoryModel
 from storylib.parallel import ALONE, Group, accelerator
@@ -46,8 +46,9 @@ Batch = dict[str, Tensor]
 class WindowDataset(Dataset):
     """The windows of some stories as tensors, gathered from features a whole batch at a time.
 
-    Its candidates ("bank") are all pages of the same stories: what next-frame retrieval chooses among. Words and
-    pictures are in a batch only if their loss is on: a decoder that is not trained is neither run nor scored.
+    Its candidates ("bank") are all pages of the same stories: what next-frame retrieval chooses among. In training it
+    may be fewer, see ``embed_bank``. Words and pictures are in a batch only if their loss is on: a decoder that is not
+    trained is neither run nor scored.
     """
 
     def __init__(self, features: Features, stories: Sequence[Story], vocabulary: Vocabulary, config: Config) -> None:
@@ -56,9 +57,9 @@ class WindowDataset(Dataset):
         position = {row: i for i, row in enumerate(rows)}
         picked = features.window_rows(self.windows).reshape(-1, config.data.context + 1)
         self.frames = torch.tensor([[position[r] for r in w] for w in picked]).view(picked.shape)  # (W, K + 1)
-        self.image = torch.from_numpy(np.asarray(features.image_vectors)[features.image_of[rows]])  # (P, Di)
-        self.text = torch.from_numpy(np.asarray(features.text_vectors)[features.text_of[rows]])
-        self.pictures = torch.from_numpy(np.asarray(features.thumbnails)[features.image_of[rows]]).permute(0, 3, 1, 2)
+        self.image = Rows(features.image_vectors, features.image_of[rows])  # (P, Di)
+        self.text = Rows(features.text_vectors, features.text_of[rows])  # (P, Dt)
+        self.pictures = Rows(features.thumbnails, features.image_of[rows])  # (P, S, S, 3) uint8
         self.states, self.starts = features.text_states, features.text_starts
         self.trains_text = config.model.trainable_text_layers > 0
         self.image_id = torch.from_numpy(features.image_of[rows])
@@ -70,11 +71,34 @@ class WindowDataset(Dataset):
         self.vocabulary_size = len(vocabulary)
         self.writes, self.draws = config.train.text_weight > 0, config.train.image_weight > 0
         self.bank: dict[str, Tensor] = {}
+        self.at_most = len(rows)
 
-    def embed_bank(self, model: StoryModel) -> None:
-        """Candidates in the model's frozen spaces; they never change during training."""
+    def embed_bank(self, model: StoryModel, at_most: int | None = None) -> None:
+        """Candidates in the model's frozen spaces; they never change during training.
+
+        at_most: so many of them in a batch, which without a limit would cost more with every story. The pages of the
+        batch's own stories are always among them; the others are drawn anew for every batch.
+        """
+        self.at_most = len(self.keys) if at_most is None else at_most
         with torch.no_grad():
-            self.bank = {"image_bank": model.image_space(self.image), "text_bank": model.text_space(self.text)}
+            self.bank = {
+                f"{kind}_bank": torch.cat([space(vectors[pages]) for pages in torch.arange(len(vectors)).split(4096)])
+                for kind, space, vectors in (
+                    ("image", model.image_space, self.image),
+                    ("text", model.text_space, self.text),
+                )
+            }
+
+    def candidates(self, indices: Sequence[int]) -> Tensor:
+        """(C,) the pages that a batch chooses among, ascending; which, depends on the batch alone."""
+        pages = torch.arange(len(self.keys))
+        if len(pages) <= self.at_most:
+            return pages
+        own = torch.isin(self.story_id, self.story_id[self.frames[torch.as_tensor(indices), -1]])
+        generator = torch.Generator().manual_seed(hash(tuple(indices)))
+        others = torch.randperm(len(pages), generator=generator)
+        others = others[~own[others]][: max(0, self.at_most - int(own.sum()))]
+        return torch.cat([pages[own], others]).sort().values
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -85,17 +109,21 @@ class WindowDataset(Dataset):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         frames = self.frames[torch.as_tensor(indices)]  # (B, K + 1)
         context, target = frames[:, :-1], frames[:, -1]
-        own = torch.zeros(len(frames), len(self.image), dtype=torch.bool).scatter_(1, context, True)
-        batch = self.bank | {
+        pages = self.candidates(indices)
+        column = torch.searchsorted(pages, frames)
+        own = torch.zeros(len(frames), len(pages), dtype=torch.bool).scatter_(1, column[:, :-1], True)
+        bank = self.bank if len(pages) == len(self.keys) else {k: v[pages] for k, v in self.bank.items()}
+        batch = bank | {
             "image": self.image[frames],
             "text": self.text[frames],
-            "target": target,
+            "candidates": pages,  # (C,)
+            "target": column[:, -1],  # (B,) index among the candidates
             "image_id": self.image_id[frames],
             "text_id": self.text_id[frames],
             "story_id": self.story_id[frames],
-            "image_excluded": own | (self.image_id[target][:, None] == self.image_id),
-            "same_story": self.story_id[target][:, None] == self.story_id,
-            "text_excluded": own | (self.text_id[target][:, None] == self.text_id),
+            "image_excluded": own | (self.image_id[target][:, None] == self.image_id[pages]),
+            "same_story": self.story_id[target][:, None] == self.story_id[pages],
+            "text_excluded": own | (self.text_id[target][:, None] == self.text_id[pages]),
         }
         if self.trains_text:
             batch |= self.text_states(frames)
@@ -105,8 +133,8 @@ class WindowDataset(Dataset):
             batch["tokens"] = tokens.masked_fill(tokens == Vocabulary.PAD, -100)
             batch["context_tokens"] = self.tokens[context]
         if self.draws:
-            batch["picture"] = self.pictures[target].float() / 255
-            batch["context_pictures"] = self.pictures[context].float() / 255
+            batch["picture"] = as_drawn(self.pictures[target])
+            batch["context_pictures"] = as_drawn(self.pictures[context])
         return batch
 
     def text_states(self, pages: Tensor) -> Batch:
@@ -120,6 +148,11 @@ class WindowDataset(Dataset):
         mask = torch.arange(length.max()) < torch.from_numpy(length)[:, None]
         shape = (*pages.shape, int(length.max()))
         return {"text_states": torch.from_numpy(states).view(*shape, -1), "text_mask": mask.view(shape)}
+
+
+def as_drawn(thumbnails: Tensor) -> Tensor:
+    """(..., S, S, 3) bytes as pictures in 0..1, (..., 3, S, S)."""
+    return thumbnails.movedim(-1, -3).float() / 255
 
 
 class EpochSampler(Sampler[int]):
@@ -198,7 +231,7 @@ def build_model(config: Config, features: Features, splits: Splits, vocabulary: 
     torch.manual_seed(config.train.seed)
     rows = features.rows(splits.train)
     image, text = (
-        FrozenSpace(torch.from_numpy(vectors[of[rows]]), config.model.correction_rank)
+        FrozenSpace(Rows(vectors, of[rows])[:], config.model.correction_rank)
         for vectors, of in ((features.image_vectors, features.image_of), (features.text_vectors, features.text_of))
     )
     return StoryModel(config.model, image, text, vocabulary, config.data.context, upper)
@@ -267,8 +300,8 @@ class Trainer:
             raise ConfigError(f"batch_size={config.batch_size} leaves some of {group.size} processes without a window.")
         self.model, self.config, self.folder, self.stories = model, config, folder, train.keys
         self.sampler = EpochSampler(len(train), config.seed)
-        for dataset in (train, validation):
-            dataset.embed_bank(model.cpu())
+        train.embed_bank(model.cpu(), config.candidates)
+        validation.embed_bank(model)
         began = time.perf_counter()
         if config.pretraining and config.text_weight and not (folder / "checkpoint.pt").exists():
             pretrain(model.text_decoder, train.tokens, config, quiet=not self.engine.is_local_main_process)
@@ -342,7 +375,7 @@ class Trainer:
     def _must_be_finite(self, name: str, value: Any, batch: Batch) -> None:
         if math.isfinite(value):
             return
-        stories = sorted({self.stories[page][0] for page in batch["target"].tolist()})
+        stories = sorted({self.stories[page][0] for page in batch["candidates"][batch["target"]].tolist()})
         safe = f"The last good checkpoint, of epoch {len(self.history)}, is {self.folder / 'checkpoint.pt'}"
         raise DivergedError(
             f"The {name} is {float(value)} at step {self.step + 1}, in a batch of the stories {', '.join(stories)}. "
@@ -535,7 +568,7 @@ def forward_batches(model: StoryModel, dataset: WindowDataset, size: int = 64) -
 def page_texts(model: StoryModel, dataset: WindowDataset) -> Tensor:
     """(P, Dt) the texts of all pages as the model reads them: frozen, or from the layers that were trained."""
     if not model.upper_layers:
-        return dataset.text
+        return dataset.text[:]
     pages = torch.arange(len(dataset.keys)).split(64)
     return torch.cat([model.texts(dataset.text_states(some)).cpu() for some in pages])
 

@@ -18,7 +18,7 @@ from storylib.evaluation import MODEL, ORACLE, EvaluationError, Truth, evaluate,
 from storylib.floors import Prediction, Rotated, copies
 from storylib.judges import Judges
 from storylib.protocol import BLEU_COLUMNS, METRICS
-from storylib.training import WindowDataset, build_model
+from storylib.training import WindowDataset, as_drawn, build_model
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def held(model, tiny_sets):
 
 @pytest.fixture
 def truth(held, model, judges):
-    judges.learn(held.texts, held.text)
+    judges.learn(held.texts, held.text[:])
     return Truth(held, model, judges)
 
 
@@ -60,8 +60,8 @@ def perfect(held) -> Prediction:
         image=held.bank["image_bank"][target],
         text=held.bank["text_bank"][target],
         words=[held.texts[i] for i in target],
-        picture=held.pictures[target].float() / 255,
-        samples=torch.stack([held.pictures[target].float() / 255] * 2, 1),
+        picture=as_drawn(held.pictures[target]),
+        samples=torch.stack([as_drawn(held.pictures[target])] * 2, 1),
         nll=torch.zeros(len(held)),
         nll_shuffled=torch.ones(len(held)),
         top1=(held.tokens[target] > 0).sum(1),
@@ -251,7 +251,7 @@ def test_cross_modal_ranks_by_loop(model, held, truth):
         truth.score(Prediction(shared=shared(model, held))).set_index(["story", "page"]).loc[held.keys].reset_index()
     )
     with torch.no_grad():
-        image, text = model.shared(held.image, held.text)
+        image, text = model.shared(held.image[:], held.text[:])
     for name, query, answer, ids in (
         ("image_to_text", image, text, held.text_id), ("text_to_image", text, image, held.image_id),
     ):  # fmt: skip

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import flip, noise
 from PIL import Image
 
 from storylib import features as module
 from storylib.config import cache_dir
 from storylib.download import DownloadError
-from storylib.features import encode
+from storylib.features import Rows, encode
 from storylib.stories import Frame, Story, windows
 
 
@@ -174,6 +177,28 @@ def test_pictures_on_disk_count_by_content(stub_encoders, tmp_path):
 
 def same(one, other) -> bool:
     return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in STORED)
+
+
+def test_rows_are_read_from_the_disk_and_do_not_stay_in_memory(tmp_path):
+    array = np.arange(2**22, dtype=np.float32).reshape(2**12, 2**10)  # 16 MiB
+    np.save(tmp_path / "array.npy", array)
+    order = np.random.default_rng(0).permutation(len(array))
+    stored = np.load(tmp_path / "array.npy", mmap_mode="r")
+    for rows in (Rows(stored, order), Rows(array, order)):
+        assert len(rows) == len(array)
+        for index in (torch.tensor([[1, 5], [0, 1]]), slice(3, 9), slice(None), 7):
+            assert np.array_equal(rows[index].numpy(), array[order[index.numpy() if torch.is_tensor(index) else index]])
+    status = Path("/proc/self/status")
+    if status.exists():
+        before = file_memory(status)
+        for start in range(0, len(order), 64):
+            Rows(stored, order)[start : start + 64]
+        assert file_memory(status) - before < 4096
+
+
+def file_memory(status: Path) -> int:
+    """Kilobytes of this process that are mapped files."""
+    return int(re.search(r"RssFile:\s+(\d+)", status.read_text())[1])
 
 
 STORED = ("image_vectors", "text_vectors", "thumbnails")

@@ -17,6 +17,7 @@ from benchmarks.kill_and_resume import killed, left_by
 from storylib import training
 from storylib.config import ConfigError
 from storylib.decoders import Vocabulary
+from storylib.losses import compute_losses
 from storylib.runs import evaluate_run, train
 from storylib.stories import windows
 from storylib.training import (
@@ -98,6 +99,37 @@ def test_the_context_and_copies_of_the_target_are_excluded(tiny_data, tiny_sets)
             assert batch["text_excluded"][row, column] == (own or text)
             copies += image and story is not window.story
     assert copies == 4  # two pairs of stories end on the same picture
+
+
+def test_a_batch_of_many_stories_chooses_among_some_pages_and_all_of_its_own(tiny_data, tiny_sets):
+    config = tiny_config()
+    model = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"]).eval()
+    dataset = WindowDataset(tiny_data.features, tiny_data.splits.train, tiny_sets["vocabulary"], config)
+    dataset.embed_bank(model)
+    indices = [1, 0]  # two windows of the first story
+    whole = dataset.__getitems__(indices)
+    own = [page for page, (story, _) in enumerate(dataset.keys) if story == dataset.windows[0].story.id]
+    count = len(own) + 6
+    dataset.embed_bank(model, count)
+    some, again, other = (dataset.__getitems__(i) for i in (indices, indices, [0, 1]))
+    pages = some["candidates"]
+    assert len(set(pages.tolist())) == len(pages) == count < len(dataset.keys) and set(own) <= set(pages.tolist())
+    assert torch.equal(pages, pages.sort().values)
+    assert torch.equal(pages, again["candidates"]) and not torch.equal(pages, other["candidates"])
+    assert torch.equal(pages[some["target"]], whole["candidates"][whole["target"]])
+    for name, value in some.items():
+        if name.endswith("_bank"):
+            assert torch.equal(value, whole[name][pages])
+        elif name.endswith("_excluded") or name == "same_story":
+            assert torch.equal(value, whole[name][:, pages])
+        elif name not in ("target", "candidates"):
+            assert torch.equal(value, whole[name])
+    few, all_of_them = (
+        compute_losses(model(batch), batch, config.train)["next_image"].item() for batch in (some, whole)
+    )
+    assert few < all_of_them  # it has fewer rivals
+    dataset.embed_bank(model, 1)
+    assert dataset.__getitems__(indices)["candidates"].tolist() == own
 
 
 def test_one_window_is_a_batch_of_one(tiny_sets):

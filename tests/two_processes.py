@@ -37,7 +37,7 @@ def main(folder: Path) -> None:
         saved = torch.load(case, weights_only=False)
         config, model = tiny_config(**saved["config"]).train, saved["model"]
         shared = load_file(folder / "batch.safetensors")
-        bank = {name: shared.pop(name) for name in ("image_bank", "text_bank")}
+        bank = {name: shared.pop(name) for name in ("image_bank", "text_bank", "candidates")}
         own = list(group.share(range(len(WINDOWS))))
         found = losses_and_gradients(model, bank | {k: v[own] for k, v in shared.items()}, config, engine, group)
         if group.main:
