@@ -17,25 +17,28 @@ from torch import Tensor, nn
 from storylib.boundary import UpperLayers
 from storylib.config import ModelConfig
 from storylib.decoders import TextDecoder, Vocabulary
+from storylib.features import Rows
 from storylib.image_decoders import IMAGE_DECODERS
+
+PIECE = 16_384  # pages whose features are in memory at once
 
 
 class FrozenSpace(nn.Module):
     """Frozen features, centred on the training mean and scaled to unit length: the space of every retrieval score.
 
-    vectors: (P, D) features of the training pages. rank: how many principal directions are kept in ``basis``.
+    vectors: (P, D) features of the training pages, read some thousand at a time. rank: how many principal directions are kept in ``basis``.
     """
 
     mean: Tensor  # (D,)
     basis: Tensor  # (rank, D) principal directions of the unit vectors, each as long as its standard deviation
 
-    def __init__(self, vectors: Tensor, rank: int) -> None:
+    def __init__(self, vectors: Tensor | Rows, rank: int) -> None:
         super().__init__()
-        self.register_buffer("mean", vectors.mean(0))
-        unit = torch.empty_like(vectors)
-        for whole, part in zip(unit.split(4096), vectors.split(4096), strict=True):
-            whole.copy_(self(part))  # piece by piece: at once, 50,000 pages would be in memory three times
-        variance, directions = torch.linalg.eigh(unit.T @ unit / len(unit))  # ascending
+        pieces = torch.arange(len(vectors)).split(PIECE)
+        means = [vectors[pages].mean(0) * (len(pages) / len(vectors)) for pages in pieces]
+        self.register_buffer("mean", torch.stack(means).sum(0))
+        products = [unit.T @ unit for unit in (self(vectors[pages]) for pages in pieces)]
+        variance, directions = torch.linalg.eigh(torch.stack(products).sum(0) / len(vectors))  # ascending
         rank = min(rank, len(variance))
         spread = variance[-rank:].clamp(min=0).sqrt()
         self.register_buffer("basis", (directions[:, -rank:] * spread).T.contiguous())

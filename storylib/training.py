@@ -34,7 +34,7 @@ from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.encoders import load_text_encoder
 from storylib.features import Features, Rows
 from storylib.losses import compute_losses
-from storylib.model import FrozenSpace, StoryModel
+from storylib.model import PIECE, FrozenSpace, StoryModel
 from storylib.parallel import ALONE, Group, accelerator
 from storylib.pictures import write_atomically
 from storylib.pretraining import pretrain
@@ -82,7 +82,7 @@ class WindowDataset(Dataset):
         self.at_most = len(self.keys) if at_most is None else at_most
         with torch.no_grad():
             self.bank = {
-                f"{kind}_bank": torch.cat([space(vectors[pages]) for pages in torch.arange(len(vectors)).split(4096)])
+                f"{kind}_bank": torch.cat([space(vectors[pages]) for pages in torch.arange(len(vectors)).split(PIECE)])
                 for kind, space, vectors in (
                     ("image", model.image_space, self.image),
                     ("text", model.text_space, self.text),
@@ -231,7 +231,7 @@ def build_model(config: Config, features: Features, splits: Splits, vocabulary: 
     torch.manual_seed(config.train.seed)
     rows = features.rows(splits.train)
     image, text = (
-        FrozenSpace(Rows(vectors, of[rows])[:], config.model.correction_rank)
+        FrozenSpace(Rows(vectors, of[rows]), config.model.correction_rank)
         for vectors, of in ((features.image_vectors, features.image_of), (features.text_vectors, features.text_of))
     )
     return StoryModel(config.model, image, text, vocabulary, config.data.context, upper)

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from conftest import tiny_config
 
+from storylib import model as model_module
 from storylib.floors import mean_of_context
 from storylib.losses import compute_losses
+from storylib.model import FrozenSpace
 from storylib.training import EpochSampler, batches, build_model
 
 WEIGHTS = torch.tensor([0.1, 0.2, 0.3, 0.4])  # recency: 1 : 2 : 3 : 4
@@ -195,3 +197,15 @@ def test_a_linear_head_reads_the_state_alone_and_a_fixed_temperature_is_not_trai
     assert out["alignment_scale"].item() == pytest.approx(10) and not out["alignment_scale"].requires_grad
     sum(compute_losses(model(batch), batch, tiny_config().train).values()).backward()
     assert model.next_text.head.weight.grad.abs().sum() > 0
+
+
+def test_a_frozen_space_is_the_same_read_in_pieces(monkeypatch):
+    vectors = torch.randn(100, 6, generator=torch.Generator().manual_seed(0)) + 3
+    whole = FrozenSpace(vectors, 4)
+    monkeypatch.setattr(model_module, "PIECE", 33)
+    pieces = FrozenSpace(vectors, 4)
+    assert torch.allclose(pieces.mean, whole.mean, atol=1e-6)
+    assert torch.allclose(pieces.basis.T @ pieces.basis, whole.basis.T @ whole.basis, atol=1e-6)  # up to a sign
+    unit = F.normalize(vectors - vectors.mean(0), dim=-1)
+    variance = torch.linalg.eigvalsh(unit.T @ unit / 100)[-4:]
+    assert torch.allclose(pieces.basis.norm(dim=1) ** 2, variance, atol=1e-6)
