@@ -26,7 +26,7 @@ PIECE = 16_384  # pages whose features are in memory at once
 class FrozenSpace(nn.Module):
     """Frozen features, centred on the training mean and scaled to unit length: the space of every retrieval score.
 
-    vectors: (P, D) features of the training pages, read some thousand at a time. rank: how many principal directions are kept in ``basis``.
+    vectors: (P, D) features of the training pages, read piece by piece. rank: principal directions in ``basis``.
     """
 
     mean: Tensor  # (D,)
