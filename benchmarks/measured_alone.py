@@ -145,7 +145,7 @@ def measure_stories(folder: str, device: str, stories: int, windows: int, rounds
     found = statistics.median(timed("find", lambda: ranking(model, test, windows, device)) for _ in range(rounds))
     seconds |= {"train": round(trained * len(train) / 1000, 3), "find": round(found * len(test) / 1000, 3)}
     return {"frames": sum(len(s.frames) for s in asked), "windows": {name: len(part) for name, part in parts.items()},
-            "candidates": {name: len(part.keys) for name, part in parts.items()}, "seconds": seconds,
+            "candidates": {name: min(part.at_most, len(part.keys)) for name, part in parts.items()}, "seconds": seconds,
             "milliseconds_a_window": {"train": trained, "find": round(found, 3)},
             "peak_memory_mb": memory}  # fmt: skip
 
