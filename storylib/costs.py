@@ -168,11 +168,10 @@ def answer(watts: float, source: str, profile: str, plan: str) -> str:
         first, second = list(record["shares"].items())[:2]
         said.append(f"Most of it goes into the {first[0]} ({first[1]:.0f} %) and the {second[0]} ({second[1]:.0f} %).")
     if record := measured("stories"):
-        grown = {s.step: s.factor for s in growth(record)}
         first, last = record["sizes"][0], record["sizes"][-1]
-        said.append(f"With {last['frames'] / first['frames']:.0f} times the frames, an epoch of training costs "
-                    f"{grown['train']:.1f} times as much a frame, as a window's next page is chosen among all pages; "
-                    f"memory reaches {max(last['peak_memory_mb'].values()):,} MB.")  # fmt: skip
+        said.append(f"With {last['frames'] / first['frames']:.0f} times the frames, a frame costs "
+                    f"{everything(record).factor:.2f} times as much, from reading to one epoch of training, and memory "
+                    f"reaches {max(last['peak_memory_mb'].values()):,} MB.")  # fmt: skip
     hours = projection(plan)
     if len(hours):
         said.append(f"All of StoryReasoning would be encoded in {hours['hours'].iloc[1]:.1f} hours of one core, and "
@@ -217,6 +216,12 @@ def growth(record: dict[str, Any]) -> list[Growth]:
     return found
 
 
+def everything(record: dict[str, Any]) -> Growth:
+    """How the steps together grow, with one epoch of training."""
+    spent = by_frames(record).groupby("frames")["milliseconds"].sum()
+    return Growth("everything", spent.min(), spent.max(), spent.iloc[-1] / spent.iloc[0])
+
+
 def growth_in_words(record: dict[str, Any]) -> str:
     """Which steps cost a frame the same however many there are, which do not, and whether memory stays small."""
     sizes = record["sizes"]
@@ -226,7 +231,11 @@ def growth_in_words(record: dict[str, Any]) -> str:
         "wavers": "It wavers between sizes, without being dearer at the end",
         "grows": "It costs more",
     }
-    said = [f"From {first['frames']:,} frames to {last['frames']:,}."]
+    whole = everything(record)
+    said = [
+        f"From {first['frames']:,} frames to {last['frames']:,} the steps together, with one epoch of training, "
+        f"cost {whole.least:.2f} to {whole.most:.2f} ms a frame, {whole.factor:.2f} times as much at the end."
+    ]
     for verdict, head in heads.items():
         steps = [f"{STEPS[s.step]} ({s.least:.2f} to {s.most:.2f} ms a frame, {s.factor:.1f} times at the end)"
                  for s in growth(record) if s.verdict == verdict]  # fmt: skip
@@ -238,14 +247,13 @@ def growth_in_words(record: dict[str, Any]) -> str:
     return " ".join(said)
 
 
-def bank_in_words(record: dict[str, Any]) -> str:
-    """What a window costs for each thousand candidates that its next page is chosen among."""
+def candidates_in_words(record: dict[str, Any]) -> str:
+    """What a window of training costs with few pages to choose among, and with as many as a batch ever has."""
     points = [(s["candidates"]["train"], s["milliseconds_a_window"]["train"]) for s in record["sizes"]]
     (few, cheap), (many, dear) = points[0], points[-1]
-    slope = 1000 * (dear - cheap) / max(1, many - few)
     return (
-        f"A window of training costs {cheap:.1f} ms with {few:,} candidate pages and {dear:.1f} ms with {many:,}, "
-        f"{slope:.2f} ms for every thousand."
+        f"A window of training costs {cheap:.1f} ms with {few:,} candidate pages and {dear:.1f} ms with {many:,}, the "
+        f"most that a batch gets."
     )
 
 

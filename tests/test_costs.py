@@ -112,6 +112,7 @@ def test_a_report_is_counted_by_work_and_by_the_clock(home):
 
 def test_growth_names_what_is_flat_and_what_is_not(home):
     said = costs.growth_in_words(GROWTH["stories"])
+    assert "one epoch of training, cost 9.50 to 22.00 ms a frame, 2.32 times as much at the end." in said
     assert "the same within 15 %: read from Parquet (1.00 to 1.00 ms a frame, 1.0 times at the end), grouped" in said
     assert "It costs more: an epoch of training (4.50 to 17.00 ms a frame, 3.8 times at the end)." in said
     assert "from 750 MB to 2,000, under 2 GB, by 51 KB a frame" in said and "wavers" not in said
@@ -119,7 +120,7 @@ def test_growth_names_what_is_flat_and_what_is_not(home):
     assert "It wavers between sizes, without being dearer at the end: read from Parquet (1.00 to 1.25" in (
         costs.growth_in_words(uneven)
     )
-    assert "1.00 ms for every thousand" in costs.bank_in_words(GROWTH["stories"])
+    assert "9.0 ms with 1,000 candidate pages and 34.0 ms with 26,008" in costs.candidates_in_words(GROWTH["stories"])
     assert "cheapest in batches of 64, 6.0 ms" in costs.batches_in_words(GROWTH["batch"])
     assert "65% of one alone (ideal: 50%)" in costs.processes_in_words(GROWTH["processes"])
 
@@ -162,7 +163,7 @@ def test_the_chapter_runs_with_records_and_without(home, tmp_path, with_records)
 def test_the_answer_is_made_of_numbers(home):
     said = costs.answer(12.0, "storyworld", "quick", "quick")
     assert "50 times less" in said and "text decoder (60 %)" in said and "watt-hours" in said
-    assert "With 26 times the frames, an epoch of training costs 3.8 times as much" in said
+    assert "With 26 times the frames, a frame costs 2.32 times as much" in said
     assert "encoded in 0.5 hours of one core" in said
     growth = [f"growth, {part}" for part in GROWTH]
     assert sorted(costs.describe().index) == sorted([*growth, "reading", "training_cost"])
