@@ -10,7 +10,7 @@ from storylib.comparison import identical
 from storylib.presets import load_presets
 from storylib.protocol import METRICS
 from storylib.runs import RunError, origin
-from storylib.sweeps import load_sweeps
+from storylib.sweeps import load_sweeps, sweep_sentences
 
 VERDICTS = {"better": "that is a gain", "worse": "that is a loss", "no difference": "no difference can be told"}
 
@@ -42,6 +42,12 @@ class Records:
         """A list in Markdown: ``loss_in_words`` of each metric on each source."""
         lines = [f"- {loss_in_words(record, metric, *point)} *({source.replace('_', ' ')})*"
                  for source, record in self.all("sweeps").items() for metric in metrics]  # fmt: skip
+        return "\n".join(lines)
+
+    def settings(self, metric: str) -> str:
+        """A list in Markdown: in how many settings of the sweeps the loss makes a difference, on each source."""
+        lines = [f"- {' '.join(sweep_sentences(record, metric))} *({source.replace('_', ' ')})*"
+                 for source, record in self.all("sweeps").items()]  # fmt: skip
         return "\n".join(lines)
 
     def presets(self, metrics: Sequence[str]) -> str:

@@ -53,3 +53,14 @@ def test_records_that_there_are_not_are_named_with_the_way_to_make_them():
     assert set(records.found) == {("audit", "folder")} and records.losses(["page_mrr"]) == records.presets([]) == ""
     assert "python -m storylib.sweeps --source folder --profile full" in records.origins()
     assert "audit: ○" in records.origins()
+
+
+def test_settings_are_counted_for_each_source():
+    def record(verdict):
+        entry = {"image_to_text_recall@10": ENTRY | {"verdict": verdict}}
+        return {"points": [{"sweep": "weight", "value": value, "metrics": entry} for value in ("1", "2")]}
+
+    records = Records({("sweeps", "real_ones"): record("no difference"), ("sweeps", "drawn"): record("better")})
+    real, drawn = records.settings("image_to_text_recall@10").splitlines()
+    assert "of 2 settings the loss makes 0 better" in real and real.endswith("*(real ones)*")
+    assert "of 2 settings the loss makes 2 better" in drawn and drawn.endswith("*(drawn)*")
