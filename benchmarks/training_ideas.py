@@ -49,7 +49,7 @@ class Shortened(WindowDataset):
         batch = super().__getitems__(indices)
         frames = batch["image"].shape[1]  # the context and the target
         hidden = torch.arange(frames) < torch.randint(0, frames - 2, (len(indices), 1))  # (B, K + 1)
-        means = {"image": self.image.mean(0), "text": self.text.mean(0)}
+        means = {"image": self.image[:].mean(0), "text": self.text[:].mean(0)}
         return batch | {k: torch.where(hidden[..., None], mean, batch[k]) for k, mean in means.items()}
 
 
