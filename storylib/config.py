@@ -65,7 +65,7 @@ class TrainConfig:
     contrastive_loss: str = "infonce"  # "infonce" (CLIP) or "siglip"
     next_image_weight: float = 1.0
     next_text_weight: float = 1.0
-    candidates: int = 2560  # of both: training pages that a batch chooses among at most, its own stories' all
+    candidates: int = 2560  # of both: a batch chooses among so many training pages at most, its own stories' first
     story_weight: float = 3.0  # within both: of the same choice among the story's own pages, which teaches order
     text_weight: float = 1.0
     image_weight: float = 1.0

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from storylib.config import project_root
-from storylib.features import Features
+from storylib.features import Features, Rows
 from storylib.metrics import ranks
 from storylib.pictures import inspect
 from storylib.stories import (
@@ -117,7 +117,7 @@ def floor_recall(splits: Splits, features: Features, context: int = 4, k: int = 
 
 def _centred(vectors: np.ndarray, of: np.ndarray, train: np.ndarray) -> Tensor:
     """Unit vectors of all frames, (frames, D), after the training pages' mean was taken off."""
-    every = torch.from_numpy(np.asarray(vectors)[of]).float()
+    every = Rows(vectors, of)[:]
     return F.normalize(every - every[train].mean(0), dim=-1)
 
 

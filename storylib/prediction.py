@@ -25,7 +25,7 @@ from storylib.boundary import LowerLayers, UpperLayers
 from storylib.config import Config
 from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.encoders import load_image_encoder, load_text_encoder
-from storylib.features import Features, thumbnail
+from storylib.features import Features, Rows, thumbnail
 from storylib.model import FrozenSpace, StoryModel
 from storylib.pictures import PictureLike, open_picture
 from storylib.stories import Frame, Story
@@ -50,7 +50,7 @@ class Known:
         pages = [(s, f) for s in stories for f in s.frames]
         of = features.image_of[features.rows(stories)]
         rows, first = np.unique(of, return_index=True)
-        return cls(torch.from_numpy(np.asarray(features.image_vectors)[rows]), [pages[i] for i in first])
+        return cls(Rows(features.image_vectors, rows)[:], [pages[i] for i in first])
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from storylib.config import ConfigError, configure, experiments, unknown
 from storylib.decoders import load_tokenizer
-from storylib.features import encode
+from storylib.features import Rows, encode
 from storylib.runs import Data, prepare
 from storylib.sources.stand_in import tagged
 from storylib.stories import Story, Window, windows
@@ -131,9 +130,8 @@ class Material:
         self.pieces = Pieces(tokenizer, texts, settings.vocabulary == "all")
         features = data.features
         self.row = features.row
-        self.image = torch.from_numpy(np.asarray(features.image_vectors)[features.image_of])  # (F, Di)
-        pictures = np.asarray(features.thumbnails)[features.image_of]
-        self.pictures = torch.from_numpy(pictures).permute(0, 3, 1, 2)  # (F, 3, S, S) uint8
+        self.image = Rows(features.image_vectors, features.image_of)[:]  # (F, Di)
+        self.pictures = Rows(features.thumbnails, features.image_of)[:].permute(0, 3, 1, 2)  # (F, 3, S, S) uint8
         self.kinds: dict[str, Callable[[Story, int], str]] = {
             "page": lambda s, i: s.frames[i].text,
             "story": lambda s, i: whole(s),
@@ -161,8 +159,7 @@ class Material:
                 for s in self.data.stories
             ]
             features = encode(stories, *self.encoders, image_size=self.pictures.shape[-1])
-            vectors = torch.from_numpy(np.asarray(features.text_vectors)[features.text_of])
-            self._texts[kind] = (features.texts, vectors)
+            self._texts[kind] = (features.texts, Rows(features.text_vectors, features.text_of)[:])
         return self._texts[kind]
 
     def rows(self, chosen: Sequence[Window]) -> Tensor:
