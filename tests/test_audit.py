@@ -223,7 +223,8 @@ def test_the_published_record_is_read_drawn_and_missed_with_a_way_out(made, tmp_
     )
     assert drawn[1].read_text() == svg and "As published" not in svg and "as published" in svg and "Tiny World" in svg
     assert main(["--source", "tiny_world", "--profile", "none", "--figure", str(drawn[0])]) == 2
-    assert "There is no published audit" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "There is no published audit" in said and "`python -m storylib.audit --source " in said
 
 
 def test_the_record_holds_no_sentence_of_the_stories(made):

@@ -115,7 +115,7 @@ def published(source: str = "african_storybook", profile: str = "full") -> dict[
     if not path.is_file():
         raise RunError(
             f"There is no published audit of {source!r} with profile {profile!r}. "
-            f"Make it: python -m storylib.audit --source {source} --profile {profile}"
+            f"`python -m storylib.audit --source {source} --profile {profile}` makes it."
         )
     return json.loads(path.read_text(encoding="utf-8"))
 
