@@ -99,9 +99,7 @@ def encode(
     frames = [f for s in stories for f in s.frames]
     digests = [picture_digest(f.image) for f in frames]
     pictures, image_of = np.unique(digests, return_inverse=True)
-    texts = sorted({f.text for f in frames}, key=lambda text: (len(text), text))  # batches of like length pad little
-    text_row = {text: i for i, text in enumerate(texts)}
-    text_of = np.array([text_row[f.text] for f in frames])
+    words = encode_texts([f.text for f in frames], text, device)
     example = dict(zip(digests, frames, strict=True))
 
     def image_batches(done: int) -> Iterator[dict[str, np.ndarray]]:
@@ -116,29 +114,47 @@ def encode(
                 prepared, thumbnails = zip(*pool.map(prepare, pictures[start : start + BATCH]), strict=True)
                 yield {"vectors": encoder.embed(prepared).numpy(), "thumbnails": np.stack(thumbnails)}
 
-    def text_batches(done: int) -> Iterator[dict[str, np.ndarray]]:
-        encoder = load_text_encoder(text, device)
-        for start in range(done, len(texts), BATCH):
-            yield {"vectors": encoder.embed(texts[start : start + BATCH]).numpy()}
-
     image_key = digest(["image", encoder_fingerprint(image), image_size, list(pictures)])
-    text_key = digest(["text", encoder_fingerprint(text), texts])
     images = _stored(
         cache_dir("features", f"image-{image_key}"), len(pictures), image_batches, f"encode pictures, {image}"
     )
-    words = _stored(cache_dir("features", f"text-{text_key}"), len(texts), text_batches, f"encode texts, {text}")
-    states = _text_states(texts, text, trainable_text_layers, device) if trainable_text_layers else {}
+    states = _text_states(words.unique, text, trainable_text_layers, device) if trainable_text_layers else {}
     return Features(
         image_vectors=images["vectors"],
-        text_vectors=words["vectors"],
+        text_vectors=words.vectors,
         thumbnails=images["thumbnails"],
         image_of=image_of,
-        text_of=text_of,
+        text_of=words.row_of,
         texts=[f.text for f in frames],
         keys=[(s.id, f.page) for s in stories for f in s.frames],
-        fingerprint=digest([image_key, text_key, [[s.id, f.page] for s in stories for f in s.frames]]),
+        fingerprint=digest([image_key, words.key, [[s.id, f.page] for s in stories for f in s.frames]]),
         **states,
     )
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Some texts, each encoded once."""
+
+    unique: list[str]
+    vectors: np.ndarray  # (unique texts, Dt) float32, memory-mapped
+    row_of: np.ndarray  # (texts,) row of each text's vector
+    key: str  # of the texts and the encoder
+
+
+def encode_texts(texts: Sequence[str], name: str = "minilm", device: str = "cpu") -> Encoded:
+    """Vectors of texts by a frozen encoder: loaded, resumed or computed, as those of ``encode``."""
+    unique = sorted(set(texts), key=lambda text: (len(text), text))  # batches of like length pad little
+    row = {text: i for i, text in enumerate(unique)}
+    key = digest(["text", encoder_fingerprint(name), unique])
+
+    def batches(done: int) -> Iterator[dict[str, np.ndarray]]:
+        encoder = load_text_encoder(name, device)
+        for start in range(done, len(unique), BATCH):
+            yield {"vectors": encoder.embed(unique[start : start + BATCH]).numpy()}
+
+    stored = _stored(cache_dir("features", f"text-{key}"), len(unique), batches, f"encode texts, {name}")
+    return Encoded(unique, stored["vectors"], np.array([row[text] for text in texts]), key)
 
 
 def _text_states(texts: list[str], name: str, above: int, device: str) -> dict[str, np.ndarray]:

@@ -58,6 +58,19 @@ def made(material, tmp_path_factory):
         yield found
 
 
+def test_only_the_stories_that_are_used_are_encoded_and_their_frames_are_found_again(material, tiny_data):
+    frames = [f for s in (*tiny_data.splits.train[:8], *tiny_data.splits.test) for f in s.frames]
+    assert len(frames) < sum(len(s.frames) for s in tiny_data.stories)
+    assert {len(part) for kind in material.kinds for part in material.texts(kind)} == {len(frames)}
+    window = list(windows(material.held))[-1]
+    shown = [*window.context, window.target]
+    (row,) = material.rows([window]).tolist()
+    assert [material.texts("page")[0][r] for r in row] == [f.text for f in shown]
+    features = tiny_data.features
+    wanted = [features.image_vectors[features.image_of[features.row[window.story.id, f.page]]] for f in shown]
+    np.testing.assert_array_equal(material.image[row], np.stack(wanted))
+
+
 # The ladders
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from storylib.config import ConfigError, configure, experiments, unknown
 from storylib.decoders import load_tokenizer
-from storylib.features import Rows, encode
+from storylib.features import Rows, encode_texts
 from storylib.runs import Data, prepare
 from storylib.sources.stand_in import tagged
 from storylib.stories import Story, Window, windows
@@ -119,19 +119,24 @@ def marked_up(story: Story) -> str:
 
 
 class Material:
-    """Stories to train on and held-out ones, their frozen features, and the texts that a protocol gives a frame."""
+    """Stories to train on and held-out ones, their frozen features, and the texts that a protocol gives a frame.
+
+    A frame's number is its place among the frames of ``stories``, which are those of both parts and no others.
+    """
 
     def __init__(self, data: Data, image: str, text: str, settings: Settings, context: int = 4) -> None:
         self.data, self.encoders, self.context = data, (image, text), context
         self.train: list[Story] = data.splits.train[: settings.stories]
         self.held: list[Story] = data.splits.test
+        self.stories = [*self.train, *self.held]
         texts = [t for s in data.stories for t in (marked_up(s), whole(s), *(f.text for f in s.frames))]
         tokenizer = load_tokenizer("gpt2-small", text)
         self.pieces = Pieces(tokenizer, texts, settings.vocabulary == "all")
-        features = data.features
-        self.row = features.row
-        self.image = Rows(features.image_vectors, features.image_of)[:]  # (F, Di)
-        self.pictures = Rows(features.thumbnails, features.image_of)[:].permute(0, 3, 1, 2)  # (F, 3, S, S) uint8
+        features, chosen = data.features, data.features.rows(self.stories)
+        self.row = {features.keys[row]: i for i, row in enumerate(chosen)}
+        shown = features.image_of[chosen]
+        self.image = Rows(features.image_vectors, shown)[:]  # (F, Di)
+        self.pictures = Rows(features.thumbnails, shown)[:].permute(0, 3, 1, 2)  # (F, 3, S, S) uint8
         self.kinds: dict[str, Callable[[Story, int], str]] = {
             "page": lambda s, i: s.frames[i].text,
             "story": lambda s, i: whole(s),
@@ -140,7 +145,8 @@ class Material:
             "cut story": lambda s, i: self.pieces.cut(whole(s), B_PIECES),
             "cut marked story": lambda s, i: self.pieces.cut(marked_up(s), B_PIECES),
         }
-        self._texts: dict[str, tuple[list[str], Tensor]] = {}
+        pages = [features.texts[row] for row in chosen]
+        self._texts = {"page": (pages, Rows(features.text_vectors, features.text_of[chosen])[:])}
 
     @classmethod
     def of(cls, source: str, settings: Settings, profile: str = "quick") -> Material:
@@ -152,19 +158,15 @@ class Material:
         """The text of every frame in one of the forms of ``kinds``, (F,), and their vectors, (F, Dt)."""
         if kind not in self._texts:
             form = self.kinds[kind]
-            stories = [
-                dataclasses.replace(
-                    s, frames=tuple(dataclasses.replace(f, text=form(s, i)) for i, f in enumerate(s.frames))
-                )
-                for s in self.data.stories
-            ]
-            features = encode(stories, *self.encoders, image_size=self.pictures.shape[-1])
-            self._texts[kind] = (features.texts, Rows(features.text_vectors, features.text_of)[:])
+            texts = [form(s, i) for s in self.stories for i in range(len(s.frames))]
+            encoded = encode_texts(texts, self.encoders[1])
+            self._texts[kind] = (texts, Rows(encoded.vectors, encoded.row_of)[:])
         return self._texts[kind]
 
     def rows(self, chosen: Sequence[Window]) -> Tensor:
         """(W, K + 1) frames of windows: the context's, then the target's."""
-        return torch.from_numpy(self.data.features.window_rows(chosen).reshape(-1, self.context + 1))
+        frames = [[self.row[w.story.id, f.page] for f in (*w.context, w.target)] for w in chosen]
+        return torch.tensor(frames, dtype=torch.long).reshape(-1, self.context + 1)
 
     @cached_property
     def sliding(self) -> tuple[Tensor, Tensor]:
@@ -181,7 +183,7 @@ class Material:
     @cached_property
     def story_of(self) -> Tensor:
         """(F,) number of each frame's story."""
-        return torch.tensor([i for i, s in enumerate(self.data.stories) for _ in s.frames])
+        return torch.tensor([i for i, s in enumerate(self.stories) for _ in s.frames])
 
 
 def another_story(stories: Tensor) -> Tensor:

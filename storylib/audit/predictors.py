@@ -20,7 +20,7 @@ class Rows:
     """Rows of a material's frames, so that a window may be put together from frames of several stories."""
 
     def __init__(self, material: Material) -> None:
-        self.of = {id(f): i for i, f in enumerate(f for s in material.data.stories for f in s.frames)}
+        self.of = {id(f): i for i, f in enumerate(f for s in material.stories for f in s.frames)}
 
     def __call__(self, windows: Sequence[Window]) -> Tensor:
         """(W, K + 1): the context's, then the target's. Raises ValueError for frames of other stories."""
@@ -28,7 +28,7 @@ class Rows:
             return torch.tensor([[self.of[id(f)] for f in (*w.context, w.target)] for w in windows])
         except KeyError:
             raise ValueError(
-                "the windows must be of the stories that the system was made with: material.data"
+                "the windows must be of the stories that the system was made with: material.stories"
             ) from None
 
 
