@@ -131,9 +131,10 @@ rule book:
         "_build/html/book.json",
 
 
-# What the full profile publishes in results/, as numbers: the ablation, the presets and every sweep.
+# What the full profile publishes in results/, as numbers: the ablation, the presets, every sweep and the audit.
+LONG = {"mem_mb": 6000, "runtime": 300}  # MB, and minutes of a job that trains many models one after another
 SWEEPS = {name.replace(" ", "-"): name for name in experiments()["sweeps"]}
-PUBLISHED = [f"{ROOT}/published/{name}" for name in ("ablation", "presets", *(f"sweep-{s}" for s in SWEEPS))]
+PUBLISHED = [f"{ROOT}/published/{name}" for name in ("ablation", "presets", "audit", *(f"sweep-{s}" for s in SWEEPS))]
 
 
 rule runs:
@@ -259,6 +260,8 @@ rule presets:
     log:
         f"{ROOT}/logs/publish-presets.log",
     threads: 1
+    resources:
+        **LONG,
     priority: 1
     shell:
         "step 'the published systems and ours, with every seed (an hour)' {log}"
@@ -278,10 +281,32 @@ rule sweep:
     log:
         f"{ROOT}/logs/publish-sweep-{{sweep}}.log",
     threads: 1
+    resources:
+        **LONG,
     shell:
         "step 'where the loss matters: {wildcards.sweep} (10 to 60 minutes)' {log}"
         " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.sweeps --source {SOURCE_WORD} --profile {PROFILE}"
         " --only {params.name}"
+
+
+rule audit:
+    input:
+        f"{ROOT}/features.json",
+        TO_EVALUATE,
+        modules("publish", "audit"),
+    output:
+        touch(f"{ROOT}/published/audit"),
+    params:
+        plan=experiments()["audit"],
+    log:
+        f"{ROOT}/logs/publish-audit.log",
+    threads: 1
+    resources:
+        **LONG,
+    priority: 1
+    shell:
+        "step 'the ladders of the published systems (an hour)' {log}"
+        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.audit --source {SOURCE_WORD} --profile {PROFILE}"
 
 
 rule chapter:

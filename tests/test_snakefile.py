@@ -114,6 +114,20 @@ def test_the_chapters_are_those_of_the_book():
     assert not list(ROOT.glob("notebooks/*.ipynb")) or {p.stem for p in ROOT.glob("notebooks/*.ipynb")} == set(CHAPTERS)
 
 
+def test_the_full_profile_publishes_every_record(tree):
+    plan = tree / "experiments.yml"
+    plan.write_text(plan.read_text().replace("seeds: [0, 1, 2, 3, 4]", "seeds: [0]", 1))
+    for name in ("ablation", "presets", "sweeps", "audit"):
+        (tree / "storylib" / f"{name}.py").write_text(STAGE)
+    sweeps = [*yaml.safe_load(plan.read_text())["sweeps"]]
+    assert run_workflow("runs", "storyworld", "full", 4, "") == 0
+    of = "--source storyworld --profile full"
+    said = [line for line in (tree / "done.txt").read_text().splitlines() if line.startswith(of)]
+    assert sorted(said) == sorted([of] * 3 + [f"{of} --only {name}" for name in sweeps])
+    published = {p.name for p in (tree / "_build" / "storyworld-full" / "published").iterdir()}
+    assert published == {"ablation", "presets", "audit", *(f"sweep-{name.replace(' ', '-')}" for name in sweeps)}
+
+
 def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     everything = sorted(["features", "credits", "book", "gallery", *CHAPTERS, *["train", "evaluate"] * RUNS])
     assert make(tree) == (0, everything)
