@@ -49,7 +49,8 @@ def plain_stories(count: int, frames: int = 12, size: int = 224, seed: int = 0) 
             blobs = dice.integers(0, 256, (8, 8, 3), dtype=np.uint8)
             picture = Image.fromarray(blobs).resize((size, size), Image.Resampling.BICUBIC)
             words = [_word(int(rank)) for rank in VOCABULARY ** dice.random(60)]
-            pages.append(Frame(picture, f"Anna {' '.join(words)} ({number}).", page))
+            name = _word(number)  # in digits, the vocabulary would grow with the stories, and the decoder with it
+            pages.append(Frame(picture, f"Anna {' '.join(words)} ({name}).", page))
         yield Story(str(number), f"Story {number}", tuple(pages))
 
 
