@@ -10,7 +10,7 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,10 +43,9 @@ def load_ablation(
     try:
         runs = {arm: [find_run(c) for c in wanted] for arm, wanted in configs.items()}
     except RunError as error:
-        path = published("ablation", source, profile)
-        if not path.exists() or (on, off) != ARMS:
+        if (on, off) != ARMS or not published("ablation", source, profile).exists():
             raise error
-        return _read(json.loads(path.read_text(encoding="utf-8")))
+        return as_published(load_published(source, profile))
     record = runs[on][0].record["data"]
     facts = {
         "source": source,
@@ -58,6 +57,25 @@ def load_ablation(
     }
     comparison = compare(runs[on], runs[off], names=_names(on, off))
     return Ablation(comparison, describe([*runs[on], *runs[off]]), facts)
+
+
+def load_published(source: str, profile: str = "full") -> dict[str, Any]:
+    """The published record with its facts. Raises RunError, which names the command that makes it."""
+    path = published("ablation", source, profile)
+    if not path.exists():
+        command = f"make runs SOURCE={source} PROFILE={profile}"
+        raise RunError(f"There is no record of the ablation on {source!r}. `{command}` makes it.")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    return record | record["facts"]
+
+
+def as_published(record: Mapping[str, Any]) -> Ablation:
+    """The ablation that a published record holds."""
+    frame = pd.DataFrame(record["metrics"])
+    frame[["effect", "effect_low", "effect_high"]] = frame[["effect", "effect_low", "effect_high"]].astype(float)
+    a, b = record["names"]
+    runs = pd.DataFrame(record["runs"]).set_index("run")
+    return Ablation(Comparison(frame, (a, b)), runs, record["facts"], record["facts"] | {"commit": record["commit"]})
 
 
 def find_run(config: Config) -> Run:
@@ -142,14 +160,6 @@ def publish(ablation: Ablation, path: Path) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, json.dumps(record, indent=1) + "\n")
-
-
-def _read(record: dict[str, Any]) -> Ablation:
-    frame = pd.DataFrame(record["metrics"])
-    frame[["effect", "effect_low", "effect_high"]] = frame[["effect", "effect_low", "effect_high"]].astype(float)
-    a, b = record["names"]
-    runs = pd.DataFrame(record["runs"]).set_index("run")
-    return Ablation(Comparison(frame, (a, b)), runs, record["facts"], record["facts"] | {"commit": record["commit"]})
 
 
 def _names(on: str, off: str) -> tuple[str, str]:

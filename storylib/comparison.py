@@ -66,6 +66,10 @@ class Comparison:
         """What is known of one metric."""
         return dict(self.frame.set_index("metric").loc[metric])
 
+    def of(self, *groups: str) -> Comparison:
+        """Only the metrics of some groups."""
+        return Comparison(self.frame[self.frame["group"].isin(groups)].reset_index(drop=True), self.names)
+
     def answer(self, what: str = "the contrastive loss") -> str:
         """In words, chosen by the numbers: in which groups of metrics something changed, and in which nothing did."""
         groups: dict[str, list[str]] = {}

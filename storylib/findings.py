@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from storylib.comparison import identical
+from storylib.ablation import as_published, load_published
+from storylib.comparison import Comparison, identical
 from storylib.presets import load_presets
 from storylib.protocol import METRICS
 from storylib.runs import RunError, origin
@@ -26,7 +27,8 @@ class Records:
     def of(cls, sources: Sequence[str], profile: str, **more: Callable[[str, str], dict[str, Any]]) -> Records:
         """more: other kinds of records by name, and what loads them."""
         records = cls()
-        for kind, load in ({"sweeps": load_sweeps, "presets": load_presets} | more).items():
+        kinds = {"sweeps": load_sweeps, "ablation": load_published, "presets": load_presets}
+        for kind, load in (kinds | more).items():
             for source in sources:
                 try:
                     records.found[kind, source] = load(source, profile)
@@ -48,6 +50,16 @@ class Records:
         """A list in Markdown: in how many settings of the sweeps the loss makes a difference, on each source."""
         lines = [f"- {' '.join(sweep_sentences(record, metric))} *({source.replace('_', ' ')})*"
                  for source, record in self.all("sweeps").items()]  # fmt: skip
+        return "\n".join(lines)
+
+    def comparisons(self, *groups: str) -> dict[str, Comparison]:
+        """What the loss changes in some groups of metrics, with the decoders trained too, by source."""
+        return {source: as_published(record).comparison.of(*groups) for source, record in self.all("ablation").items()}
+
+    def changes(self, *groups: str) -> str:
+        """A list in Markdown: ``comparisons``, one sentence a group."""
+        lines = [f"- {sentence} *({source.replace('_', ' ')})*"
+                 for source, found in self.comparisons(*groups).items() for sentence in found.sentences()]  # fmt: skip
         return "\n".join(lines)
 
     def presets(self, metrics: Sequence[str]) -> str:

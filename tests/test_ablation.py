@@ -12,6 +12,7 @@ from conftest import TINY
 from storylib import ablation as module
 from storylib.ablation import find_run, load_ablation, main, published
 from storylib.config import configure
+from storylib.findings import Records
 from storylib.runs import RunError
 
 PLAN = {
@@ -71,6 +72,16 @@ def test_what_is_published_reads_back_and_stands_in_for_runs(project, monkeypatc
     assert after.facts == before.facts and after.runs.index.tolist() == before.runs.index.tolist()
     assert after.comparison.answer() == before.comparison.answer() and str(after.comparison)
     assert main(["--source", "storyworld"]) == 2  # a record is not made from a record
+
+
+def test_the_findings_tell_a_published_ablation_and_how_to_make_one_that_is_missing(project):
+    assert "`make runs SOURCE=storyworld PROFILE=quick` makes it" in Records.of(["storyworld"], "quick").origins()
+    assert main([]) == 0
+    records = Records.of(["storyworld"], "quick")
+    (comparison,) = records.comparisons("text", "picture").values()
+    assert set(comparison.frame["group"]) == {"text", "picture"}
+    assert records.changes("text", "picture").count("*(storyworld)*") == 2
+    assert "- ablation: ○ *Published record, not executed here: storyworld, quick, " in records.origins()
 
 
 def test_other_arms_are_not_read_from_the_published_record(project, monkeypatch):

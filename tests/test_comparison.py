@@ -127,6 +127,13 @@ def test_sentences_are_chosen_by_the_numbers():
     )
 
 
+def test_some_groups_alone(found):
+    part = found.of("text", "picture")
+    assert set(part.frame["group"]) == {"text", "picture"} and 0 < len(part.frame) < len(found.frame)
+    assert part.sentences() == [s for s in found.sentences() if s.startswith(("Text: ", "Picture: "))]
+    assert part.row("top1") == found.row("top1") and part.names == found.names
+
+
 def test_what_is_said_of_real_rows_names_their_numbers(found):
     said = found.sentences()
     assert len(said) == found.frame["group"].nunique()
