@@ -99,7 +99,6 @@ def encode(
     frames = [f for s in stories for f in s.frames]
     digests = [picture_digest(f.image) for f in frames]
     pictures, image_of = np.unique(digests, return_inverse=True)
-    words = encode_texts([f.text for f in frames], text, device)
     example = dict(zip(digests, frames, strict=True))
 
     def image_batches(done: int) -> Iterator[dict[str, np.ndarray]]:
@@ -118,6 +117,7 @@ def encode(
     images = _stored(
         cache_dir("features", f"image-{image_key}"), len(pictures), image_batches, f"encode pictures, {image}"
     )
+    words = encode_texts([f.text for f in frames], text, device)
     states = _text_states(words.unique, text, trainable_text_layers, device) if trainable_text_layers else {}
     return Features(
         image_vectors=images["vectors"],
@@ -222,7 +222,7 @@ def _compute(folder: Path, count: int, batches: Callable[[int], Iterator[dict[st
                 array[done : done + size] = rows
                 array.flush()
             done += size
-            write_atomically(counter, json.dumps({"rows": done}))
+            write_atomically(counter, json.dumps({"rows": done, "arrays": sorted(batch)}))
             bar.update(size)
     counter.unlink()
     seal(partial)
@@ -232,8 +232,9 @@ def _compute(folder: Path, count: int, batches: Callable[[int], Iterator[dict[st
 def _begun(partial: Path, counter: Path, count: int) -> int:
     """How many rows a killed pass has left; none if their arrays cannot be read."""
     try:
-        done = int(json.loads(counter.read_text())["rows"]) if counter.exists() else 0
-        lengths = {len(np.load(path, mmap_mode="r+")) for path in partial.glob("*.npy")} if done else {count}
+        said: dict[str, Any] = json.loads(counter.read_text()) if counter.exists() else {"rows": 0, "arrays": []}
+        done = int(said["rows"])
+        lengths = {len(np.load(partial / f"{name}.npy", mmap_mode="r+")) for name in said["arrays"]} or {count}
         if not 0 <= done <= count or lengths != {count}:
             raise ValueError(f"{done} of {count} rows")
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:

@@ -249,7 +249,7 @@ def ablation(comparison: Comparison) -> Figure:
     axis.set_xticks(ticks, [f"{t:+g}" if t else "0" for t in ticks])
     axis.minorticks_off()
     a, b = comparison.names
-    axis.set_xlabel(f"{a} minus {b}, in standard deviations between stories; right: better")
+    axis.set_xlabel(f"{a} minus {b}, in standard deviations between stories\nright: better")
     axis.tick_params(axis="y", length=0, labelsize=9)
     axis.spines["left"].set_visible(False)
     alt = (

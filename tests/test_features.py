@@ -265,8 +265,14 @@ def test_a_disk_that_fills_half_way_leaves_nothing_that_is_loaded(stub_encoders,
     assert same(encode(STORIES, image_size=8), whole)
 
 
-@pytest.mark.parametrize("name", ["done.json", "vectors.npy"])
-def test_a_killed_pass_whose_rest_is_damaged_begins_anew(stub_encoders, monkeypatch, caplog, name):
+def emptied(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "damaged"), [("done.json", emptied), ("vectors.npy", emptied), ("vectors.npy", Path.unlink)]
+)
+def test_a_killed_pass_whose_rest_is_damaged_begins_anew(stub_encoders, monkeypatch, caplog, name, damaged):
     monkeypatch.setattr(module, "BATCH", 2)
     whole = encode(STORIES, image_size=8)
     monkeypatch.setenv("STORYLIB_CACHE", str(cache_dir("again")))
@@ -282,7 +288,7 @@ def test_a_killed_pass_whose_rest_is_damaged_begins_anew(stub_encoders, monkeypa
     with pytest.raises(Killed):
         encode(STORIES, image_size=8)
     (partial,) = cache_dir("features").glob("*.partial")
-    (partial / name).write_bytes(b"")
+    damaged(partial / name)
     assert same(encode(STORIES, image_size=8), whole) and calls == [2, 2, 2, 2, 1]
     assert f"{partial} is damaged" in caplog.text and "begins anew" in caplog.text
 
