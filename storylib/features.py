@@ -35,8 +35,11 @@ BATCH = 64
 class Rows:
     """Some rows of an array on the disk, read when they are asked for: ``rows[index]`` for any index of a tensor.
 
-    The file is mapped anew each time, because what a mapping has touched is the process's memory until it is closed.
+    The file is mapped anew for every few of them, because what a mapping has touched, and what the system mapped around
+    it, is the process's memory until it is closed.
     """
+
+    AT_ONCE = 512
 
     def __init__(self, stored: np.ndarray, rows: np.ndarray) -> None:
         self.stored, self.rows = stored, torch.from_numpy(rows)
@@ -45,7 +48,12 @@ class Rows:
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> Tensor:
-        return torch.from_numpy(np.asarray(self._mapped()[self.rows[index].numpy()]))
+        rows = self.rows[index]
+        found = np.empty((rows.numel(), *self.stored.shape[1:]), self.stored.dtype)
+        for start in range(0, len(found), self.AT_ONCE):
+            some = slice(start, start + self.AT_ONCE)
+            found[some] = self._mapped()[rows.flatten()[some].numpy()]
+        return torch.from_numpy(found.reshape(*rows.shape, *found.shape[1:]))
 
     def _mapped(self) -> np.ndarray:
         stored = self.stored

@@ -80,14 +80,13 @@ class WindowDataset(Dataset):
         batch's own stories are always among them; the others are drawn anew for every batch.
         """
         self.at_most = len(self.keys) if at_most is None else at_most
-        with torch.no_grad():
-            self.bank = {
-                f"{kind}_bank": torch.cat([space(vectors[pages]) for pages in torch.arange(len(vectors)).split(PIECE)])
-                for kind, space, vectors in (
-                    ("image", model.image_space, self.image),
-                    ("text", model.text_space, self.text),
-                )
-            }
+        spaces = {"image": (model.image_space, self.image), "text": (model.text_space, self.text)}
+        for kind, (space, vectors) in spaces.items():
+            bank = torch.empty(len(vectors), len(space.mean))
+            with torch.no_grad():
+                for pages in torch.arange(len(vectors)).split(PIECE):
+                    bank[pages] = space(vectors[pages])
+            self.bank[f"{kind}_bank"] = bank
 
     def candidates(self, indices: Sequence[int]) -> Tensor:
         """(C,) the pages that a batch chooses among, ascending; which, depends on the batch alone."""
