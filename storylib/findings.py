@@ -104,7 +104,7 @@ def presets_in_words(record: Mapping[str, Any], metrics: Sequence[str]) -> dict[
         parts = []
         for verdict, words in (("better", "above its floors in"), ("worse", "below them in"),
                                ("no difference", "not told from them in")):  # fmt: skip
-            found = [METRICS[m].title for m, entry in entries.items() if entry["verdict"] == verdict]
+            found = [f"*{METRICS[m].title}*" for m, entry in entries.items() if entry["verdict"] == verdict]
             parts += [f"{words} {len(found)} ({', '.join(found)})"] if found else []
         said[name] = f"Of {len(entries)} metrics it is {'; '.join(parts)}."
     return said

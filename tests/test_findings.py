@@ -35,7 +35,7 @@ def test_presets_are_counted_by_verdict():
     verdicts = {"page_mrr": "no difference", "image_l1": "better", "cross_entropy": "better", "chrf": "worse"}
     preset = {"metrics": {name: {"verdict": verdict} for name, verdict in verdicts.items()}}
     said = presets_in_words({"presets": {"storyteller": preset}}, [*verdicts, "meteor"])["storyteller"]
-    assert said.startswith("Of 4 metrics it is above its floors in 2 (") and "below them in 1 (chrF)" in said
+    assert said.startswith("Of 4 metrics it is above its floors in 2 (") and "below them in 1 (*chrF*)" in said
     assert "not told from them in 1" in said
 
 
