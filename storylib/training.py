@@ -34,7 +34,7 @@ from storylib.decoders import Vocabulary, load_tokenizer
 from storylib.encoders import load_text_encoder
 from storylib.features import Features, Rows
 from storylib.losses import compute_losses
-from storylib.model import PIECE, FrozenSpace, StoryModel
+from storylib.model import FrozenSpace, StoryModel
 from storylib.parallel import ALONE, Group, accelerator
 from storylib.pictures import write_atomically
 from storylib.pretraining import pretrain
@@ -84,7 +84,7 @@ class WindowDataset(Dataset):
         for kind, (space, vectors) in spaces.items():
             bank = torch.empty(len(vectors), len(space.mean))
             with torch.no_grad():
-                for pages in torch.arange(len(vectors)).split(PIECE):
+                for pages in torch.arange(len(vectors)).split(Rows.AT_ONCE):
                     bank[pages] = space(vectors[pages])
             self.bank[f"{kind}_bank"] = bank
 
