@@ -82,7 +82,7 @@ COSTS = [str(p) for p in sorted(Path("results/benchmarks").glob("*.json")) if p.
 BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
 AUDITS, SWEPT, TOLD = (  # published records
     [str(path) for kind in kinds for path in sorted(Path("results", kind).glob("*.json"))]
-    for kinds in (["audit"], ["sweeps"], ["audit", "presets", "sweeps"])
+    for kinds in (["audit"], ["sweeps"], ["ablation", "audit", "presets", "sweeps"])
 )
 CHAPTERS = {
     "00_findings": [*package("protocol"), *modules("audit"), *TOLD],
@@ -131,8 +131,9 @@ rule book:
         "_build/html/book.json",
 
 
-# What the full profile publishes in results/, as numbers: the ablation, the presets, every sweep and the audit.
 LONG = {"mem_mb": 6000, "runtime": 300}  # MB, and minutes of a job that trains many models one after another
+
+# What the full profile publishes in results/, as numbers: the ablation, the presets, every sweep and the audit.
 SWEEPS = {name.replace(" ", "-"): name for name in experiments()["sweeps"]}
 PUBLISHED = [f"{ROOT}/published/{name}" for name in ("ablation", "presets", "audit", *(f"sweep-{s}" for s in SWEEPS))]
 
