@@ -251,7 +251,7 @@ def make_zip(name: str, mode: int = 0o100644) -> bytes:
     (make_tar({"a": b"x"})[:-8] + bytes(8), "damaged"),  # another checksum than its content has
     (make_tar({"a": BODY, "b": BODY})[:2000], "damaged"),
     (b"<html>sorry</html>", "damaged or no archive"),
-])  # fmt: skip
+], ids=lambda value: value if isinstance(value, str) else "archive")  # fmt: skip
 def test_bad_archives_are_refused_and_leave_nothing(tmp_path, content, message):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.tar.gz").write_bytes(content)
