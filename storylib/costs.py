@@ -234,7 +234,8 @@ def growth_in_words(record: dict[str, Any]) -> str:
     whole = everything(record)
     said = [
         f"From {first['frames']:,} frames to {last['frames']:,} the steps together, with one epoch of training, "
-        f"cost {whole.least:.2f} to {whole.most:.2f} ms a frame, {whole.factor:.2f} times as much at the end."
+        f"cost {whole.least:.2f} to {whole.most:.2f} ms a frame, {whole.factor:.2f} times as much at the end"
+        f"{f': flat within {100 * FLAT:.0f} %' if whole.verdict == 'flat' else ''}."
     ]
     for verdict, head in heads.items():
         steps = [f"{STEPS[s.step]} ({s.least:.2f} to {s.most:.2f} ms a frame, {s.factor:.1f} times at the end)"

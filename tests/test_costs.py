@@ -120,6 +120,8 @@ def test_growth_names_what_is_flat_and_what_is_not(home):
     assert "It wavers between sizes, without being dearer at the end: read from Parquet (1.00 to 1.25" in (
         costs.growth_in_words(uneven)
     )
+    even = {"sizes": [uneven["sizes"][0], uneven["sizes"][2]]}
+    assert "1.00 times as much at the end: flat within 15 %." in costs.growth_in_words(even)
     assert "9.0 ms with 1,000 candidate pages and 34.0 ms with 26,008" in costs.candidates_in_words(GROWTH["stories"])
     assert "cheapest in batches of 64, 6.0 ms" in costs.batches_in_words(GROWTH["batch"])
     assert "65% of one alone (ideal: 50%)" in costs.processes_in_words(GROWTH["processes"])
