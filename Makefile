@@ -20,7 +20,7 @@ help:  ## this list
 	@echo "make TARGET [SOURCE=storyworld|african_storybook] [PROFILE=quick|full] [CORES=n] [CLUSTER=slurm|generic]"; echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (10 minutes from nothing; seconds when nothing changed)
+book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (10 to 15 minutes from nothing; seconds when nothing changed)
 	@$(BIN)/python -m storylib.workflow book --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER)); $(call finish)
 
 runs: .venv/.installed  ## the trainings and evaluations only, without the book
