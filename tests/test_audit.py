@@ -71,6 +71,12 @@ def test_only_the_stories_that_are_used_are_encoded_and_their_frames_are_found_a
     np.testing.assert_array_equal(material.image[row], np.stack(wanted))
 
 
+def test_the_record_says_how_long_each_step_took(made):
+    rungs = [rung for ladder in made["ladders"].values() for rung in ladder]
+    assert all(step["seconds"] > 0 for rung in rungs for step in rung["seeds"])
+    assert not any("seconds" in rung["mean"] for rung in rungs)  # what is averaged are the scores
+
+
 # The ladders
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -88,6 +89,7 @@ def _step(
     settings: Settings,
     trained: dict[str, tuple[Any, list[float]]],
 ) -> dict[str, Any]:
+    began = time.perf_counter()
     key = digest(training_part(rung.protocol))
     if key not in trained:
         trained.clear()
@@ -95,11 +97,12 @@ def _step(
         trained[key] = (model, model.fit(settings))
     model, losses = trained[key]
     model.protocol = rung.protocol  # the same trained model, scored in another way
-    return {"seed": seed, "losses": losses} | model.score()
+    scores = model.score()
+    return {"seed": seed, "seconds": round(time.perf_counter() - began, 3), "losses": losses} | scores
 
 
 def _mean(found: list[dict[str, Any]]) -> dict[str, float]:
-    names = [n for n, v in found[0].items() if isinstance(v, float)]
+    names = [n for n, v in found[0].items() if isinstance(v, float) and n != "seconds"]
     return {n: mean(f[n] for f in found) for n in names}
 
 
