@@ -132,6 +132,8 @@ def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     everything = sorted(["features", "credits", "book", "gallery", *CHAPTERS, *["train", "evaluate"] * RUNS])
     assert make(tree) == (0, everything)
     assert "open " in capsys.readouterr().err
+    order = [stage(line) for line in (tree / "done.txt").read_text().splitlines()]
+    assert order.index("05_audit") < min(map(order.index, ("04_ablation", "03_evaluate")))  # the longest begins first
     started = time.monotonic()
     assert make(tree) == (0, [])
     assert "nothing to do" in capsys.readouterr().err and time.monotonic() - started < 30
