@@ -1,4 +1,4 @@
-# `make help` lists what there is. Nothing here needs more than Python 3.10 or newer, git and make.
+# `make help` lists the targets. All that they need is Python 3.10 or newer, git and make.
 
 PYTHON  ?= python3
 SOURCE  ?= storyworld
@@ -9,22 +9,24 @@ CLUSTER ?=
 BIN   := .venv/bin
 START := $(shell date +%s)
 
-# Ends a recipe: says how long it took, installation included, and keeps the exit code. $(1): what to do on failure.
+# Ends a recipe: prints how long it took, installation included, and keeps the exit code. $(1): what to do on failure.
 finish = code=$$?; seconds=$$(( $$(date +%s) - $(START) )); \
 	if [ $$code -eq 0 ]; then echo "== make $@: done in $$seconds s"; \
 	else echo "== make $@: FAILED after $$seconds s. $(1)" >&2; fi; exit $$code
 
-.PHONY: help book runs test lock repository clean
+.PHONY: help book runs test lock clean
 
-help:  ## this list
+help:  ## list the targets
 	@echo "make TARGET [SOURCE=storyworld|african_storybook] [PROFILE=quick|full] [CORES=n] [CLUSTER=slurm|generic]"; echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (10 to 15 minutes from nothing; seconds when nothing changed)
-	@$(BIN)/python -m storylib.workflow book --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER)); $(call finish)
+OPTIONS = --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
-runs: .venv/.installed  ## the trainings and evaluations only, without the book
-	@$(BIN)/python -m storylib.workflow runs --source $(SOURCE) --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER)); $(call finish)
+book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (10 to 15 minutes; seconds when nothing changed)
+	@$(BIN)/storylib book $(OPTIONS); $(call finish)
+
+runs: .venv/.installed  ## train and evaluate only, without the book
+	@$(BIN)/storylib runs $(OPTIONS); $(call finish)
 
 test: .venv/.installed  ## style, types and every test with coverage (up to 15 minutes)
 	@( set -e; \
@@ -33,21 +35,18 @@ test: .venv/.installed  ## style, types and every test with coverage (up to 15 m
 	  echo "== 3/4 mypy: types (half a minute the first time)"; $(BIN)/mypy storylib; \
 	  echo "== 4/4 pytest: every test, two at a time, with coverage (5 to 10 minutes)"; \
 	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --durations=10 ); \
-	$(call finish,What is wrong stands above.)
+	$(call finish,The errors are above.)
 
-lock: .venv/.installed  ## renew requirements.lock from pyproject.toml and constraints.txt (15 s)
+lock: .venv/.installed  ## update requirements.lock from pyproject.toml and constraints.txt (15 s)
 	@echo "== resolving every dependency for Python 3.10 and newer"; \
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --constraint constraints.txt \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
-	  -o requirements.lock; $(call finish,requirements.lock is as it was.)
+	  -o requirements.lock; $(call finish,requirements.lock is unchanged.)
 
-repository: .venv/.installed  ## after a fork: write the address in _config.yml into the notebooks, README.md and CITATION.cff
-	@$(BIN)/python -m storylib.reference; $(call finish)
-
-clean:  ## delete what the build made; downloads, features and run records stay (cache/, runs/)
+clean:  ## delete build outputs; downloads, features and run records stay (cache/, runs/)
 	@echo "== deleting _build and .snakemake"; rm -rf _build .snakemake; $(call finish)
 
-# The environment, exactly as locked. uv is itself in the lock, and five times as fast as pip; pip is the way round it.
+# The environment, exactly as locked. uv is itself in the lock and five times as fast as pip, which is the fallback.
 .venv/.installed: requirements.lock pyproject.toml setup.py
 	@( set -e; \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
@@ -62,9 +61,9 @@ clean:  ## delete what the build made; downloads, features and run records stay 
 	  echo "== 3/4 every package of requirements.lock: about 3 GB to download, 7 GB on disk (1 to 5 minutes)"; \
 	  { $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock \
 	    && VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip sync --require-hashes requirements.lock; } || { \
-	    echo "== uv could not; the same with pip (3 to 10 minutes)"; \
+	    echo "== uv failed; the same with pip (3 to 10 minutes)"; \
 	    $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock; }; \
 	  echo "== 4/4 storylib itself, editable (5 s)"; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	  touch $@; echo "== the environment is ready after $$(( $$(date +%s) - $(START) )) s" ) || { \
-	  echo "== The environment could not be made; what is wrong stands above. The same command tries again." >&2; exit 1; }
+	  echo "== The environment could not be made; the error is above. The same command tries again." >&2; exit 1; }

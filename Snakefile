@@ -1,4 +1,4 @@
-"""The graph from stories to the book: features -> train -> evaluate -> chapters -> book.
+"""The workflow from stories to the book: features -> train -> evaluate -> chapters -> book.
 
 `make book` and `make runs` call it; by hand:
 
@@ -6,103 +6,89 @@
 
     (add --dry-run to see what would be done, and why)
 
-Each job leaves a small receipt; the records themselves lie in runs/, where storylib finds them by their configuration.
-A job is done again when a file that it lists, its configuration in experiments.yml or its command has changed.
+Each job leaves a small receipt; the records themselves are in runs/, where storylib finds them by their id. A job is
+done again when one of its input files, its configuration in experiments.yml, its command or the code that it runs has
+changed. Code is compared by `code_fingerprint`, so a changed comment repeats nothing.
 """
 
 import dataclasses
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
 
-from storylib.config import configure, experiments, seeds
+from storylib.config import configure, experiments, seeds, slug
+from storylib.data.code import code_fingerprint
+from storylib.report.workflow import notebook_fingerprint
 
 SOURCE = config.get("source", "storyworld")
 PROFILE = config.get("profile", "quick")
-ROOT = "_build/" + re.sub(r"[^\w.-]+", "_", f"{SOURCE}-{PROFILE}")  # "folder:<path>" is a source too
-SOURCE_WORD = shlex.quote(SOURCE)
-PYTHON = shlex.quote(sys.executable)
-ARMS = list(experiments()["arms"])
+ROOT = "_build/" + slug(f"{SOURCE}-{PROFILE}")
+STORYLIB = f"{shlex.quote(sys.executable)} -m storylib"
+OPTIONS = f"--source {shlex.quote(SOURCE)} --profile {PROFILE}"
+PLAN = experiments()
+ARMS = list(PLAN["arms"])
+COMPARED = list(PLAN["ablation"]["arms"].values())  # the two arms of the ablation; 02, 03 and 05 show the first
 SEEDS = seeds(PROFILE)
+SWEEPS = {slug(name): name for name in PLAN.get("sweeps", {})}
 
-# The modules behind each stage. A stage lists those of the stages before it too, because after a killed run two receipts
-# may be equal while the code between them has changed. What only opens doors (__main__, cache, runner, book, workflow) is
-# not here: it changes no result.
-LAYERS = {
-    "features": ["config", "pictures", "stories", "download", "encoders", "boundary", "features"],
-    "train": ["parallel", "perception", "losses", "decoders", "image_decoders", "model", "pretraining", "training", "runs"],
-    "evaluate": [
-        "metrics", "statistics", "protocol", "ngrams", "floors", "judges", "evaluation", "attention", "scores", "prediction",
-    ],
-    "publish": ["comparison", "ablation", "sweeps", "presets"],
-    "chapter": ["findings", "leaks", "attributes", "difficulty", "plots"],
-    "audit": ["audit"],
-    "cost": ["costs", "cost_figures"],
-    "gallery": ["gallery"],
-    "your_story": ["your_story"],
-}
+# The modules that a stage runs, with all that they import. A stage names those of the stages before it too: after a
+# killed run two receipts may be equal although the code between them has changed.
+FEATURES_CODE = ["data.features", "sources." + SOURCE.partition(":")[0]]
+TRAIN_CODE = [*FEATURES_CODE, "data.splits", "training"]
+EVALUATE_CODE = [*TRAIN_CODE, "experiments.runs"]
+
+FEATURES = f"{ROOT}/features.json"
+PUBLISHED = [f"{ROOT}/published/{name}" for name in ("ablation", "presets", "audit", *(f"sweep-{s}" for s in SWEEPS))]
+LONG = {"mem_mb": 6000, "runtime": 300}  # MB, and minutes of a job that trains many models one after another
+LONGEST = "05_audit"  # trains the published systems
 
 
-def modules(*stages):
-    names = [name for stage in stages for name in LAYERS[stage]]
-    return [path for name in names for path in package(name)]
-
-
-def package(name):
-    """The files of a module: one, or those of a package."""
-    return sorted(map(str, Path("storylib", name).glob("*.py"))) or [f"storylib/{name}.py"]
-
-
-def sources():
-    files = sorted(Path("storylib/sources").rglob("*"))
-    return [str(path) for path in files if path.suffix in (".py", ".sha256")]
+def runs(arms=ARMS, seeds=SEEDS):
+    return expand(f"{ROOT}/runs/{{arm}}-seed{{seed}}.json", arm=arms, seed=seeds)
 
 
 def evaluations(arms=ARMS, seeds=SEEDS):
     return expand(f"{ROOT}/evaluations/{{arm}}-seed{{seed}}.json", arm=arms, seed=seeds)
 
 
+def receipts():
+    # Snakemake does not make a missing intermediate file again while what comes after it exists: after a failed run it
+    # would call a stale book up to date. Requesting every receipt by name excludes that.
+    return [FEATURES, *runs(), *evaluations()]
+
+
+def records(*kinds):
+    """Published records that a chapter reads."""
+    return [str(path) for kind in kinds for path in sorted(Path("results").glob(f"{kind}/*.json"))]
+
+
 def tables():
     """The table of a user's own folder; the other sources do not change by themselves."""
     name, _, path = SOURCE.partition(":")
     folder = Path(path or os.environ.get("STORYLIB_FOLDER", ""))
-    return [str(t) for t in folder.glob("metadata.*")] if name == "folder" and folder.name else []
+    return [str(table) for table in folder.glob("metadata.*")] if name == "folder" and folder.name else []
 
 
-# What each notebook reads. 02 looks closely at one run, 03 at one arm over all seeds, 04 compares the arms.
-TO_FEATURES = sources() + modules("features")
-TO_TRAIN = TO_FEATURES + modules("train")
-TO_EVALUATE = TO_TRAIN + modules("evaluate")
-MEASURED = ("leaks", "benchmarks/reading", "benchmarks/fuzz_markup")  # once, by the commands of benchmarks/
-RECORDS = [path for name in MEASURED if Path(path := f"results/{name}.json").is_file()]
-COSTS = [str(p) for p in sorted(Path("results/benchmarks").glob("*.json")) if p.stem.split("-")[0] in (
-    "training_cost", "encoding", "reading", "growth")]  # growth-cuda too
-BUNDLED = [str(path) for path in sorted(Path("storylib/bundled").glob("*"))]  # the storyteller that 07 asks
-AUDITS, SWEPT, TOLD = (  # published records
-    [str(path) for kind in kinds for path in sorted(Path("results", kind).glob("*.json"))]
-    for kinds in (["audit"], ["sweeps"], ["ablation", "audit", "presets", "sweeps"])
-)
-CHAPTERS = {
-    "00_findings": [*package("protocol"), *modules("audit"), *TOLD],
-    "01_data": [
-        f"{ROOT}/features.json", *TO_FEATURES, *package("metrics"),  # a leak is scored by its ranks
-        *package("costs"), *RECORDS,
-    ],
-    "02_train": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN],
-    "03_evaluate": [*evaluations(["contrastive-on"]), *TO_EVALUATE],
-    "04_ablation": [*evaluations(["contrastive-off", "contrastive-on"]), *TO_EVALUATE, *SWEPT],
-    "05_audit": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_EVALUATE, *modules("audit"), *AUDITS],
-    "06_cost": [*evaluations(), *modules("cost"), *COSTS],  # and what Snakemake measured of the jobs until then
-    "07_your_story": [*TO_TRAIN, *modules("your_story"), "storylib/prediction.py", *BUNDLED],
-    "08_rerun": [f"{ROOT}/runs/contrastive-on-seed0.json", *TO_TRAIN, "storylib/workflow.py"],
+# What each chapter reads. One that is not named here reads every evaluation.
+READS = {
+    "00_findings": records("ablation", "audit", "presets", "sweeps"),
+    "01_data": [FEATURES, *records(".", "benchmarks")],
+    "02_train": runs(COMPARED[:1], SEEDS[:1]),
+    "03_evaluate": evaluations(COMPARED[:1]),
+    "04_ablation": [*evaluations(COMPARED), *records("ablation", "sweeps")],
+    "05_audit": [*runs(COMPARED[:1], SEEDS[:1]), *records("audit")],
+    "06_cost": [*evaluations(), *records("benchmarks")],  # and the costs of the jobs until then
+    "07_your_story": [str(path) for path in sorted(Path("storylib/report/bundled").glob("*"))],
+    "08_rerun": runs(COMPARED[:1], SEEDS[:1]),
 }
+NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
+CHAPTERS = {path.stem: READS.get(path.stem, evaluations()) for path in NOTEBOOKS}
 
-# Every job says when it starts and ends; what it prints goes to its log, whose end is shown when it fails.
+# Every job reports when it starts and ends; its output goes to its log, whose end is shown when it fails.
 shell.prefix(
     r"""set -euo pipefail; step() {{
-      text=$1 log=$2 start=$SECONDS; shift 2
+      text=$1 log=$2 start=$SECONDS; export OMP_NUM_THREADS=$3; shift 3
       echo "  $(date +%H:%M:%S)  $text ..." >&2
       if "$@" > "$log" 2>&1; then echo "  $(date +%H:%M:%S)  done in $((SECONDS - start)) s: $text" >&2
       else code=$?; echo "FAILED: $text. The end of $log:" >&2; tail -n 30 "$log" | sed 's/^/  | /' >&2; exit $code; fi
@@ -114,13 +100,7 @@ wildcard_constraints:
     arm="|".join(ARMS),
     seed=r"\d+",
     chapter="|".join(CHAPTERS),
-    sweep="|".join(name.replace(" ", "-") for name in experiments()["sweeps"]),
-
-
-def receipts():
-    # Snakemake does not make a missing intermediate file again while what comes after it exists: after a failed run it
-    # would call a stale book up to date. Asking for every receipt by name rules that out.
-    return [f"{ROOT}/features.json", *expand(f"{ROOT}/runs/{{arm}}-seed{{seed}}.json", arm=ARMS, seed=SEEDS), *evaluations()]
+    sweep="|".join(SWEEPS),
 
 
 rule book:
@@ -131,13 +111,7 @@ rule book:
         "_build/html/book.json",
 
 
-LONG = {"mem_mb": 6000, "runtime": 300}  # MB, and minutes of a job that trains many models one after another
-
-# What the full profile publishes in results/, as numbers: the ablation, the presets, every sweep and the audit.
-SWEEPS = {name.replace(" ", "-"): name for name in experiments()["sweeps"]}
-PUBLISHED = [f"{ROOT}/published/{name}" for name in ("ablation", "presets", "audit", *(f"sweep-{s}" for s in SWEEPS))]
-
-
+# The full profile also publishes its numbers in results/: the ablation, the presets, every sweep and the audit.
 rule runs:
     input:
         receipts(),
@@ -150,8 +124,8 @@ rule render:
         gallery=f"{ROOT}/executed/gallery.html",
         credits=f"{ROOT}/executed/credits.md",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file()],
-        settings=["_config.yml", "_toc.yml", "experiments.yml", "storylib/book.py", "storylib/reference.py"],
-        modules=modules(*LAYERS),  # the page of the library shows their docstrings
+        settings=["_config.yml", "_toc.yml", "experiments.yml"],
+        library=[str(path) for path in sorted(Path("storylib").rglob("*.py"))],  # a page shows the docstrings
         records=[str(path) for path in sorted(Path("results").rglob("*.json"))],
     output:
         "_build/html/book.json",
@@ -160,69 +134,68 @@ rule render:
     log:
         f"{ROOT}/logs/book.log",
     shell:
-        "step 'building the book, strictly (about 20 seconds)' {log}"
-        " {PYTHON} -m storylib.book --executed {params.executed} --output _build"
+        "step 'building the book, strictly (about 20 seconds)' {log} {threads}"
+        " {STORYLIB} render --executed {params.executed} --output _build"
 
 
 rule credits:
     input:
-        f"{ROOT}/features.json",
-        sources(),
+        FEATURES,
     output:
         f"{ROOT}/executed/credits.md",
+    params:
+        code=code_fingerprint("report.acknowledgements", *FEATURES_CODE),
     log:
         f"{ROOT}/logs/credits.log",
     shell:
-        "step 'naming those who made the stories (seconds)' {log}"
-        " {PYTHON} -m storylib.sources.acknowledgements {SOURCE_WORD} {output} --profile {PROFILE}"
+        "step 'listing the authors of the stories (seconds)' {log} {threads} {STORYLIB} credits {OPTIONS} --output {output}"
 
 
 rule features:
     input:
-        TO_FEATURES,
         tables(),
     output:
-        f"{ROOT}/features.json",
+        FEATURES,
     params:
         settings=dataclasses.asdict(configure(PROFILE, source=SOURCE).data),
+        code=code_fingerprint(*FEATURES_CODE),
     benchmark:
         f"{ROOT}/costs/features.tsv"
     log:
         f"{ROOT}/logs/features.log",
-    threads: workflow.cores or 4  # a job on a cluster asks for four
+    threads: workflow.cores or 4  # a job on a cluster requests four
     shell:
-        "step 'reading the stories and encoding every picture and text once (1 to 5 minutes)' {log}"
-        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib features --source {SOURCE_WORD} --profile {PROFILE}"
-        " --receipt {output}"
+        "step 'reading the stories and encoding every picture and text once (1 to 5 minutes)' {log} {threads}"
+        " {STORYLIB} features {OPTIONS} --receipt {output}"
 
 
 rule train:
     input:
-        f"{ROOT}/features.json",
-        TO_TRAIN,
+        FEATURES,
     output:
         f"{ROOT}/runs/{{arm}}-seed{{seed}}.json",
     params:
-        # so that a changed arm redoes that arm, and a comment in experiments.yml nothing
+        # a changed arm repeats that arm, and a comment in experiments.yml nothing
         settings=lambda w: configure(PROFILE, w.arm, source=SOURCE, seed=int(w.seed)).flat(),
+        code=code_fingerprint(*TRAIN_CODE),
     benchmark:
         f"{ROOT}/costs/train-{{arm}}-seed{{seed}}.tsv"
     log:
         f"{ROOT}/logs/train-{{arm}}-seed{{seed}}.log",
     threads: 1
-    priority: 2  # the longest jobs first, so that no core idles at the end
+    priority: 2  # the longest jobs first, so that no core is idle at the end
     shell:
-        "step 'training {wildcards.arm}, seed {wildcards.seed} (1 to 3 minutes)' {log}"
-        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib train --source {SOURCE_WORD} --profile {PROFILE}"
-        " --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
+        "step 'training {wildcards.arm}, seed {wildcards.seed} (1 to 3 minutes)' {log} {threads}"
+        " {STORYLIB} train {OPTIONS} --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
 
 
 rule evaluate:
     input:
         f"{ROOT}/runs/{{arm}}-seed{{seed}}.json",
-        TO_EVALUATE,
     output:
         f"{ROOT}/evaluations/{{arm}}-seed{{seed}}.json",
+    params:
+        code=code_fingerprint(*EVALUATE_CODE),
     benchmark:
         f"{ROOT}/costs/evaluate-{{arm}}-seed{{seed}}.tsv"
     log:
@@ -230,34 +203,31 @@ rule evaluate:
     threads: 1
     priority: 1
     shell:
-        "step 'evaluating {wildcards.arm}, seed {wildcards.seed}, on held-out stories (about a minute)' {log}"
-        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib evaluate --source {SOURCE_WORD} --profile {PROFILE}"
-        " --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
+        "step 'evaluating {wildcards.arm}, seed {wildcards.seed}, on held-out stories (about a minute)' {log} {threads}"
+        " {STORYLIB} evaluate {OPTIONS} --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
 
 
 rule ablation:
     input:
         evaluations(),
-        TO_EVALUATE,
-        modules("publish"),
     output:
         touch(f"{ROOT}/published/ablation"),
+    params:
+        code=code_fingerprint("experiments.ablation", *EVALUATE_CODE),
     log:
         f"{ROOT}/logs/publish-ablation.log",
     shell:
-        "step 'publishing the ablation (seconds)' {log}"
-        " {PYTHON} -m storylib.ablation --source {SOURCE_WORD} --profile {PROFILE}"
+        "step 'publishing the ablation (seconds)' {log} {threads} {STORYLIB} ablation {OPTIONS}"
 
 
 rule presets:
     input:
-        f"{ROOT}/features.json",
-        TO_EVALUATE,
-        modules("publish"),
+        FEATURES,
     output:
         touch(f"{ROOT}/published/presets"),
     params:
-        presets=experiments()["presets"],
+        presets=PLAN.get("presets"),
+        code=code_fingerprint("experiments.presets", *EVALUATE_CODE),
     log:
         f"{ROOT}/logs/publish-presets.log",
     threads: 1
@@ -265,40 +235,35 @@ rule presets:
         **LONG,
     priority: 1
     shell:
-        "step 'the published systems and ours, with every seed (an hour)' {log}"
-        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.presets --source {SOURCE_WORD} --profile {PROFILE}"
+        "step 'training the published systems and ours with every seed (an hour)' {log} {threads} {STORYLIB} presets {OPTIONS}"
 
 
 rule sweep:
     input:
-        f"{ROOT}/features.json",
-        TO_EVALUATE,
-        modules("publish"),
+        FEATURES,
     output:
         touch(f"{ROOT}/published/sweep-{{sweep}}"),
     params:
         name=lambda w: shlex.quote(SWEEPS[w.sweep]),
-        points=lambda w: experiments()["sweeps"][SWEEPS[w.sweep]],
+        points=lambda w: PLAN["sweeps"][SWEEPS[w.sweep]],
+        code=code_fingerprint("experiments.sweeps", *EVALUATE_CODE),
     log:
         f"{ROOT}/logs/publish-sweep-{{sweep}}.log",
     threads: 1
     resources:
         **LONG,
     shell:
-        "step 'where the loss matters: {wildcards.sweep} (10 to 60 minutes)' {log}"
-        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.sweeps --source {SOURCE_WORD} --profile {PROFILE}"
-        " --only {params.name}"
+        "step 'the sweep {wildcards.sweep} (10 to 60 minutes)' {log} {threads} {STORYLIB} sweep {OPTIONS} --only {params.name}"
 
 
 rule audit:
     input:
-        f"{ROOT}/features.json",
-        TO_EVALUATE,
-        modules("publish", "audit"),
+        FEATURES,
     output:
         touch(f"{ROOT}/published/audit"),
     params:
-        plan=experiments()["audit"],
+        plan=PLAN.get("audit"),
+        code=code_fingerprint("audit.ladders", *EVALUATE_CODE),
     log:
         f"{ROOT}/logs/publish-audit.log",
     threads: 1
@@ -306,11 +271,7 @@ rule audit:
         **LONG,
     priority: 1
     shell:
-        "step 'the ladders of the published systems (an hour)' {log}"
-        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.audit --source {SOURCE_WORD} --profile {PROFILE}"
-
-
-LONGEST = "05_audit"  # trains the published systems
+        "step 'the ladders of the published systems (an hour)' {log} {threads} {STORYLIB} audit {OPTIONS}"
 
 
 rule chapter:
@@ -318,47 +279,47 @@ rule chapter:
         chapter="|".join(name for name in CHAPTERS if name != LONGEST),
     input:
         lambda w: CHAPTERS[w.chapter],
-        modules("publish", "chapter"),
         notebook="notebooks/{chapter}.ipynb",
     output:
         f"{ROOT}/executed/notebooks/{{chapter}}.ipynb",
     params:
+        code=lambda w: notebook_fingerprint(Path("notebooks", f"{w.chapter}.ipynb")),
+        plan=lambda w: PLAN.get("audit") if w.chapter == LONGEST else None,  # the other chapters do not read it
         figures=f"{ROOT}/executed/figures",
-        plan=lambda w: experiments()["audit"] if w.chapter == "05_audit" else None,  # the other chapters do not read it
-        # 07 is about a reader's own story and 00 about the published records, whatever the others are about
         takes=lambda w: "3 to 6 minutes" if w.chapter == LONGEST else "about half a minute",
-        given=lambda w: "" if w.chapter in ("07_your_story", "00_findings") else f"-p source {SOURCE_WORD} -p profile {PROFILE}",
+        # 07 is about a reader's own story and 00 about published records: they have no such parameters
+        settings=lambda w: (
+            "" if w.chapter in ("07_your_story", "00_findings")
+            else f"--set source={shlex.quote(SOURCE)} --set profile={PROFILE}"
+        ),
     benchmark:
         f"{ROOT}/costs/chapter-{{chapter}}.tsv"
     log:
         f"{ROOT}/logs/{{chapter}}.log",
     threads: 1
     shell:
-        "step 'executing {input.notebook} ({params.takes})' {log}"
-        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.runner {input.notebook} {output} --figures {params.figures}"
-        " {params.given}"
+        "step 'executing {input.notebook} ({params.takes})' {log} {threads}"
+        " {STORYLIB} notebook {input.notebook} --output {output} --figures {params.figures} {params.settings}"
 
 
 use rule chapter as longest_chapter with:
     wildcard_constraints:
         chapter=LONGEST,
-    priority: 2  # as the trainings: begun last, it would end alone
+    priority: 2  # like the trainings: started last, it would end alone
 
 
 rule gallery:
     input:
         evaluations(seeds=SEEDS[:1]),
-        TO_EVALUATE,
-        modules("publish", "chapter", "gallery"),
-        "storylib/gallery.html",
+        "storylib/report/gallery.html",
     output:
         f"{ROOT}/executed/gallery.html",
+    params:
+        code=code_fingerprint("report.gallery", *EVALUATE_CODE),
     benchmark:
         f"{ROOT}/costs/gallery.tsv"
     log:
         f"{ROOT}/logs/gallery.log",
     threads: 1
     shell:
-        "step 'the gallery of every test window (half a minute)' {log}"
-        " env OMP_NUM_THREADS={threads} {PYTHON} -m storylib.gallery --output {output}"
-        " --source {SOURCE_WORD} --profile {PROFILE}"
+        "step 'the gallery of every test window (half a minute)' {log} {threads} {STORYLIB} gallery {OPTIONS} --output {output}"

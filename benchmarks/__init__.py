@@ -1,1 +1,1 @@
-"""Measurements that take minutes: each is a command that prints a table and leaves a record in results/."""
+"""Measurements that are taken by hand; their records are published in ``results``."""

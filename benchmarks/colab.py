@@ -1,11 +1,11 @@
-"""Google Colab, simulated: each notebook alone, in a fresh environment that holds only what Colab brings.
+"""Google Colab, simulated: each notebook alone, in a fresh environment with only the packages that Colab provides.
 
-python -m benchmarks.colab                      every notebook as it stands; writes results/colab.json after each
-python -m benchmarks.colab 02_train 07_your_story   only these; what the record says of others stays
+    python -m benchmarks.colab                           every notebook
+    python -m benchmarks.colab 02_train 07_your_story    only these; the record of the others stays
 
-The environment sees torch, torchvision, transformers, pandas, seaborn, jupyter and what they need, taken from the one
-that runs this; everything else the first cell must install, from a repository that is reached by a file:// address.
-``google.colab`` is faked. Each notebook runs in an empty folder, with an environment of its own.
+The environment sees torch, torchvision, transformers, pandas, seaborn, jupyter and their requirements, linked from the
+environment that runs this command. The first cell must install everything else, from a repository with a file://
+address. ``google.colab`` is a stub. The record is results/colab.json, written after each notebook.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,12 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from benchmarks.records import write_record
+
 ROOT = Path(__file__).parents[1]
+RECORD = ROOT / "results" / "colab.json"
 COLAB = ("torch", "torchvision", "transformers", "pandas", "seaborn", "jupyter", "pip", "setuptools", "wheel")
-PUBLISHED = (
-    "storylib notebooks profiles results Snakefile experiments.yml pyproject.toml setup.py MANIFEST.in README.md "
-    "LICENSE"
-).split()
-PASSED_ON = tuple("PIP_ SSL_ REQUESTS_ http HTTP no_proxy OMP_ HF_HUB_OFFLINE PATH HOME LANG LC_".split())
+INHERITED = tuple("PIP_ SSL_ REQUESTS_ http HTTP no_proxy OMP_ HF_HUB_OFFLINE PATH HOME LANG LC_".split())
 RUN = """
 import sys, nbformat, nbclient
 notebook = nbformat.read(sys.argv[1], as_version=4)
@@ -41,8 +40,8 @@ try:
 finally:
     nbformat.write(notebook, "executed.ipynb")
 """
-FILES = '''
-"""google.colab.files, faked: uploads whatever stands in UPLOADS."""
+FILES_STUB = '''
+"""Stub of google.colab.files: uploads the files that the variable UPLOADS names."""
 import json, os, pathlib
 
 def upload():
@@ -51,142 +50,137 @@ def upload():
 
 
 def simulate(notebook: Path, repository: str, folder: Path, visible: Iterable[str], offline: bool) -> dict[str, Any]:
-    """Run one notebook as a bare machine would; what it took, and what became of torch.
+    """Run one notebook as a bare machine would; returns its time and the packages that it installed.
 
-    visible: names of the packages that the machine brings. offline: nothing may be fetched, so ``visible`` must hold
-    everything but storylib. Raises RuntimeError with the end of the traceback if a cell fails.
+    visible: packages that the machine provides. offline: nothing may be downloaded, so ``visible`` must hold everything
+    but storylib. Raises RuntimeError if a cell fails or if the notebook replaces torch.
     """
     python = bare_environment(folder / "machine", visible)
     work = folder / "content"
     work.mkdir()
     shutil.copy(notebook, work)
-    settings = {name: value for name, value in os.environ.items() if name.startswith(PASSED_ON)}
-    settings["STORYLIB_REPOSITORY"] = repository
+    environment = {name: value for name, value in os.environ.items() if name.startswith(INHERITED)}
+    environment["STORYLIB_REPOSITORY"] = repository
     if offline:
-        settings |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # pip means: no isolation
-    torch = [str(python), "-c", "import torch; print(torch.__version__, torch.__file__)"]
-    before = subprocess.run(torch, cwd=work, env=settings, capture_output=True, text=True, check=True).stdout
+        environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # pip reads 0 as "no isolation"
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [str(python), "-c", *arguments]
+        return subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+
+    torch_origin = "import torch; print(torch.__version__, torch.__file__)"
+    torch_before = run(torch_origin).stdout.strip()
     start = time.perf_counter()
-    done = subprocess.run(
-        [str(python), "-c", RUN, notebook.name], cwd=work, env=settings, capture_output=True, text=True
-    )
-    if done.returncode:
-        raise RuntimeError(f"{notebook.name} fails on a bare machine:\n{done.stderr[-3000:]}")
-    after = subprocess.run(torch, cwd=work, env=settings, capture_output=True, text=True, check=True).stdout
-    if after != before:
-        raise RuntimeError(f"{notebook.name} replaced torch: {before.strip()} became {after.strip()}")
-    (site,) = (folder / "machine").glob("lib/python*/site-packages")
-    new = sorted(found.name.removesuffix(".dist-info") for found in site.glob("*.dist-info"))
+    result = run(RUN, notebook.name)
+    if result.returncode:
+        raise RuntimeError(f"{notebook.name} fails on a bare machine:\n{result.stderr[-3000:]}")
+    torch_after = run(torch_origin).stdout.strip()
+    if torch_after != torch_before:
+        raise RuntimeError(f"{notebook.name} replaced torch: {torch_before} became {torch_after}")
     return {
         "notebook": notebook.stem,
         "seconds": round(time.perf_counter() - start, 1),
-        "torch": before.split()[0],
-        "installed": new,
+        "torch": torch_before.split()[0],
+        "installed": sorted(path.name.removesuffix(".dist-info") for path in site(python).glob("*.dist-info")),
     }
 
 
 def bare_environment(folder: Path, visible: Iterable[str]) -> Path:
-    """A fresh virtual environment that sees some packages of this one, and a fake ``google.colab``; its Python."""
+    """Make a virtual environment that sees some packages of this one and the stub; returns its Python."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    brought = folder / "brought"
-    brought.mkdir()
+    python, linked = folder / "bin" / "python", folder / "linked"
+    colab = linked / "google" / "colab"
+    colab.mkdir(parents=True)
     for name in visible:
-        for part in parts(distribution(name)):
-            if not (brought / part.name).exists():
-                (brought / part.name).symlink_to(part)
-    (brought / "google" / "colab").mkdir(parents=True)
-    for part in (Path(str(distribution("protobuf").locate_file(""))) / "google").glob(
-        "*"
-    ):  # TensorBoard needs google.protobuf
-        (brought / "google" / part.name).symlink_to(part)
-    (brought / "google" / "colab" / "__init__.py").touch()
-    (brought / "google" / "colab" / "files.py").write_text(FILES)
-    (site,) = folder.glob("lib/python*/site-packages")
-    (site / "brought.pth").write_text(f"{brought}\n")
-    return folder / "bin" / "python"
+        for part in top_level(distribution(name)):
+            if not (linked / part.name).exists():
+                (linked / part.name).symlink_to(part)
+    protobuf = Path(str(distribution("protobuf").locate_file("google")))  # TensorBoard needs google.protobuf
+    for part in protobuf.iterdir():
+        (colab.parent / part.name).symlink_to(part)
+    (colab / "__init__.py").touch()
+    (colab / "files.py").write_text(FILES_STUB)
+    (site(python) / "linked.pth").write_text(f"{linked}\n")
+    return python
 
 
-def parts(package: Distribution) -> set[Path]:
-    """The files and folders of a package that lie directly in site-packages."""
-    site = Path(str(package.locate_file("")))
-    names = {
-        Path(file).parts[0] for file in package.files or [] if Path(file).parts[0] not in ("..", "/", "__pycache__")
-    }
-    return {site / name for name in names if (site / name).exists() and name != "google"}
+def site(python: Path) -> Path:
+    """The site-packages folder of a virtual environment."""
+    (folder,) = python.parents[1].glob("lib/python*/site-packages")
+    return folder
+
+
+def top_level(package: Distribution) -> set[Path]:
+    """Files and folders of a package directly in site-packages, except the shared namespace ``google``."""
+    folder = Path(str(package.locate_file("")))
+    names = {Path(file).parts[0] for file in package.files or []} - {"..", "/", "__pycache__", "google"}
+    return {folder / name for name in names if (folder / name).exists()}
 
 
 def needed(names: Iterable[str]) -> set[str]:
-    """Some packages and everything that they need, as far as it is here."""
-    found: set[str] = set()
-    open_names = [Requirement(name) for name in names]
-    while open_names:
-        requirement = open_names.pop()
+    """Some packages with all their installed requirements."""
+    resolved: set[tuple[str, str]] = set()  # packages with each of their extras
+    queue = [Requirement(name) for name in names]
+    while queue:
+        requirement = queue.pop()
         name = canonicalize_name(requirement.name)
         try:
-            package = distribution(name)
+            requirements = distribution(name).requires or []
         except PackageNotFoundError:
             continue
-        new = {name, *(f"{name}[{extra}]" for extra in requirement.extras)} - found
-        found |= new
-        for line in package.requires or [] if new else []:
-            other = Requirement(line)
-            marks = [{"extra": extra} for extra in ("", *requirement.extras)]
-            if other.marker is None or any(other.marker.evaluate(mark) for mark in marks):
-                open_names.append(other)
-    return {name for name in found if "[" not in name}
+        for extra in {"", *requirement.extras}:
+            if (name, extra) in resolved:
+                continue
+            resolved.add((name, extra))
+            candidates = [Requirement(line) for line in requirements]
+            queue += [c for c in candidates if c.marker is None or c.marker.evaluate({"extra": extra})]
+    return {str(name) for name, _ in resolved}
 
 
 def everything() -> set[str]:
-    """All packages of this environment but storylib itself."""
-    return {canonicalize_name(d.metadata["Name"]) for d in distributions()} - {"storylib"}
+    """All packages of this environment but storylib."""
+    return {str(canonicalize_name(d.metadata["Name"])) for d in distributions()} - {"storylib"}
 
 
 def publish(folder: Path) -> str:
-    """A git repository of the project as it stands, and its file:// address."""
-    for name in PUBLISHED:
-        here = ROOT / name
-        if here.is_dir():
-            shutil.copytree(here, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            shutil.copy(here, folder)
+    """Commit the project as it stands to a new git repository; returns its file:// address."""
+    listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    for name in names:
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
     commit(folder)
     return folder.as_uri()
 
 
 def commit(folder: Path) -> None:
-    """Commit everything in a folder, as nobody in particular."""
-    who = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
-    for command in (["init", "-q"], ["add", "-A", "-f"], [*who, "commit", "-q", "-m", "as it stands"]):
+    """Commit everything in a folder, under a neutral name."""
+    author = ["-c", "user.name=nobody", "-c", "user.email=nobody@example.org", "-c", "commit.gpgsign=false"]
+    for command in (["init", "-q"], ["add", "-A", "-f"], [*author, "commit", "-q", "-m", "as it stands"]):
         subprocess.run(["git", *command], cwd=folder, check=True, capture_output=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.colab", description=__doc__)
-    parser.add_argument("notebooks", nargs="*", help="names; all of them if none is given")
-    parser.add_argument("--record", type=Path, default=ROOT / "results" / "colab.json")
-    options = parser.parse_args(arguments)
-    names = options.notebooks or sorted(p.stem for p in (ROOT / "notebooks").glob("*.ipynb"))
-    record: dict[str, Any] = {"command": "python -m benchmarks.colab", "python": sys.version.split()[0]}
-    record["cores"] = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    known = json.loads(options.record.read_text())["notebooks"] if options.record.exists() else []
-    rows = {row["notebook"]: row for row in known}
-    options.record.parent.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="storylib-colab-") as work:
-        repository = publish(Path(work, "repository"))
-        visible = needed(COLAB)
-        for name in reversed(names):  # in an order in which no notebook finds what another has left
-            folder = Path(work, name)
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.colab")
+    parser.add_argument("notebooks", nargs="*", help="names without .ipynb; by default all")
+    parser.add_argument("--record", type=Path, default=RECORD)
+    options = parser.parse_args()
+    names = options.notebooks or sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
+    earlier = json.loads(options.record.read_text())["notebooks"] if options.record.exists() else []
+    rows = {row["notebook"]: row for row in earlier}
+    visible = needed(COLAB)
+    with tempfile.TemporaryDirectory(prefix="storylib-colab-") as scratch:
+        repository = publish(Path(scratch, "repository"))
+        for name in reversed(names):  # so that no notebook profits from what an earlier chapter left
+            folder = Path(scratch, name)
             folder.mkdir()
-            print(f"== {name} ...", file=sys.stderr, flush=True)
             rows[name] = simulate(ROOT / "notebooks" / f"{name}.ipynb", repository, folder, visible, offline=False)
             shutil.rmtree(folder)
-            print(f"   {rows[name]['seconds']:.0f} s", file=sys.stderr, flush=True)
-            found = {"brought": sorted(visible), "notebooks": [rows[n] for n in sorted(rows)]}
-            options.record.write_text(json.dumps(record | found, indent=1) + "\n", encoding="utf-8")
-    return 0
+            print(f"{name}: {rows[name]['seconds']:.0f} s", flush=True)
+            record = {"command": "python -m benchmarks.colab", "cores": os.cpu_count(), "visible": sorted(visible)}
+            write_record(options.record, record | {"notebooks": [rows[key] for key in sorted(rows)]})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,14 +1,14 @@
-"""What grows, and with what: the parts of a training step, the number of frames, the batch, the processes.
+"""How the cost of storylib grows with the number of frames, the batch and the processes.
 
     python -m benchmarks.growth [--parts profile encoding batch processes stories] [--device cpu] [--record FILE]
 
-Each measurement is a process of its own with one thread, so that its peak memory is its own, and each part is recorded
-as soon as it is there. On a CPU, seconds are those of the processor, to which whatever else the machine does adds
-nothing, with those of the clock beside them; on a GPU, all are of the clock. Of several processes, those of the first.
+profile: the share of a training step that each loss takes. encoding: cost of a frame with the real encoders. batch,
+processes: cost of a training window. stories: each step from reading to ranking, over more and more stand-in frames in
+StoryReasoning's schema, with cheap encoders in the place of the real ones, whose cost per frame is constant.
 
-profile: where the time of a training step goes. encoding: what the real encoders cost a page. batch, processes:
-milliseconds a window. stories: each step of the way over more and more stand-in frames in StoryReasoning's schema, with
-encoders that cost next to nothing in the place of the real ones, whose cost a page does not grow.
+Each measurement runs in a process of its own with one thread, so that its peak memory is its own, and each part is
+recorded as soon as it is measured. On a CPU, seconds are processor time, with the wall clock beside them; on a GPU they
+are wall-clock time. With several processes, the main one is measured.
 """
 
 from __future__ import annotations
@@ -26,111 +26,107 @@ from typing import Any
 
 from tqdm import tqdm
 
-from storylib.config import project_root
-from storylib.pictures import write_atomically
-from storylib.runs import provenance
+from benchmarks.records import record_path, write_json
+from storylib.experiments.provenance import provenance
 
-FRAMES, FRAMES_A_STORY, PIXELS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000), 12, 96
+ROOT = Path(__file__).parents[1]
+FRAMES, FRAMES_PER_STORY, PIXELS = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000), 12, 96
 BATCHES, PROCESSES = (8, 16, 32, 64, 128, 256), (1, 2)
 
 
-def child(kind: str, launcher: Sequence[str] = (), environment: dict[str, str] | None = None, **options: Any) -> dict:
-    """What a measurement in a process of its own says, which is its last line."""
+def measure(kind: str, launcher: Sequence[str] = (), cache: str | None = None, **options: Any) -> dict:
+    """Run one measurement of ``benchmarks.measured_alone``. Raises RuntimeError if it fails."""
     command = [sys.executable, *launcher, "-m", "benchmarks.measured_alone", kind, json.dumps(options)]
-    threads = {"OMP_NUM_THREADS": "1", "CUDA_LAUNCH_BLOCKING": str(int(kind == "profile"))}  # each kernel to its part
-    done = subprocess.run(command, env=os.environ | threads | (environment or {}), capture_output=True, text=True,
-                          cwd=Path(__file__).parents[1])  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{kind} with {options} failed:\n{done.stderr[-3000:]}")
-    return json.loads(done.stdout.strip().splitlines()[-1])
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    if cache:
+        environment["STORYLIB_CACHE"] = cache
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT)
+    if result.returncode:
+        raise RuntimeError(f"The measurement {kind} with {options} failed:\n{result.stderr[-3000:]}")
+    return json.loads(result.stdout.strip().splitlines()[-1])
 
 
-def part_profile(options: argparse.Namespace) -> dict:
-    """Where the time of a step goes."""
-    return child("profile", source=options.source, device=options.device, windows=2 * options.windows, **options.set)
+def measure_profile(options: argparse.Namespace) -> dict:
+    shared = {"source": options.source, "device": options.device, **options.set}
+    return measure("profile", windows=options.windows, rounds=3 * options.rounds, **shared)
 
 
-def part_encoding(options: argparse.Namespace) -> dict:
-    """A page, by the real encoders."""
-    return child("encoding", source=options.source, device=options.device, pages=options.pages, **options.set)
+def measure_encoding(options: argparse.Namespace) -> dict:
+    frames = options.encoded_frames
+    return measure("encoding", source=options.source, device=options.device, frames=frames, **options.set)
 
 
-def part_batch(options: argparse.Namespace) -> dict:
-    """A window by the size of its batch."""
+def measure_batches(options: argparse.Namespace) -> dict:
     shared = {"source": options.source, "device": options.device, "rounds": options.rounds, **options.set}
-    return {"source": options.source, "sizes": [
-        child("batch", batch_size=size, windows=max(options.windows, 2 * size), **shared)
-        for size in tqdm(options.batches, desc="batch", unit="size")
-    ]}  # fmt: skip
+    sizes = []
+    for size in tqdm(options.batches, desc="batch", unit="size"):
+        windows = max(options.windows, 2 * size)
+        sizes.append(measure("batch", batch_size=size, windows=windows, **shared))
+    return {"source": options.source, "sizes": sizes}
 
 
-def part_processes(options: argparse.Namespace) -> dict:
-    """A window by the number of processes that share a batch."""
+def measure_processes(options: argparse.Namespace) -> dict:
     shared = {"source": options.source, "device": options.device, "rounds": options.rounds, **options.set}
-    found = []
+    sizes = []
     for count in tqdm(options.processes, desc="processes", unit="run"):
-        launch = "-m accelerate.commands.launch --num_machines 1 --mixed_precision no --dynamo_backend no".split()
-        launch += ["--main_process_port", "0", "--num_processes", str(count), *["--multi_gpu"] * (count > 1)]
-        one = child("batch", launch, batch_size=64, windows=options.windows, **shared)
-        found.append({"processes": count, **one})
-    return {"source": options.source, "sizes": found}
+        launcher = "-m accelerate.commands.launch --num_machines 1 --mixed_precision no --dynamo_backend no".split()
+        launcher += ["--main_process_port", "0", "--num_processes", str(count)]
+        if count > 1:
+            launcher.append("--multi_gpu")
+        size = measure("batch", launcher, batch_size=64, windows=options.windows, **shared)
+        sizes.append({"processes": count, **size})
+    return {"source": options.source, "sizes": sizes}
 
 
-def part_stories(options: argparse.Namespace) -> dict:
-    """Each step of the way over more and more frames; one folder of shards, of which each size reads the first."""
+def measure_stories(options: argparse.Namespace) -> dict:
+    from tests.stand_in import plain_stories, write_shards
+
     shared = {"device": options.device, "windows": options.windows, "rounds": options.rounds, **options.set}
     sizes = []
     with tempfile.TemporaryDirectory() as scratch:
-        folder = str(Path(scratch) / "shards")
-        command = [sys.executable, "-m", "storylib.sources.stand_in", folder]
-        command += ["--pictures", "plain", "--size", str(PIXELS)]
-        command += ["--stories", str(-(-max(options.frames) // FRAMES_A_STORY)), "--frames", str(FRAMES_A_STORY)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        folder = Path(scratch) / "shards"  # each size reads the first stories of it
+        write_shards(folder, plain_stories(-(-max(options.frames) // FRAMES_PER_STORY), FRAMES_PER_STORY, PIXELS))
         for frames in tqdm(options.frames, desc="stories", unit="size"):
             with tempfile.TemporaryDirectory(dir=scratch) as cache:
-                asked = {"folder": folder, "stories": frames // FRAMES_A_STORY}
-                sizes.append(child("stories", environment={"STORYLIB_CACHE": cache}, **asked, **shared))
+                stories = frames // FRAMES_PER_STORY
+                sizes.append(measure("stories", cache=cache, folder=str(folder), stories=stories, **shared))
     return {"pixels": PIXELS, "sizes": sizes}
 
 
 PARTS = {
-    "profile": part_profile,
-    "encoding": part_encoding,
-    "batch": part_batch,
-    "processes": part_processes,
-    "stories": part_stories,
+    "profile": measure_profile,
+    "encoding": measure_encoding,
+    "batch": measure_batches,
+    "processes": measure_processes,
+    "stories": measure_stories,
 }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__.partition("\n")[0])
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--source", default="storyworld", help="of profile, batch and processes")
+    parser.add_argument("--source", default="storyworld", help="stories of all parts but the last")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--frames", nargs="+", type=int, default=FRAMES)
+    parser.add_argument("--frames", nargs="+", type=int, default=FRAMES, help="sizes of the part stories")
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
     parser.add_argument("--processes", nargs="+", type=int, default=PROCESSES)
-    parser.add_argument("--pages", type=int, default=256, help="that are encoded")
-    parser.add_argument("--windows", type=int, default=512, help="of a round")
+    parser.add_argument("--encoded-frames", type=int, default=256)
+    parser.add_argument("--windows", type=int, default=512, help="windows per round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--record", type=Path, help="by default results/benchmarks/growth.json, or growth-cuda.json")
     parser.add_argument("--set", type=json.loads, default={}, help="fields of the configuration, as JSON")
     options = parser.parse_args(arguments)
-    name = "growth.json" if options.device == "cpu" else f"growth-{options.device}.json"
-    path = options.record or project_root() / "results" / "benchmarks" / name
+    path = options.record or record_path("growth", options.device)
     record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    command = shlex.join(["python", "-m", "benchmarks.growth", *(arguments or sys.argv[1:])])
-    made = provenance(options.device)  # now: the record itself makes a clean checkout a changed one
-    del made["peak_memory_mb"]  # of this process, which measures nothing
+    command = ["python", "-m", "benchmarks.growth", *(sys.argv[1:] if arguments is None else arguments)]
     for part in options.parts:
-        found = PARTS[part](options)
-        record[part] = {"command": command, **found, "load_of_the_machine": round(os.getloadavg()[0], 1), **made}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, json.dumps(record, indent=1) + "\n")
+        result = PARTS[part](options)
+        machine = {"load_of_the_machine": round(os.getloadavg()[0], 1), **provenance(options.device)}
+        del machine["peak_memory_mb"]  # of this process, which measures nothing
+        record[part] = {"command": shlex.join(command), **result, **machine}
+        write_json(path, record)
         print(f"{part}: {path}", file=sys.stderr)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

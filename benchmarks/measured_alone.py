@@ -1,8 +1,10 @@
-"""One measurement in a process of its own, with one thread, so that its peak memory is its own: for benchmarks.growth.
+"""One measurement in a process of its own, with one thread, so that its peak memory is its own.
+
+``benchmarks.growth`` starts it:
 
     python -m benchmarks.measured_alone batch '{"source": "storyworld", "device": "cpu", "batch_size": 32, ...}'
 
-prints what it found as one line of JSON; under ``accelerate launch`` only the main process does.
+The result is one line of JSON. Under ``accelerate launch`` only the main process prints it.
 """
 
 from __future__ import annotations
@@ -24,25 +26,25 @@ from unittest import mock
 
 import numpy as np
 import torch
-from torch.profiler import ProfilerActivity, profile, record_function
 
-from storylib import decoders, losses, training
+from storylib import training
 from storylib.config import Config, configure
-from storylib.features import encode
+from storylib.data.features import encode
+from storylib.data.splits import split_stories
+from storylib.data.types import Story
+from storylib.data.windows import WindowDataset
+from storylib.experiments.runs import Data, prepare
 from storylib.model import StoryModel
-from storylib.parallel import Group, accelerator
-from storylib.runs import Data, prepare
 from storylib.sources import load_stories
 from storylib.sources.story_reasoning import load
-from storylib.stories import Splits, Story, split_stories
-from storylib.training import EpochSampler, Objective, WindowDataset, adamw, batches, build_model, build_vocabulary
 
-SIZES = {"image": 1280, "text": 384}  # of the real encoders' vectors
-OPTIMISER, BACKWARD, REST = "optimiser", "backward pass of what is shared", "everything else"
+FEATURE_SIZES = {"image": 1280, "text": 384}  # of the default encoders
+EVERYTHING = "all losses"
+LOSSES = {"text decoder": "text_weight", "image decoder": "image_weight", "contrastive loss": "contrastive_weight"}
 
 
 def clock(device: str) -> float:
-    """Seconds of work on a CPU; elsewhere seconds of the clock, once the device has done what it was given."""
+    """Processor seconds on a CPU; elsewhere wall-clock seconds, after the device has finished its work."""
     if device == "cpu":
         return time.process_time()
     torch.get_device_module(device).synchronize()
@@ -50,82 +52,89 @@ def clock(device: str) -> float:
 
 
 def peak_memory() -> int:
-    """Megabytes of this program alone; what getrusage says begins with the memory of the one that started it."""
+    """Peak memory of this process in MB of 2^20 bytes: of the GPU where one is used, else resident memory."""
     if torch.cuda.is_initialized():
         return round(torch.cuda.max_memory_allocated() / 2**20)
     status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+)", status.read_text())):
-        return round(int(found[1]) / 2**10)
+    peak = re.search(r"VmHWM:\s+(\d+)", status.read_text()) if status.exists() else None
+    if peak:  # getrusage would count the memory of the parent process, too
+        return round(int(peak[1]) / 2**10)
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
-def datasets(config: Config, data: Data) -> tuple[StoryModel, dict[str, WindowDataset]]:
-    """An untrained model, and the windows of each part with their candidates."""
-    vocabulary = build_vocabulary(data.features, data.splits, config)
+def build(config: Config, data: Data) -> tuple[StoryModel, dict[str, WindowDataset]]:
+    """An untrained model, and the windows of each split."""
+    vocabulary = training.build_vocabulary(data.features, data.splits, config)
     parts = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
-    model = build_model(config, data.features, data.splits, vocabulary)
-    for name, part in parts.items():
-        part.embed_bank(model, config.train.candidates if name == "train" else None)
-    return model, parts
+    return training.build_model(config, data.features, data.splits, vocabulary), parts
 
 
-def steps(model: StoryModel, train: WindowDataset, config: Config) -> Iterator[int]:
-    """The steps of ``storylib.training``, without end, in as many processes as there are; yields windows of each."""
-    engine = accelerator(config.train.device)
-    group = Group(engine.process_index, engine.num_processes)
-    network, optimiser = engine.prepare(Objective(model, config.train, group), adamw(model, config.train))
-    sampler = EpochSampler(len(train), config.train.seed)
-    network.train()
-    for sampler.epoch in itertools.count():
-        for batch in batches(train, config.train.batch_size, sampler, group):
-            batch = {name: value.to(engine.device) for name, value in batch.items()}
-            engine.backward(sum(network(batch).values()))
-            engine.clip_grad_norm_(network.parameters(), config.train.clip)
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            yield int(group.total(torch.tensor(len(batch["target"]), device=engine.device)))
+def steps(model: StoryModel, parts: dict[str, WindowDataset], config: Config) -> Iterator[int]:
+    """Endless training steps, in as many processes as there are; yields the windows of each step."""
+    with TemporaryDirectory() as folder:
+        trainer = training.Trainer(model, parts["train"], parts["validation"], config.train, Path(folder))
+        trainer.network.train()
+        try:
+            for trainer.sampler.epoch in itertools.count():
+                for batch in trainer.loader:
+                    batch = training.to_device(batch, trainer.engine.device)
+                    loss = sum(trainer.network(batch).values())
+                    trainer.engine.backward(loss)
+                    trainer._update(loss.detach(), batch)
+                    windows = torch.tensor(len(batch["target"]), device=trainer.engine.device)
+                    yield int(trainer.group.total(windows))
+        finally:
+            trainer.bar.close()
+            if trainer.board:
+                trainer.board.close()
 
 
 def cost(loop: Iterator[int], windows: int, rounds: int, device: str) -> dict[str, Any]:
-    """Milliseconds a window over rounds of so many windows at least, after a step that allocates."""
+    """Milliseconds per window, the median of rounds of at least so many windows, after one step that allocates."""
     next(loop)
-    found, walls = [], []
+    measured, wall_clock = [], []
     for _ in range(rounds):
-        started, began, seen = clock(device), time.perf_counter(), 0
-        while seen < windows:
-            seen += next(loop)
-        found.append(round(1000 * (clock(device) - started) / seen, 3))
-        walls.append(round(1000 * (time.perf_counter() - began) / seen, 3))
-    return {"milliseconds_a_window": statistics.median(found), "by_round": found, "by_the_clock": walls}
+        started, wall_started, count = clock(device), time.perf_counter(), 0
+        while count < windows:
+            count += next(loop)
+        measured.append(round(1000 * (clock(device) - started) / count, 3))
+        wall_clock.append(round(1000 * (time.perf_counter() - wall_started) / count, 3))
+    return {"milliseconds_per_window": statistics.median(measured), "by_round": measured, "by_the_clock": wall_clock}
 
 
 def measure_batch(source: str, device: str, batch_size: int, windows: int, rounds: int, **changes: Any) -> dict:
-    """The cost of a window and peak memory; under ``accelerate launch``, of the main process."""
-    config = configure("quick", source=source, device=device, batch_size=batch_size, **changes)
-    model, parts = datasets(config, prepare(config))
-    found = cost(steps(model, parts["train"], config), windows, rounds, device)
-    return {"batch": batch_size, **found, "peak_memory_mb": peak_memory()}
+    """Cost of a window, and peak memory; of several processes, those of the main one."""
+    settings = {"pretraining": 0, "batch_size": batch_size, "device": device, **changes}
+    config = configure("quick", source=source, **settings)
+    loop = steps(*build(config, prepare(config)), config)
+    return {"batch": batch_size, **cost(loop, windows, rounds, device), "peak_memory_mb": peak_memory()}
 
 
-def measure_encoding(source: str, device: str, pages: int, **changes: Any) -> dict:
-    """What the real encoders cost a page, from the files to the store, each picture and text new to them."""
-    data = configure("quick", source=source, **changes).data
-    frames = [f for s in load_stories(source, limit=data.stories) for f in s.frames]
-    pictures = {str(f.image): f for f in frames}.values()
-    distinct = list({f.text: f for f in pictures}.values())[: pages + 8]
-    pages = len(distinct) - 8
+def measure_encoding(source: str, device: str, frames: int, **changes: Any) -> dict:
+    """Cost of a frame with the real encoders, from files to stored features; all pictures and texts are new."""
+    config = configure("quick", source=source, **changes)
+    stories = load_stories(source, limit=config.data.stories)
+    unique_pictures = {str(frame.image): frame for story in stories for frame in story.frames}
+    unique = list({frame.text: frame for frame in unique_pictures.values()}.values())[: frames + 8]
+    warm_up, measured = (Story(name, "", tuple(part)) for name, part in (("first", unique[:8]), ("rest", unique[8:])))
+    count = len(measured.frames)
     with TemporaryDirectory() as cache, mock.patch.dict(os.environ, STORYLIB_CACHE=cache):
-        encode([Story("first", "", tuple(distinct[:8]))], device=device)  # loads the networks
-        started, began = clock(device), time.perf_counter()
-        encode([Story("then", "", tuple(distinct[8:]))], device=device)
-        taken, wall = clock(device) - started, time.perf_counter() - began
-    found = {"milliseconds_a_page": round(1000 * taken / pages, 2), "by_the_clock": round(1000 * wall / pages, 2)}
-    return {"source": source, "pages": pages, **found, "peak_memory_mb": peak_memory()}
+        encode([warm_up], device=device)  # loads the networks
+        started, wall_started = clock(device), time.perf_counter()
+        encode([measured], device=device)
+        seconds, wall_seconds = clock(device) - started, time.perf_counter() - wall_started
+    return {
+        "source": source,
+        "frames": count,
+        "milliseconds_per_frame": round(1000 * seconds / count, 2),
+        "by_the_clock": round(1000 * wall_seconds / count, 2),
+        "peak_memory_mb": peak_memory(),
+    }
 
 
 def measure_stories(folder: str, device: str, stories: int, windows: int, rounds: int, **changes: Any) -> dict:
-    """Seconds of each step over so many stories, what of it is one window's, and the peak of memory until then."""
-    config = configure("full", source="story_reasoning", device=device, **changes)
+    """Seconds of each step with so many stories, the cost of a window, and the peak memory after each step."""
+    config = configure("full", source="story_reasoning", **{"pretraining": 0, "device": device, **changes})
     load(2, root=folder)  # imports what reads Parquet
     seconds, memory = {}, {"imports": peak_memory()}
 
@@ -135,30 +144,36 @@ def measure_stories(folder: str, device: str, stories: int, windows: int, rounds
         seconds[step], memory[step] = round(clock(device) - started, 3), peak_memory()
         return result
 
-    asked = timed("load", lambda: load(stories, root=folder))
-    splits: Splits = timed("group and split", lambda: split_stories(asked))
-    features = timed("store features", lambda: encode(asked, image_size=config.model.image_size))
-    model, parts = timed("build windows", lambda: datasets(config, Data(asked, splits, features)))
-    train, test = parts["train"], parts["test"]
-    loop = steps(model, train, config)
-    trained = timed("train", lambda: cost(loop, windows, rounds, device)["milliseconds_a_window"])
-    found = statistics.median(timed("find", lambda: ranking(model, test, windows, device)) for _ in range(rounds))
-    seconds |= {"train": round(trained * len(train) / 1000, 3), "find": round(found * len(test) / 1000, 3)}
-    return {"frames": sum(len(s.frames) for s in asked), "windows": {name: len(part) for name, part in parts.items()},
-            "candidates": {name: min(part.at_most, len(part.keys)) for name, part in parts.items()}, "seconds": seconds,
-            "milliseconds_a_window": {"train": trained, "find": round(found, 3)},
-            "peak_memory_mb": memory}  # fmt: skip
+    loaded = timed("load", lambda: load(stories, root=folder))
+    splits = timed("group and split", lambda: split_stories(loaded))
+    features = timed("store features", lambda: encode(loaded, image_size=config.model.image_size))
+    model, parts = timed("build windows", lambda: build(config, Data(loaded, splits, features)))
+    loop = steps(model, parts, config)
+    per_window = {"train": timed("train", lambda: cost(loop, windows, rounds, device)["milliseconds_per_window"])}
+    parts["test"].embed_bank(model.image_space.cpu(), model.text_space.cpu())
+    retrieval = [timed("find", lambda: rank(model, parts["test"], windows, device)) for _ in range(rounds)]
+    per_window["find"] = round(statistics.median(retrieval), 3)
+    for step, part in (("train", parts["train"]), ("find", parts["test"])):
+        seconds[step] = round(per_window[step] * len(part) / 1000, 3)
+    return {
+        "frames": sum(len(story.frames) for story in loaded),
+        "windows": {name: len(part) for name, part in parts.items()},
+        "candidates": {name: min(part.most_candidates, len(part.keys)) for name, part in parts.items()},
+        "seconds": seconds,
+        "milliseconds_per_window": per_window,
+        "peak_memory_mb": memory,
+    }
 
 
 @torch.inference_mode()
-def ranking(model: StoryModel, test: WindowDataset, windows: int, device: str) -> float:
-    """Milliseconds a window to read held-out windows and rank their next page among all held-out pages."""
-    model.to(training.pick_device(device)).eval()
-    batches, started, seen = training.forward_batches(model, test), clock(device), 0
-    for batch in itertools.islice(batches, max(1, windows // 64)):
-        read = model.read(batch["image"][:, :-1], batch["text"][:, :-1])
-        seen += len(training.page_ranks(read, batch))
-    return 1000 * (clock(device) - started) / seen
+def rank(model: StoryModel, test: WindowDataset, windows: int, device: str) -> float:
+    """Milliseconds per window to read held-out windows and rank all held-out frames."""
+    model.to(device).eval()
+    started, count = clock(device), 0
+    for batch in itertools.islice(test.batches(device), max(1, windows // 64)):
+        reading: Any = model.read(batch["image"][:, :-1], batch["text"][:, :-1])
+        count += len(training.frame_ranks(reading, batch))
+    return 1000 * (clock(device) - started) / count
 
 
 class CheapEncoder:
@@ -171,77 +186,39 @@ class CheapEncoder:
         return np.asarray(picture.resize((8, 8)).convert("L"), np.float32).ravel() / 255
 
     def embed(self, items: Sequence[Any]) -> torch.Tensor:
-        rows = [np.resize(np.frombuffer(i.encode(), np.uint8), 64) / 255 if isinstance(i, str) else i for i in items]
-        return torch.from_numpy(np.stack(rows).astype(np.float32)) @ self.matrix
+        rows = [letters(item) if isinstance(item, str) else item for item in items]
+        return torch.from_numpy(np.stack(rows)) @ self.matrix
 
 
-def sections(model: StoryModel) -> list[tuple[Any, str, str]]:
-    """The functions of a step, each with the part of the profile that it and its backward pass belong to."""
-    return [
-        (WindowDataset, "__getitems__", "gathering the batch"),
-        (StoryModel, "project", "reading the frames"),
-        (StoryModel, "read", "reading the frames"),
-        (losses, "next_embedding_loss", "next page, of all pages"),
-        (losses, "contrastive_loss", "contrastive loss"),
-        (decoders.TextDecoder, "forward", "text decoder"),
-        (losses, "text_loss", "text decoder"),
-        (type(model.image_decoder), "learn", "image decoder"),
-        (losses, "image_loss", "image decoder"),
-        (torch.nn.utils, "clip_grad_norm_", OPTIMISER),
-        (torch.optim.AdamW, "step", OPTIMISER),
-    ]
+def letters(text: str) -> np.ndarray:
+    """(64,) the bytes of a text, cut or repeated, in 0..1."""
+    return np.resize(np.frombuffer(text.encode(), np.uint8), 64).astype(np.float32) / 255
 
 
-def measure_profile(source: str, device: str, windows: int, **changes: Any) -> dict:
-    """Shares of a step's time, in percent; a backward pass belongs to the part whose forward pass made it."""
-    config = configure("quick", source=source, device=device, **changes)
-    model, parts = datasets(config, prepare(config))
-    loop = steps(model, parts["train"], config)
-    with ExitStack() as patched:
-        for owner, name, label in sections(model):
-            patched.enter_context(mock.patch.object(owner, name, labelled(getattr(owner, name), f"part: {label}")))
-        next(loop)  # allocates
-        seen = 0
-        with profile(activities=[ProfilerActivity.CPU]) as profiler, record_function("part: whole"):
-            while seen < windows:
-                seen += next(loop)
-    return {"windows": seen, "shares": shares(profiler.events())}
+def measure_profile(source: str, device: str, windows: int, rounds: int, **changes: Any) -> dict:
+    """Share of a training step that each loss takes with its decoder, in percent: what a step saves without it.
+
+    The models take turns in one process, so that a slow minute of the machine slows all of them.
+    """
+    settings: dict[str, Any] = {"device": device, "pretraining": 0, **changes}
+    loops = {}
+    for name, weight in {EVERYTHING: None, **LOSSES}.items():
+        change: dict[str, Any] = {weight: 0.0} if weight else {}
+        config = configure("quick", source=source, **settings, **change)
+        loops[name] = steps(*build(config, prepare(config)), config)
+    measured: dict[str, list[float]] = {name: [] for name in loops}
+    for _ in range(rounds):
+        for name, loop in loops.items():
+            measured[name].append(cost(loop, windows, 1, device)["milliseconds_per_window"])
+    shares = {}
+    for name in LOSSES:
+        saved = [1 - without / whole for without, whole in zip(measured[name], measured[EVERYTHING], strict=True)]
+        shares[name] = round(100 * statistics.median(saved), 1)
+    shares["everything else"] = round(100 - sum(shares.values()), 1)
+    return {"windows": windows * rounds, "shares": dict(sorted(shares.items(), key=lambda item: -item[1]))}
 
 
-def labelled(function: Callable, label: str) -> Callable:
-    """The same function, its calls named in the profile."""
-
-    def call(*args: Any, **options: Any) -> Any:
-        with record_function(label):
-            return function(*args, **options)
-
-    call.__dict__.update(getattr(function, "__dict__", {}))  # torch marks a step that it watches already
-    return call
-
-
-def shares(events: Sequence[Any]) -> dict[str, float]:
-    """Percent of the time by part, from the events of a profile."""
-    spans = [(e.time_range.start, e.time_range.end, e.name.removeprefix("part: ")) for e in events
-             if e.name.startswith("part: ")]  # fmt: skip
-    (whole,) = [end - start for start, end, name in spans if name == "whole"]
-    spans = sorted(span for span in spans if span[2] != "whole")
-    starts = [start for start, *_ in spans]
-    made_by = {}
-    for event in events:
-        place = np.searchsorted(starts, event.time_range.start, side="right") - 1
-        if event.sequence_nr >= 0 and place >= 0 and event.time_range.end <= spans[place][1]:
-            made_by.setdefault(event.sequence_nr, spans[place][2])
-    spent = dict.fromkeys(dict.fromkeys(name for *_, name in spans), 0.0) | {BACKWARD: 0.0}
-    for start, end, name in spans:
-        spent[name] += end - start
-    for event in events:
-        if event.name.startswith("autograd::engine::evaluate_function"):
-            spent[made_by.get(event.sequence_nr, BACKWARD)] += event.time_range.end - event.time_range.start
-    spent[REST] = whole - sum(spent.values())
-    return {name: round(100 * value / whole, 2) for name, value in sorted(spent.items(), key=lambda item: -item[1])}
-
-
-MEASURES: dict[str, Callable[..., dict]] = {
+MEASUREMENTS: dict[str, Callable[..., dict]] = {
     "profile": measure_profile,
     "encoding": measure_encoding,
     "batch": measure_batch,
@@ -250,14 +227,15 @@ MEASURES: dict[str, Callable[..., dict]] = {
 
 
 def main(kind: str, options: dict[str, Any]) -> None:
-    torch.set_num_threads(1)
-    with ExitStack() as patched:
-        for side, size in SIZES.items() if kind == "stories" else ():
-            cheap = mock.Mock(return_value=CheapEncoder(size))
-            patched.enter_context(mock.patch(f"storylib.features.load_{side}_encoder", cheap))
-        found = MEASURES[kind](**options)
+    with ExitStack() as stack:
+        stack.enter_context(training.cpu_threads(1))
+        if kind == "stories":
+            for side, size in FEATURE_SIZES.items():
+                cheap = mock.Mock(return_value=CheapEncoder(size))
+                stack.enter_context(mock.patch(f"storylib.data.features.load_{side}_encoder", cheap))
+        result = MEASUREMENTS[kind](**options)
     if int(os.environ.get("RANK", 0)) == 0:
-        print(json.dumps(found))
+        print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -1,75 +1,290 @@
-"""The stages as commands, joined by files: ``python -m storylib features | train | evaluate``. See the Snakefile."""
+"""The command line: ``storylib VERB`` or ``python -m storylib VERB``. Each verb imports only what it needs."""
 
 from __future__ import annotations
 
-import argparse
-import hashlib
 import json
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from storylib.config import ConfigError, configure
+import typer
 
+from storylib import __version__
+from storylib.config import ConfigError, configure, experiments
 
-def file_digest(path: Path) -> str:
-    """So that a receipt changes if and only if the result did."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def setting(text: str) -> tuple[str, Any]:
-    """NAME=VALUE; a value that reads as a number, true, false or null is one, everything else a text."""
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, as in epochs=20")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
+app = typer.Typer(
+    name="storylib",
+    help="Predict the next frame of an illustrated story, and measure what a contrastive loss adds.",
+    epilog="Example: storylib train --source african_storybook --set contrastive_weight=0.5 --seed 3",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help, without the import of rich
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m storylib", description=__doc__)
-    parser.add_argument("stage", choices=["features", "train", "evaluate"])
-    parser.add_argument("--source", default="storyworld")
-    parser.add_argument("--profile", default="quick")
-    parser.add_argument("--preset", help="a preset of experiments.yml")
-    parser.add_argument("--arm", help="an arm of experiments.yml")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument(
-        "--set", nargs="+", default=[], type=setting, metavar="NAME=VALUE", help="fields of the configuration"
-    )
-    parser.add_argument("--receipt", type=Path, help="write a small JSON file here when done")
-    options = parser.parse_args(arguments)
+    """Run one command. Returns 0, 2 for an error of the user or of the data, or 130 after an interrupt.
+
+    Every exception class of this package is such an error and becomes one message on stderr; any other exception is a
+    fault in the code and keeps its traceback.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("httpx", "absl", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-
-    from storylib import runs  # torch takes seconds to import; a wrong option should not wait for it
-    from storylib.download import DownloadError
-    from storylib.encoders import EncoderError
-    from storylib.pictures import PictureError, write_atomically
-    from storylib.sources import SourceError
-
     try:
-        chosen = {"source": options.source, "seed": options.seed, "device": options.device}
-        config = configure(options.profile, options.arm, options.preset, **(chosen | dict(options.set)))
-        data = runs.prepare(config)
-        receipt = {"features": data.features.fingerprint, "stories": len(data.stories)}
-        if options.stage != "features":
-            run = runs.train(config, data)
-            receipt |= {"run": run.id, "weights": file_digest(run.path / "model.safetensors")}
-            if options.stage == "evaluate":
-                runs.evaluate_run(run, data)
-                receipt["metrics"] = file_digest(run.path / "metrics.json")
-    except (ConfigError, SourceError, PictureError, DownloadError, EncoderError, runs.RunError) as error:
+        app(args=arguments, prog_name="storylib")
+    except SystemExit as stop:  # raised by typer, also for a wrong option and an interrupt
+        if stop.code == 130:
+            print("Stopped. The same command continues from here.", file=sys.stderr)
+        return int(stop.code or 0)
+    except Exception as error:
+        ours = type(error).__module__.partition(".")[0] == "storylib"
+        if not ours and not (isinstance(error, OSError) and error.filename):
+            raise
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if options.receipt:
-        write_atomically(options.receipt, json.dumps(receipt, indent=2))
     return 0
+
+
+def _names(kind: str) -> Callable[[str], list[str]]:
+    """Completion of a name of ``experiments.yml``."""
+    return lambda incomplete: [name for name in experiments()[kind] if name.startswith(incomplete)]
+
+
+def _source_names(incomplete: str) -> list[str]:
+    from storylib.sources import source_names
+
+    return [name for name in source_names() if name.startswith(incomplete)]
+
+
+# One spelling of each option, for every verb.
+Source = Annotated[
+    str,
+    typer.Option(
+        help="Where the stories come from: storyworld, african_storybook, folder:PATH ...",
+        autocompletion=_source_names,
+    ),
+]
+Profile = Annotated[
+    str, typer.Option(help="How much is run: a profile of experiments.yml.", autocompletion=_names("profiles"))
+]
+Arm = Annotated[str | None, typer.Option(help="An arm of experiments.yml.", autocompletion=_names("arms"))]
+Preset = Annotated[str | None, typer.Option(help="A preset of experiments.yml.", autocompletion=_names("presets"))]
+Seed = Annotated[int, typer.Option(help="Seed of the training.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter; may be repeated.")
+]
+Receipt = Annotated[Path | None, typer.Option(help="A small JSON file to write when done.")]
+Output = Annotated[Path, typer.Option(help="What to write.")]
+Cores = Annotated[int | None, typer.Option(help="Processor cores to use; all of them by default.", min=1)]
+Cluster = Annotated[str, typer.Option(help="A folder of profiles/: send the jobs to this scheduler.")]
+
+
+def verb(name: str, help: str, example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Register a command whose help ends with an example."""
+    return app.command(name, help=help, epilog=f"Example: storylib {name} {example}".rstrip())
+
+
+def _add_stage(name: str, help: str, example: str) -> None:
+    @verb(name, help, example)
+    def stage(
+        source: Source = "storyworld",
+        profile: Profile = "quick",
+        arm: Arm = None,
+        preset: Preset = None,
+        seed: Seed = 0,
+        device: Device = "auto",
+        settings: Settings = None,
+        receipt: Receipt = None,
+    ) -> None:
+        values = {name: _parsed(value) for name, value in _split(settings).items()}
+        config = configure(profile, arm, preset, **{"source": source, "seed": seed, "device": device, **values})
+        done = run_stage(name, config)
+        if receipt:
+            _write(receipt, json.dumps(done, indent=2))
+
+
+_add_stage("features", "Read the stories and encode every picture and text once.", "--source african_storybook")
+_add_stage("train", "Train one run, or find it if it is there already.", "--arm contrastive-on --seed 3")
+_add_stage("evaluate", "Train one run if needed and score it on held-out stories.", "--preset system_b --profile full")
+
+
+def run_stage(stage: str, config: Any) -> dict[str, Any]:
+    """Do a stage and all before it. Returns a receipt that changes if and only if the result does."""
+    from storylib.data.store import file_sha256
+    from storylib.experiments.runs import evaluate_run, prepare, train
+
+    data = prepare(config)
+    receipt = {"features": data.features.fingerprint, "stories": len(data.stories)}
+    if stage != "features":
+        run = train(config, data)
+        receipt |= {"run": run.id, "weights": file_sha256(run.weights)[:16]}
+        if stage == "evaluate":
+            evaluate_run(run, data)
+            receipt["metrics"] = file_sha256(run.path / "metrics.json")[:16]
+    return receipt
+
+
+@verb("ablation", "Publish the comparison of the arms from finished runs.", "--source african_storybook")
+def ablation(source: Source = "storyworld", profile: Profile = "quick") -> None:
+    from storylib.experiments.ablation import publish_ablation
+
+    typer.echo(publish_ablation(source, profile))
+
+
+@verb("presets", "Train and publish the presets, with every seed.", "--source african_storybook --profile full")
+def presets(source: Source = "storyworld", profile: Profile = "quick") -> None:
+    from storylib.experiments.presets import publish_presets
+
+    typer.echo(publish_presets(source, profile))
+
+
+@verb("sweep", "Train and publish the sweeps: where the loss matters.", "--only weight --only fusion --profile full")
+def sweep(
+    source: Source = "storyworld",
+    profile: Profile = "quick",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="A sweep of experiments.yml; may be repeated.", autocompletion=_names("sweeps")),
+    ] = None,
+) -> None:
+    from storylib.experiments.sweeps import publish_sweeps
+
+    typer.echo(publish_sweeps(source, profile, only or []))
+
+
+@verb("audit", "Run and publish the ladders of the published systems.", "--source african_storybook")
+def audit(
+    source: Source = "storyworld",
+    profile: Annotated[str, typer.Option(help="How much is run: an entry of audit in experiments.yml.")] = "quick",
+    figure: Annotated[Path | None, typer.Option(help="Only draw the published record, into this SVG.")] = None,
+) -> None:
+    if figure:
+        from storylib.report.figures_audit import draw
+
+        draw(source, profile, figure)
+        return
+    from storylib.audit.ladders import publish
+
+    typer.echo(publish(source, profile))
+
+
+@verb("cache", "List the parts of the cache, or delete one.", "--clear features")
+def cache(clear: Annotated[str | None, typer.Option(help="A part to delete, or all.")] = None) -> None:
+    from storylib.data.store import clear_cache, describe_cache
+
+    typer.echo(f"{clear_cache(clear) / 1e6:,.1f} MB deleted" if clear else describe_cache())
+
+
+def _add_target(target: str, help: str, example: str) -> None:
+    @verb(target, help, example)
+    def run_target(
+        source: Source = "storyworld", profile: Profile = "quick", cores: Cores = None, cluster: Cluster = ""
+    ) -> None:
+        from storylib.report.workflow import run_workflow
+
+        raise typer.Exit(run_workflow(target, source, profile, cores, cluster))
+
+
+_add_target("book", "Do whatever the book needs and build it, as make book does.", "--source african_storybook")
+_add_target("runs", "Do every training and evaluation, without the book.", "--profile full --cluster slurm")
+
+
+@verb(
+    "notebook",
+    "Execute a notebook; write it only if it ran to the end.",
+    "notebooks/02_train.ipynb --output out.ipynb --set seed=3",
+)
+def notebook(
+    notebook: Annotated[Path, typer.Argument(help="The notebook to execute.")],
+    output: Output,
+    settings: Settings = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder for the figures that the notebook saves.")] = None,
+    timeout: Annotated[int | None, typer.Option(help="Seconds that a cell may take.")] = None,
+) -> None:
+    from storylib.report.notebooks import run_notebook
+
+    typer.echo(run_notebook(notebook, output, _split(settings), figures, timeout))
+
+
+@verb(
+    "render",
+    "Build the book from executed notebooks.",
+    "--executed _build/storyworld-quick/executed --output _build",
+)
+def render(
+    executed: Annotated[Path, typer.Option(help="Folder with notebooks/, figures/, gallery.html and credits.md.")],
+    output: Output,
+) -> None:
+    from storylib.report.book import build_book
+
+    typer.echo(f"The book is ready: open {build_book(executed.resolve(), output.resolve())}")
+
+
+@verb("gallery", "Write one HTML page of every test window of both arms.", "--output gallery.html")
+def gallery(output: Output, source: Source = "storyworld", profile: Profile = "quick") -> None:
+    from storylib.report.gallery import make_gallery
+
+    typer.echo(make_gallery(source, profile, output))
+
+
+@verb("credits", "Write who made the stories of a source, as Markdown.", "--output credits.md")
+def credits(output: Output, source: Source = "storyworld", profile: Profile = "quick") -> None:
+    from storylib.report.acknowledgements import acknowledge
+
+    _write(output, acknowledge(source, configure(profile, source=source).data.stories))
+
+
+@verb("bundle", "Train the small storyteller of the package (minutes).", "--profile quick")
+def bundle(
+    output: Annotated[Path | None, typer.Option(help="Another folder for it.")] = None, profile: Profile = "quick"
+) -> None:
+    from storylib.report.your_story import make_bundle
+
+    typer.echo(f"{make_bundle(profile, output):,} bytes")
+
+
+@verb("new-folder", "Write an example folder to put your own pictures and texts in.", "my_stories")
+def new_folder(folder: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
+    from storylib.sources.folder import write_template
+
+    typer.echo(f"Three example stories are in {write_template(folder.expanduser())}; its README.md says what to do.")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit()
+
+
+def _split(settings: list[str] | None) -> dict[str, str]:
+    """NAME=VALUE, several times, as a dictionary of texts."""
+    pairs = {}
+    for text in settings or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"{text!r} is not NAME=VALUE, as in epochs=20.")
+        pairs[name] = value
+    return pairs
+
+
+def _parsed(value: str) -> Any:
+    """A number, true, false or null where the value reads as one; otherwise the text."""
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _write(path: Path, text: str) -> None:
+    from storylib.data.store import write_atomically
+
+    write_atomically(path, text)
 
 
 if __name__ == "__main__":

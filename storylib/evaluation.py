@@ -1,6 +1,6 @@
-"""From a trained model to per-window scores; what they come to is in scores.
+"""From a trained model, or a baseline, to per-window scores. Both are predictions, scored by the same code.
 
-A floor is scored by the same code as the model: to evaluation both are predictors.
+``storylib.metrics.summary`` reduces the scores to metrics.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from storylib import metrics
-from storylib.decoders import Vocabulary
-from storylib.floors import SAMPLES, Prediction, Rotated, copies, floors
-from storylib.judges import Judges
+from storylib.baselines import SAMPLES, Prediction, baselines, copy, without_untrained
+from storylib.data.scoring import ScoringEncoders
+from storylib.data.vocabulary import Vocabulary
+from storylib.data.windows import OtherStories, WindowDataset, as_pixels
+from storylib.metrics.alignment import apply_linear_map, fit_linear_map
+from storylib.metrics.columns import alignment_columns, best_of, picture_columns, principal_directions, text_columns
+from storylib.metrics.images import between_samples
+from storylib.metrics.registry import MADE, MODEL, ORACLE, TRUE
+from storylib.metrics.retrieval import Candidates, ranks_by_block, tied_rank
+from storylib.metrics.text import plain
 from storylib.model import StoryModel
-from storylib.protocol import BLEU_COLUMNS, DIRECTIONS, MADE, TRUE
-from storylib.training import WindowDataset, as_drawn, forward_batches, page_texts
 
-MODEL = "model"
-ORACLE = "best of context"
 BLOCK = 256  # queries whose scores with all candidates are in memory at once
 
 
@@ -37,106 +39,104 @@ def evaluate(
     model: StoryModel,
     vocabulary: Vocabulary,
     train: WindowDataset,
-    held: WindowDataset,
-    judges: Judges | None = None,
+    held_out: WindowDataset,
+    encoders: ScoringEncoders | None = None,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Scores of the model and of every floor on held-out windows, one row per predictor and page.
+    """Scores of the model and of every baseline on held-out windows: one row per predictor and frame.
 
-    judges: without them the meaning of texts and the features of pictures are not scored. seed: of what is sampled.
+    encoders: without them the meaning of texts and the features of pictures are not scored. seed: of what is sampled.
 
-    Index-like columns: predictor, story, page (the target's). A page that no window ends on still has its row for
-    cross-modal retrieval. The model's row also carries what it wrote, in ``generation``, the page it would turn to, in
-    ``retrieved_story`` and ``retrieved_page``, and in ``picture`` its row in the second value, the pictures that it
-    drew, (W, S, S, 3) uint8. What a decoder that was not trained would say is not scored.
+    Rows are indexed by predictor, story and frame (the target's number). A frame that no window ends on still has a
+    row, for cross-modal retrieval. The model's rows also hold what it wrote (``generation``), the frame it retrieved
+    (``retrieved_story``, ``retrieved_frame``), and the row of its picture in the second value, (W, S, S, 3) uint8
+    (``picture``). A decoder that was not trained is not scored.
     """
-    for dataset in (train, held):
-        dataset.embed_bank(model)
-    if judges is not None:
-        judges.learn(train.texts + held.texts, torch.cat([train.text[:], held.text[:]]))
-    truth = Truth(held, model, judges)
-    prediction = predict(model, vocabulary, held, train, seed)
-    predictors = {name: _asked(p, held) for name, p in floors(train, held, vocabulary).items()}
+    for dataset in (train, held_out):
+        dataset.embed_bank(model.image_space, model.text_space)
+    if encoders is not None:
+        encoders.remember(train.texts + held_out.texts, torch.cat([train.text[:], held_out.text[:]]))
+    targets = Targets(held_out, model, encoders)
+    prediction = predict(model, vocabulary, held_out, train, seed)
+    predictors = {name: without_untrained(p, held_out) for name, p in baselines(train, held_out, vocabulary).items()}
     predictors["chance"] = replace(predictors["chance"], shared=prediction.shared)
-    tables = {MODEL: truth.score(prediction)}
-    tables |= {name: truth.score(p) for name, p in predictors.items()}
-    tables[ORACLE] = best_of([truth.score(_asked(p, held)) for p in copies(held)])
-    row = np.arange(len(held)) if prediction.picture is not None else np.full(len(held), -1)
-    tables[MODEL].loc[tables[MODEL]["tokens"].notna(), "picture"] = row
-    if prediction.picture is None:
-        drawn = held.pictures[:0].numpy()
-    else:
+    tables = {MODEL: targets.score(prediction)}
+    tables |= {name: targets.score(p) for name, p in predictors.items()}
+    copies = [copy(held_out, position) for position in range(held_out.frames.shape[1] - 1)]
+    tables[ORACLE] = best_of([targets.score(without_untrained(p, held_out)) for p in copies])
+    drawn = held_out.pictures[:0].numpy()
+    picture_row = np.full(len(held_out), -1)
+    if prediction.picture is not None:
         drawn = (prediction.picture * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        picture_row = np.arange(len(held_out))
+    tables[MODEL].loc[tables[MODEL]["tokens"].notna(), "picture"] = picture_row
     table = pd.concat([t.assign(predictor=name) for name, t in tables.items()], ignore_index=True)
     return table if "generation" in table else table.assign(generation=None), drawn
 
 
-def _asked(prediction: Prediction, held: WindowDataset) -> Prediction:
-    """A floor without the words or pictures that no model of this training has to stand beside."""
-    if not held.writes:
-        prediction = replace(prediction, words=None, nll=None, nll_shuffled=None, top1=None, top5=None)
-    return prediction if held.draws else replace(prediction, picture=None, samples=None)
-
-
 @torch.inference_mode()
 def predict(
-    model: StoryModel, vocabulary: Vocabulary, held: WindowDataset, train: WindowDataset | None = None, seed: int = 0
+    model: StoryModel,
+    vocabulary: Vocabulary,
+    held_out: WindowDataset,
+    train: WindowDataset | None = None,
+    seed: int = 0,
 ) -> Prediction:
-    """What the model says of each window: retrieval vectors and, of trained decoders, words, likelihoods, pictures.
+    """What the model predicts for each window: embeddings and, with trained decoders, words, likelihoods, pictures.
 
-    train: the pages that the linear probe between pictures and texts is fitted on; without them there is none.
+    train: the frames that the linear probe from pictures to texts is fitted on; without them there is no probe.
     """
     model.eval()
+    device = next(model.parameters()).device
     parts: dict[str, list[Any]] = defaultdict(list)
-    rotated = Rotated(held)  # another story's context for each window
-    draw_many = getattr(model.image_decoder, "sample", None)  # a decoder that can draw several pictures of one window
+    others = OtherStories(held_out)
+    sample = getattr(model.image_decoder, "sample", None)
     generator = torch.Generator().manual_seed(seed)
-    for batch, other in zip(forward_batches(model, held), forward_batches(model, rotated), strict=True):
-        out = model.read(batch["image"][:, :-1], batch["text"][:, :-1], model.texts(batch)[:, :-1])
-        parts["image"].append(out["next_image"].cpu())
-        parts["text"].append(out["next_text"].cpu())
-        if held.draws:
-            parts["picture"].append(model.image_decoder(out["state"], batch["context_pictures"]).clamp(0, 1).cpu())
-            if draw_many is not None:
-                several = draw_many(out["state"], batch["context_pictures"], SAMPLES, generator)
-                parts["samples"].append(several.clamp(0, 1).cpu())
-        if held.writes:
-            away = model.read(other["image"][:, :-1], other["text"][:, :-1], model.texts(other)[:, :-1])
-            decode, real = model.text_decoder, batch["tokens"] != -100
+    for batch, other in zip(held_out.batches(device), others.batches(device), strict=True):
+        reading = model.read(batch["image"][:, :-1], batch["text"][:, :-1])
+        parts["image"].append(reading["next_image"].cpu())
+        parts["text"].append(reading["next_text"].cpu())
+        if held_out.draws:
+            context = batch["context_pictures"]
+            parts["picture"].append(model.image_decoder(reading["state"], context).clamp(0, 1).cpu())
+            if sample is not None:
+                parts["samples"].append(sample(reading["state"], context, SAMPLES, generator).clamp(0, 1).cpu())
+        if held_out.writes:
+            real = batch["tokens"] != -100
             tokens = batch["tokens"].clamp(min=0)
-            said = decode.distribution(out["story"], tokens, batch["context_tokens"])
-            for name, value in _likelihoods(said, tokens, real).items():
+            log_probabilities = model.text_decoder.distribution(reading["story"], tokens, batch["context_tokens"])
+            for name, value in _likelihoods(log_probabilities, tokens, real).items():
                 parts[name].append(value.cpu())
-            shuffled = decode(away["story"], tokens, other["context_tokens"])
+            other_story = model.read(other["image"][:, :-1], other["text"][:, :-1])["story"]
+            shuffled = model.text_decoder(other_story, tokens, other["context_tokens"])
             parts["nll_shuffled"].append(-(shuffled * real).sum(1).cpu())
-            written = decode.generate(out["story"], batch["context_tokens"], length=model.config.text_length)
-            parts["words"] += vocabulary.decode(written)
-    joined: dict[str, Any] = {k: v if k == "words" else torch.cat(v) for k, v in parts.items()}
-    if held.writes:
-        joined["nll_shuffled"] = joined["nll_shuffled"].masked_fill(rotated.lonely, torch.nan)
-    image, text = shared(model, held)
+            ids = model.text_decoder.generate(reading["story"], batch["context_tokens"])
+            parts["words"] += vocabulary.decode(ids)
+    joined: dict[str, Any] = {name: part if name == "words" else torch.cat(part) for name, part in parts.items()}
+    if held_out.writes:
+        joined["nll_shuffled"] = joined["nll_shuffled"].masked_fill(others.unchanged, torch.nan)
+    image, text = shared(model, held_out)
     if train is not None:
-        joined["probed"] = F.normalize(
-            metrics.apply_linear_map(metrics.fit_linear_map(*shared(model, train)), image), dim=-1
-        )
+        probe = fit_linear_map(*shared(model, train))
+        joined["probed"] = F.normalize(apply_linear_map(probe, image), dim=-1)
     return Prediction(**joined, shared=(image, text))
 
 
+@torch.inference_mode()
 def shared(model: StoryModel, data: WindowDataset) -> tuple[Tensor, Tensor]:
-    """(P, W) pictures and texts of all pages in the space that the contrastive loss aligns."""
+    """(F, W) pictures and texts of all frames in the space that the contrastive loss aligns."""
     device = next(model.parameters()).device
-    with torch.inference_mode():
-        image, text = model.shared(data.image[:].to(device), page_texts(model, data).to(device))
-    return image.cpu(), text.cpu()
+    # States of trained layers are large, so those frames go a few at a time.
+    blocks = torch.arange(len(data.keys)).split(64 if data.states else max(1, len(data.keys)))
+    pairs = [model.shared(data.image[block].to(device), data.frame_texts(block).to(device)) for block in blocks]
+    return torch.cat([image for image, _ in pairs]).cpu(), torch.cat([text for _, text in pairs]).cpu()
 
 
-def _likelihoods(said: Tensor, tokens: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """Per window, from log-probabilities (B, T, V): nats of the real tokens, and how many came first or in the first 5.
-
-    Ties share the mean rank, as everywhere.
-    """
-    own = said.gather(-1, tokens[..., None])
-    rank = 1 + (said > own).sum(-1) + ((said == own).sum(-1) - 1) / 2  # (B, T)
+def _likelihoods(log_probabilities: Tensor, tokens: Tensor, real: Tensor) -> dict[str, Tensor]:
+    """(B,) each: nats of the real tokens (B, T), and how many ranked first and among the first five. (B, T, V)."""
+    own = log_probabilities.gather(-1, tokens[..., None])
+    others = torch.ones_like(log_probabilities, dtype=torch.bool).scatter_(-1, tokens[..., None], False)
+    rank = tied_rank(log_probabilities, own, others)  # (B, T)
     return {
         "nll": -(own[..., 0] * real).sum(1),
         "top1": ((rank <= 1) & real).sum(1),
@@ -144,191 +144,143 @@ def _likelihoods(said: Tensor, tokens: Tensor, real: Tensor) -> dict[str, Tensor
     }
 
 
-class Truth:
-    """The held-out windows as the answer key: scores any prediction."""
+class Targets:
+    """The true next frames of held-out windows: scores any prediction."""
 
-    def __init__(self, held: WindowDataset, model: StoryModel | None = None, judges: Judges | None = None) -> None:
-        self.held, self.judges, self.model = held, judges, model
-        self.target = held.frames[:, -1]
-        self.context = held.frames[:, :-1]
-        self.keys = [held.keys[i] for i in self.target]
-        pages = {key: i for i, key in enumerate(zip(held.image_id.tolist(), held.text_id.tolist(), strict=True))}
-        both = [pages[key] for key in zip(held.image_id.tolist(), held.text_id.tolist(), strict=True)]
-        ids = {"image": held.image_id.tolist(), "text": held.text_id.tolist(), "page": both}
-        target, context, stories = self.target.tolist(), self.context.tolist(), held.story_id.tolist()
-        self.candidates = {
-            f"{kind}{suffix}": metrics.Candidates.of(target, ids[kind], context, groups)
-            for kind in ids
-            for suffix, groups in (("", None), ("_story", stories))
+    def __init__(
+        self, held_out: WindowDataset, model: StoryModel | None = None, encoders: ScoringEncoders | None = None
+    ) -> None:
+        self.held_out, self.encoders, self.model = held_out, encoders, model
+        self.target = held_out.frames[:, -1]
+        self.context = held_out.frames[:, :-1]
+        self.keys = [held_out.keys[i] for i in self.target]
+        image_ids, text_ids = held_out.image_id.tolist(), held_out.text_id.tolist()
+        first: dict[tuple[int, int], int] = {}
+        frame_ids = [first.setdefault(pair, i) for i, pair in enumerate(zip(image_ids, text_ids, strict=True))]
+        target, context, stories = self.target.tolist(), self.context.tolist(), held_out.story_id.tolist()
+        self.candidates: dict[str, Candidates] = {}
+        for kind, ids in (("image", image_ids), ("text", text_ids), ("frame", frame_ids)):
+            self.candidates[kind] = Candidates.of(target, ids, context)
+            self.candidates[f"{kind}_in_story"] = Candidates.of(target, ids, context, stories)
+        every = range(len(held_out.keys))
+        self.cross_modal = {
+            "image_to_text": Candidates.of(every, text_ids),
+            "text_to_image": Candidates.of(every, image_ids),
         }
-        every = range(len(held.keys))
-        self.across = {
-            "image_to_text": metrics.Candidates.of(every, ids["text"]),
-            "text_to_image": metrics.Candidates.of(every, ids["image"]),
-        }
-        self.references = [metrics.plain(held.texts[i]) for i in self.target]
-        self.tokens = (held.tokens[self.target] != Vocabulary.PAD).sum(1)
-        self.pictures = as_drawn(held.pictures[self.target])
-        rng = torch.Generator().manual_seed(0)
-        self.other = torch.randint(len(held.keys), (len(held),), generator=rng)  # a page at random, to compare with
-        self.basis = _directions(judges.pictures(self.pictures)) if judges is not None and held.draws else None
+        self.references = [plain(held_out.texts[i]) for i in self.target]
+        self.tokens = (held_out.tokens[self.target] != Vocabulary.PAD).sum(1)
+        self.pictures = as_pixels(held_out.pictures[self.target])
+        generator = torch.Generator().manual_seed(0)
+        self.other = torch.randint(len(held_out.keys), (len(held_out),), generator=generator)  # random frames
+        self.basis = None
+        if encoders is not None and held_out.draws:
+            self.basis = principal_directions(encoders.pictures(self.pictures))
 
     def score(self, prediction: Prediction) -> pd.DataFrame:
-        """One row per window, and with ``shared`` one per page.
+        """One row per window and, of a prediction with ``shared``, one per frame.
 
-        A prediction that ``guesses`` has no ranks, only candidates: its expectation is known without drawing.
-        Raises EvaluationError where a part of it is not a number.
+        A random prediction has no ranks, only candidates: its expectation is known without drawing. Raises
+        EvaluationError where a part of the prediction is not finite.
         """
-        self.refuse_nan(prediction)
-        table: dict[str, Any] = {"story": [k[0] for k in self.keys], "page": [k[1] for k in self.keys]}
-        table |= self._retrieval(prediction)
+        self.check_finite(prediction)
+        table: dict[str, Any] = {"story": [k[0] for k in self.keys], "frame": [k[1] for k in self.keys]}
+        if prediction.image is not None and prediction.text is not None:
+            table |= self._retrieval(prediction.image, prediction.text)
+        elif prediction.random:
+            table |= self._rank_columns({})
         table["tokens"] = self.tokens.numpy()
         for name in ("nll", "nll_shuffled", "top1", "top5"):
             value = getattr(prediction, name)
             table[name] = np.nan if value is None else value.numpy()
         if prediction.words is not None:
-            table |= self._writing([metrics.plain(text) for text in prediction.words])
+            table |= self._text([plain(text) for text in prediction.words])
         if prediction.picture is not None:
-            table |= self._pictures(prediction.picture)
+            table |= self._picture(prediction.picture)
         if prediction.samples is not None:
             errors = (prediction.samples.clamp(0, 1) - self.pictures[:, None]).abs().mean((2, 3, 4))  # (W, k)
             table["best_l1"] = errors.amin(1).numpy()
-            table["sample_spread"] = metrics.between_samples(prediction.samples)
+            table["sample_spread"] = between_samples(prediction.samples)
         rows = pd.DataFrame(table)
         if prediction.shared is None:
             return rows
-        return rows.merge(self._pages(prediction), on=["story", "page"], how="outer")
+        return rows.merge(self._cross_modal(prediction), on=["story", "frame"], how="outer")
 
-    def refuse_nan(self, prediction: Prediction) -> None:
-        """A NaN is never scored: silently it would be a bad rank, or drop out of a mean."""
+    def check_finite(self, prediction: Prediction) -> None:
+        """A NaN is never scored: unnoticed, it would be a bad rank, or drop out of a mean."""
         for name in ("image", "text", "picture", "samples", "nll", "top1", "top5"):
             value = getattr(prediction, name)
-            if value is not None and (bad := ~torch.isfinite(value).flatten(1 if value.ndim > 1 else 0)).any():
-                row = int((bad.any(1) if value.ndim > 1 else bad).nonzero()[0])
-                story, page = self.keys[row]
+            if value is None:
+                continue
+            finite = torch.isfinite(value).reshape(len(value), -1).all(1)
+            if not finite.all():
+                story, frame = self.keys[int((~finite).nonzero()[0])]
                 raise EvaluationError(
-                    f"The predicted {name} of the window that ends on page {page} of story {story!r} is not a number "
+                    f"The predicted {name} of the window that ends on frame {frame} of story {story!r} is not a number "
                     "(NaN or infinite), so it cannot be scored. Did the training diverge? See history.csv."
                 )
 
-    def _retrieval(self, prediction: Prediction) -> dict[str, Any]:
-        if not prediction.guesses and prediction.image is None:
-            return {}
-        columns: dict[str, Any] = {}
+    def _retrieval(self, image: Tensor, text: Tensor) -> dict[str, Any]:
+        image, text = F.normalize(image, dim=-1), F.normalize(text, dim=-1)
+        image_bank, text_bank = self.held_out.image_bank, self.held_out.text_bank
         ranks: dict[str, list[Tensor]] = defaultdict(list)
-        if prediction.image is not None and prediction.text is not None:
-            bank, found = self.held.bank, []
-            image, text = F.normalize(prediction.image, dim=-1), F.normalize(prediction.text, dim=-1)
-            for start in range(0, len(image), BLOCK):
-                scores = {
-                    "image": image[start : start + BLOCK] @ bank["image_bank"].T,
-                    "text": text[start : start + BLOCK] @ bank["text_bank"].T,
-                }
-                scores["page"] = scores["image"] + scores["text"]
-                for name, candidates in self.candidates.items():
-                    ranks[name].append(candidates.ranks(scores[name.removesuffix("_story")], start))
-                # What a reader could turn to: every page but the context, the target and its copies included.
-                seen = self.context[start : start + BLOCK]
-                found += scores["page"].scatter(1, seen, -torch.inf).argmax(1).tolist()
-            columns["retrieved_story"], columns["retrieved_page"] = zip(
-                *(self.held.keys[i] for i in found), strict=True
-            )
-            for kind, vectors in (("image", image), ("text", text)):
-                columns[f"{kind}_cosine"] = (vectors * bank[f"{kind}_bank"][self.target]).sum(1).numpy()
-                columns[f"{kind}_cosine_other"] = (vectors * bank[f"{kind}_bank"][self.other]).sum(1).numpy()
+        retrieved: list[int] = []
+        for start in range(0, len(image), BLOCK):
+            block = slice(start, start + BLOCK)
+            scores = {"image": image[block] @ image_bank.T, "text": text[block] @ text_bank.T}
+            scores["frame"] = scores["image"] + scores["text"]
+            for name, candidates in self.candidates.items():
+                ranks[name].append(candidates.ranks(scores[name.removesuffix("_in_story")], start))
+            # A reader could turn to any frame but the context's; the target's copies count too.
+            retrieved += scores["frame"].scatter(1, self.context[block], -torch.inf).argmax(1).tolist()
+        columns = self._rank_columns({name: torch.cat(parts) for name, parts in ranks.items()})
+        keys = [self.held_out.keys[i] for i in retrieved]
+        columns["retrieved_story"], columns["retrieved_frame"] = zip(*keys, strict=True)
+        for kind, vectors, bank in (("image", image, image_bank), ("text", text, text_bank)):
+            columns[f"{kind}_cosine"] = (vectors * bank[self.target]).sum(1).numpy()
+            columns[f"{kind}_cosine_other"] = (vectors * bank[self.other]).sum(1).numpy()
+        return columns
+
+    def _rank_columns(self, ranks: dict[str, Tensor]) -> dict[str, Any]:
+        columns: dict[str, Any] = {}
         for name, candidates in self.candidates.items():
             counts = candidates.counts.double()
-            alone = counts < 2  # a story with nothing else to choose from asks no question
-            rank = torch.cat(ranks[name]) if ranks else torch.full_like(counts, torch.nan)
-            columns[f"{name}_rank"] = rank.double().masked_fill(alone, torch.nan).numpy()
-            columns[f"{name}_candidates"] = counts.masked_fill(alone, torch.nan).numpy()
+            no_choice = counts < 2  # a story without other frames poses no question
+            rank = ranks.get(name, torch.full_like(counts, torch.nan))
+            columns[f"{name}_rank"] = rank.double().masked_fill(no_choice, torch.nan).numpy()
+            columns[f"{name}_candidates"] = counts.masked_fill(no_choice, torch.nan).numpy()
         return columns
 
-    def _writing(self, texts: Sequence[str]) -> dict[str, Any]:
-        columns: dict[str, Any] = dict(zip(BLEU_COLUMNS, metrics.bleu_counts(texts, self.references).T, strict=True))
-        meteor = "meteor" if metrics.meteor_name() == metrics.METEOR else "meteor_exact_stem"
-        scorers = {"rouge_l": metrics.rouge_l, meteor: metrics.meteor, "chrf": metrics.chrf, "cider_d": metrics.cider_d}
-        columns |= {name: scorer(texts, self.references) for name, scorer in scorers.items()}
-        for n in (1, 2):
-            for whose, those in (("made", texts), ("true", self.references)):
-                columns[f"{whose}_kinds_{n}"], columns[f"{whose}_grams_{n}"] = metrics.distinct_counts(those, n).T
-        columns["words"], columns["true_words"] = (
-            [len(metrics.words(t)) for t in those] for those in (texts, self.references)
-        )
-        if self.judges is not None and self.model is not None:
+    def _text(self, texts: Sequence[str]) -> dict[str, Any]:
+        columns = text_columns(texts, self.references)
+        if self.encoders is not None and self.model is not None:
             space = self.model.text_space
-            meant = space(self.judges.texts(list(texts)).to(space.mean)).cpu()
-            columns["text_similarity"] = (meant * self.held.bank["text_bank"][self.target]).sum(1).numpy()
-        columns["generation"] = list(texts)
+            vectors = space(self.encoders.texts(list(texts)).to(space.mean)).cpu()
+            columns["text_similarity"] = (vectors * self.held_out.text_bank[self.target]).sum(1).numpy()
         return columns
 
-    def _pictures(self, pictures: Tensor) -> dict[str, Any]:
-        columns: dict[str, Any] = {}
-        columns["image_l1"], columns["image_ssim"] = metrics.image_errors(pictures, self.pictures)
-        columns["sharpness"], columns["true_sharpness"] = (metrics.sharpness(p) for p in (pictures, self.pictures))
-        if self.judges is not None and self.basis is not None:
-            for names, those in ((MADE, pictures), (TRUE, self.pictures)):
-                found = self.judges.pictures(those) @ self.basis
-                columns |= dict(zip(names, found.T.astype(np.float32), strict=False))
+    def _picture(self, pictures: Tensor) -> dict[str, Any]:
+        columns = picture_columns(pictures, self.pictures)
+        if self.encoders is not None and self.basis is not None:
+            for names, part in ((MADE, pictures), (TRUE, self.pictures)):
+                features = self.encoders.pictures(part) @ self.basis
+                columns |= dict(zip(names, features.T.astype(np.float32), strict=False))
         return columns
 
-    def _pages(self, prediction: Prediction) -> pd.DataFrame:
-        """One row per page: how pictures and texts lie to each other, and whether they find each other."""
+    def _cross_modal(self, prediction: Prediction) -> pd.DataFrame:
+        """One row per frame: whether its picture and text find each other, and how the two clouds lie."""
         assert prediction.shared is not None
         image, text = prediction.shared
-        keys, nan = self.held.keys, torch.full((len(self.held.keys),), torch.nan)
-        queries = {"image_to_text": (image, text), "text_to_image": (text, image)}
-        if prediction.probed is not None or prediction.guesses:
-            queries["probe"] = (image if prediction.probed is None else prediction.probed, text)
-        table: dict[str, Any] = {"story": [k[0] for k in keys], "page": [k[1] for k in keys]}
-        for name, (query, answers) in queries.items():
-            candidates = self.across["image_to_text" if name == "probe" else name]
-            ranks = nan if prediction.guesses else metrics.ranks_by_block(query, answers, candidates, BLOCK)
+        keys = self.held_out.keys
+        table: dict[str, Any] = {"story": [k[0] for k in keys], "frame": [k[1] for k in keys]}
+        tasks = [("image_to_text", image, text, "image_to_text"), ("text_to_image", text, image, "text_to_image")]
+        if prediction.probed is not None or prediction.random:
+            probed = image if prediction.probed is None else prediction.probed
+            tasks.append(("probe", probed, text, "image_to_text"))
+        for name, queries, answers, direction in tasks:
+            candidates = self.cross_modal[direction]
+            ranks = torch.full((len(keys),), torch.nan)
+            if not prediction.random:
+                ranks = ranks_by_block(queries, answers, candidates, BLOCK)
             table[f"{name}_rank"] = ranks.numpy()
             table[f"{name}_candidates"] = candidates.counts.double().numpy()
-        if prediction.guesses:  # the same clouds, with what is measured taken out of them by chance
-            table["alignment"] = metrics.chance_alignment(image, text).numpy()
-            image, text = metrics.shuffled_pairs(image, text)
-            noise = torch.randn(2, *image.shape, generator=torch.Generator().manual_seed(0))
-            directions: Sequence[Tensor] = F.normalize(noise, dim=-1).unbind()
-        else:
-            table["alignment"] = metrics.alignment_distance(image, text).numpy()
-            directions = image, text
-        table["modality_gap"] = metrics.modality_gap(image, text).numpy()
-        for name, vectors in zip(("image_uniformity", "text_uniformity"), directions, strict=True):
-            table[name] = metrics.uniformity(vectors).numpy()
-        return pd.DataFrame(table)
-
-
-LARGER, SMALLER = ("rouge_l", "meteor", "meteor_exact_stem", "chrf", "cider_d", "text_similarity", "image_ssim",
-                   "image_cosine", "text_cosine"), ("image_l1",)  # fmt: skip
-
-
-def best_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The best of several predictions, metric by metric and window by window: an oracle's choice.
-
-    What is no property of a single window, such as variety, has no best.
-    """
-    best = tables[0].copy()
-    if "bleu_0" in best:
-        precision = [t["bleu_0"] / t["bleu_4"].clip(lower=1) for t in tables]
-        choice = np.argmax(precision, axis=0)
-        best[BLEU_COLUMNS] = np.stack([t[BLEU_COLUMNS].to_numpy() for t in tables])[choice, np.arange(len(best))]
-    for column in best.columns:
-        every = [t[column] for t in tables]
-        if column.endswith("_rank") or column in SMALLER:
-            best[column] = np.fmin.reduce(every)
-        elif column in LARGER:
-            best[column] = np.fmax.reduce(every)
-    kept = [c for c in best if c in (*LARGER, *SMALLER, *BLEU_COLUMNS) or str(c).endswith(("_rank", "_candidates"))]
-    return best[["story", "page", "tokens", *kept]]
-
-
-def _directions(features: np.ndarray) -> np.ndarray:
-    """(D, DIRECTIONS) principal directions of features (N, D), in units of the largest's standard deviation."""
-    centred = features - features.mean(0)
-    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
-    basis = np.zeros((features.shape[1], DIRECTIONS))
-    count = min(DIRECTIONS, len(directions))
-    basis[:, :count] = directions[:count].T / max(lengths[0] / np.sqrt(len(features)), 1e-12)
-    return basis
+        return pd.DataFrame(table | alignment_columns(image, text, prediction.random))

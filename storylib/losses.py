@@ -1,14 +1,94 @@
-"""Every training loss: small functions, and one named dictionary that is summed once."""
+"""Every training loss: small functions, and one named dictionary that is summed once.
+
+Several processes may share a batch (``accelerate launch``). ``Group`` gathers their rows together with their gradients,
+so that the losses come out as if one process had seen the whole batch.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, TypeVar
+
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from storylib.config import TrainConfig
-from storylib.parallel import ALONE, Group
-from storylib.perception import feature_distance
+from storylib.data.encoders import load_image_encoder
+from storylib.data.windows import Batch
+from storylib.model import ModelOutput
+
+T = TypeVar("T")
+Losses = dict[str, Tensor]  # scalars by name, weighted
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of one training, seen from one of them. A single process is a group of one."""
+
+    rank: int = 0  # this process; 0 is the main one, which alone writes files
+    size: int = 1
+
+    @property
+    def main(self) -> bool:
+        return self.rank == 0
+
+    def total(self, count: Tensor) -> Tensor:
+        """The sum over all processes, without gradients."""
+        if self.size > 1:
+            count = count.detach().clone()
+            dist.all_reduce(count)
+        return count
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows (N_r, ...) of every process in the order of their ranks, with gradients."""
+        return rows if self.size == 1 else _Gather.apply(rows, self.rank, self.size)
+
+    def agree(self, value: T) -> T:
+        """The main process's value, in every process; all wait here for each other."""
+        values = [value]
+        if self.size > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def collect(self, value: T) -> list[T]:
+        """Every process's value, by rank, in every process."""
+        values = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+
+ALONE = Group()
+
+
+class _Gather(torch.autograd.Function):
+    """All rows forward; backward, each process gets what every process's loss contributes to its own rows.
+
+    A gather without this treats the rows of the others as constants: with two processes the contrastive gradient is
+    then half of what it is in one, while the other losses keep theirs.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, rank: int, size: int) -> Tensor:
+        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(size)]
+        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+        lengths = [int(count) for count in counts]
+        padded = rows.new_zeros(max(lengths), *rows.shape[1:])
+        padded[: len(rows)] = rows
+        parts = [torch.empty_like(padded) for _ in range(size)]
+        dist.all_gather(parts, padded)
+        ctx.span = sum(lengths[:rank]), sum(lengths[: rank + 1])
+        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradients[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        first, last = ctx.span
+        return gradient[first:last], None, None
 
 
 def contrastive_loss(
@@ -32,17 +112,12 @@ def contrastive_loss(
     return (F.cross_entropy(logits, labels) + F.cross_entropy(logits.T, labels)) / 2
 
 
-def same(ids: Tensor) -> Tensor:
-    """(N, N) bool: which rows share an id."""
-    return ids[:, None] == ids[None, :]
-
-
 def next_embedding_loss(similarity: Tensor, target: Tensor, excluded: Tensor, scale: Tensor) -> Tensor:
-    """Pick the next page among the training pages, as the evaluation does among the held-out ones.
+    """Choose the next frame among the training frames, as the evaluation does among the held-out ones.
 
-    similarity: (B, C) cosine of each prediction and every candidate; the other pages of the same story are the hard
-    negatives that teach order. target: (B,) index among the candidates. excluded: (B, C) bool, no candidates: the
-    window's own context and copies of the target.
+    similarity: (B, C) cosine of each prediction and candidate; the other frames of the same story are the hard
+    negatives that teach order. target: (B,) index among the candidates. excluded: (B, C) bool, what is no candidate:
+    the window's own context and copies of the target.
     """
     keep = F.one_hot(target, similarity.shape[1]).bool()
     return F.cross_entropy((scale * similarity).masked_fill(excluded & ~keep, float("-inf")), target)
@@ -63,9 +138,8 @@ def image_loss(
 ) -> Tensor:
     """Mean absolute error of pixels in 0..1, (B, 3, S, S): sharper than the squared error (Zhao et al. 2017).
 
-    feature_weight: of the distance in a frozen network's first layers, taken on every eighth picture because it costs
-    more than drawing does. divergence: in nats, of a sampling decoder's latents; with its weight, the evidence lower
-    bound of a Laplace distribution over pixels.
+    feature_weight: of ``feature_distance``, taken on every eighth picture because it costs more than drawing does.
+    divergence: in nats, of a sampling decoder; weighted, it makes the evidence lower bound of a Laplace distribution.
     """
     loss = F.l1_loss(predicted, target)
     if feature_weight:
@@ -73,44 +147,101 @@ def image_loss(
     return loss if divergence is None else loss + divergence_weight * divergence
 
 
-def compute_losses(
-    out: dict[str, Tensor], batch: dict[str, Tensor], config: TrainConfig, group: Group = ALONE
-) -> dict[str, Tensor]:
+def feature_distance(predicted: Tensor, target: Tensor) -> Tensor:
+    """Scalar: mean absolute difference of unit-length features at each place of (B, 3, S, S) pictures in 0..1.
+
+    Zhang et al. (2018) without their learned weights. It penalises blurred edges, which the pixel error hardly does.
+    """
+    distance = predicted.new_zeros(())
+    with torch.no_grad():
+        target_features = _local_features(target)
+    for predicted_map, target_map in zip(_local_features(predicted), target_features, strict=True):
+        distance = distance + (predicted_map - target_map).abs().sum(1).mean() / len(target_features)
+    return distance
+
+
+def _local_features(pictures: Tensor) -> list[Tensor]:
+    features, x = [], pictures * 2 - 1  # the network's mean and standard deviation are 0.5
+    for stage in first_stages(str(pictures.device)):
+        x = stage(x)
+        features.append(F.normalize(x, dim=1, eps=1e-3))
+    return features
+
+
+@cache
+def first_stages(device: str = "cpu") -> tuple[nn.Module, nn.Module]:
+    """Stem and first two stages of EfficientNet-lite0: 32 maps at half the size, then 24 at a quarter.
+
+    Its weights come with a package, so no hub is needed. Deeper layers cost more and see less of a drawing's lines.
+    """
+    network: Any = load_image_encoder("efficientnet_lite0", device).network
+    stem = nn.Sequential(network.conv_stem, network.bn1)
+    stages = nn.Sequential(*list(network.blocks)[:2])
+    return stem.eval().requires_grad_(False), stages.eval().requires_grad_(False)
+
+
+def compute_losses(output: ModelOutput, batch: Batch, config: TrainConfig, group: Group = ALONE) -> Losses:
     """The losses that are on, weighted, by name. One that is off is absent, not a constant zero.
 
-    group: the processes that share the batch. The mean of what they return, and of its gradients, is the loss of the
+    group: the processes that share the batch. The mean of their results, and of their gradients, is the loss of the
     whole batch: pairs of all processes are each other's negatives, and a mean is over all windows or words.
     """
-    losses = {}
-    for kind, weight in (("image", config.next_image_weight), ("text", config.next_text_weight)):
-        if weight:
-            similarity = F.normalize(out[f"next_{kind}"], dim=-1) @ batch[f"{kind}_bank"].T
-            target, excluded = batch["target"], batch[f"{kind}_excluded"]
-            value = next_embedding_loss(similarity, target, excluded, out[f"next_{kind}_scale"])
-            if config.story_weight:
-                excluded, scale = excluded | ~batch["same_story"], out[f"next_{kind}_story_scale"]
-                value = value + config.story_weight * next_embedding_loss(similarity, target, excluded, scale)
-            losses[f"next_{kind}"] = weight * value
+    losses: Losses = {}
+    if config.next_image_weight:
+        similarity = F.normalize(output["next_image"], dim=-1) @ batch["image_bank"].T
+        scales = output["next_image_scale"], output["next_image_in_story_scale"]
+        loss = _next_frame_loss(similarity, batch["image_excluded"], scales, batch, config.in_story_weight)
+        losses["next_image"] = config.next_image_weight * loss
+    if config.next_text_weight:
+        similarity = F.normalize(output["next_text"], dim=-1) @ batch["text_bank"].T
+        scales = output["next_text_scale"], output["next_text_in_story_scale"]
+        loss = _next_frame_loss(similarity, batch["text_excluded"], scales, batch, config.in_story_weight)
+        losses["next_text"] = config.next_text_weight * loss
     if config.text_weight:
-        losses["text"] = config.text_weight * text_loss(out["token_log_probabilities"], batch["tokens"])
+        losses["text"] = config.text_weight * text_loss(output["token_log_probabilities"], batch["tokens"])
     if config.image_weight:
-        within = config.feature_weight, config.divergence_weight
-        value = image_loss(out["picture"], batch["picture"], out.get("picture_divergence"), *within)
-        losses["image"] = config.image_weight * value
+        divergence = output.get("picture_divergence")
+        weights = config.feature_weight, config.divergence_weight
+        losses["image"] = config.image_weight * image_loss(output["picture"], batch["picture"], divergence, *weights)
     if group.size > 1 and losses:
-        count = {n: int((batch["tokens"] != -100).sum()) if n == "text" else len(batch["target"]) for n in losses}
-        weights = group.weight(torch.tensor([*count.values()], device=batch["target"].device))
-        losses = {name: value * weight for (name, value), weight in zip(losses.items(), weights, strict=True)}
+        losses = _shares(losses, batch, group)
     if config.contrastive_weight:
-        ids = torch.stack([batch[k].flatten() for k in ("story_id", "image_id", "text_id")], dim=1)
-        story, image, text = group.gather(ids).unbind(1)  # (N,) each, N frames of all processes
-        value = contrastive_loss(
-            group.gather(out["image_shared"].flatten(0, 1)),
-            group.gather(out["text_shared"].flatten(0, 1)),
-            out["alignment_scale"],
-            same(story) | same(image) | same(text),
-            config.contrastive_loss,
-            out["alignment_bias"],
-        )
-        losses["contrastive"] = config.contrastive_weight * value
+        losses["contrastive"] = config.contrastive_weight * _alignment_loss(output, batch, config, group)
     return losses
+
+
+def _next_frame_loss(
+    similarity: Tensor, excluded: Tensor, scales: tuple[Tensor, Tensor], batch: Batch, in_story_weight: float
+) -> Tensor:
+    """The choice among all candidates, plus the weighted choice among those of the target's own story."""
+    scale, in_story_scale = scales
+    loss = next_embedding_loss(similarity, batch["target"], excluded, scale)
+    if in_story_weight:
+        excluded = excluded | ~batch["same_story"]
+        loss = loss + in_story_weight * next_embedding_loss(similarity, batch["target"], excluded, in_story_scale)
+    return loss
+
+
+def _shares(losses: Losses, batch: Batch, group: Group) -> Losses:
+    """Each mean over this process's windows or words, weighted so that the mean over processes is that over all."""
+    counts = dict.fromkeys(losses, len(batch["target"]))
+    if "text" in losses:
+        counts["text"] = int((batch["tokens"] != -100).sum())
+    count = torch.tensor([*counts.values()], device=batch["target"].device)
+    share = count * group.size / group.total(count).clamp(min=1)
+    return {name: loss * share[i] for i, (name, loss) in enumerate(losses.items())}
+
+
+def _alignment_loss(output: ModelOutput, batch: Batch, config: TrainConfig, group: Group) -> Tensor:
+    """The contrastive loss over the frames of all processes; frames of one story are not negatives of each other."""
+    ids = torch.stack([batch["story_id"].flatten(), batch["image_id"].flatten(), batch["text_id"].flatten()], dim=1)
+    ids = group.gather(ids)  # (N, 3)
+    not_negative = (ids[:, None] == ids).any(-1)  # (N, N)
+    return contrastive_loss(
+        group.gather(output["image_shared"].flatten(0, 1)),
+        group.gather(output["text_shared"].flatten(0, 1)),
+        output["alignment_scale"],
+        not_negative,
+        config.contrastive_loss,
+        output["alignment_bias"],
+    )

@@ -1,54 +1,90 @@
-"""The storyteller: four frames in; the next frame's picture and text out, as embeddings, words and pixels.
+"""The story model: four frames in; the next frame's picture and text out, as embeddings, words and pixels.
 
-    image vectors -> projection \\                                        / next image embedding
-                                 fusion -> temporal model -> story state -- next text embedding
-    text vectors  -> projection /                                         \\ text decoder, image decoder
+    picture features -> projection \\                                        / next image embedding
+                                    fusion -> temporal model -> story state -- next text embedding
+    text features    -> projection /                                         \\ text decoder, image decoder
 
-Each prediction is a mixture of the context plus a correction that starts at zero, so an untrained model equals a
-floor and training can only be judged on what it adds.
+Each next embedding is a mixture of the context's plus a correction that starts at zero, so that an untrained model
+equals a baseline and training is judged on what it adds.
 """
 
 from __future__ import annotations
+
+from typing import TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from storylib.boundary import UpperLayers
 from storylib.config import ModelConfig
-from storylib.decoders import TextDecoder, Vocabulary
-from storylib.features import Rows
-from storylib.image_decoders import IMAGE_DECODERS
+from storylib.data.features import Rows
+from storylib.data.text_layers import FrameTexts, UpperLayers
+from storylib.data.vocabulary import Vocabulary
+from storylib.data.windows import Batch
+from storylib.decoders import IMAGE_DECODERS, TextDecoder
 
-PIECE = 16_384  # pages whose features are in memory at once
+ROWS_IN_MEMORY = 16_384  # feature vectors
+
+
+class Reading(TypedDict):
+    """What the model makes of a context of K frames."""
+
+    story: Tensor  # (B, K + 1, W) the fused frames and the story state: the text decoder's prefix
+    state: Tensor  # (B, W) the story state
+    next_image: Tensor  # (B, Di) in the frozen space, not of unit length
+    next_text: Tensor  # (B, Dt)
+
+
+class ModelOutput(Reading, total=False):
+    """What the losses need. A decoder whose loss is off has no entry."""
+
+    image_shared: Tensor  # (B, K + 1, W) unit vectors in the shared space
+    text_shared: Tensor  # (B, K + 1, W)
+    token_log_probabilities: Tensor  # (B, T) of the target's true tokens
+    picture: Tensor  # (B, 3, S, S) pixels, not clamped
+    picture_divergence: Tensor  # scalar, in nats; only of a sampling decoder in training
+    next_image_scale: Tensor  # scalars: inverse temperatures of the softmax over all candidates,
+    next_text_scale: Tensor
+    next_image_in_story_scale: Tensor  # of the softmax over the target's own story,
+    next_text_in_story_scale: Tensor
+    alignment_scale: Tensor  # and of the contrastive loss
+    alignment_bias: Tensor  # scalar; SigLIP only
 
 
 class FrozenSpace(nn.Module):
-    """Frozen features, centred on the training mean and scaled to unit length: the space of every retrieval score.
-
-    vectors: (P, D) features of the training pages, read piece by piece. rank: principal directions in ``basis``.
-    """
+    """Frozen features, centred on the training mean and scaled to unit length: the space of every retrieval score."""
 
     mean: Tensor  # (D,)
     basis: Tensor  # (rank, D) principal directions of the unit vectors, each as long as its standard deviation
 
-    def __init__(self, vectors: Tensor | Rows, rank: int) -> None:
+    def __init__(self, dim: int, rank: int) -> None:
         super().__init__()
-        pieces = torch.arange(len(vectors)).split(PIECE)
-        means = [vectors[pages].mean(0) * (len(pages) / len(vectors)) for pages in pieces]
-        self.register_buffer("mean", torch.stack(means).sum(0))
-        products = [unit.T @ unit for unit in (self(vectors[pages]) for pages in pieces)]
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("basis", torch.zeros(min(rank, dim), dim))
+
+    @classmethod
+    def fit(cls, vectors: Tensor | Rows, rank: int) -> FrozenSpace:
+        """The space of the training frames. vectors: (F, D) their features, read piece by piece."""
+        pieces = torch.arange(len(vectors)).split(ROWS_IN_MEMORY)
+        means = [vectors[rows].mean(0) * (len(rows) / len(vectors)) for rows in pieces]
+        space = cls(len(means[0]), rank)
+        space.mean = torch.stack(means).sum(0)
+        products = []
+        for rows in pieces:
+            unit = space(vectors[rows])
+            products.append(unit.T @ unit)
         variance, directions = torch.linalg.eigh(torch.stack(products).sum(0) / len(vectors))  # ascending
-        rank = min(rank, len(variance))
-        spread = variance[-rank:].clamp(min=0).sqrt()
-        self.register_buffer("basis", (directions[:, -rank:] * spread).T.contiguous())
+        rank = len(space.basis)
+        deviations = variance[-rank:].clamp(min=0).sqrt()
+        space.basis = (directions[:, -rank:] * deviations).T.contiguous()
+        return space
 
     def forward(self, vectors: Tensor) -> Tensor:
         return F.normalize(vectors - self.mean, dim=-1)
 
 
 class Fusion(nn.Module):
-    """One vector per frame from its picture and its text; (B, K, W) each."""
+    """(B, K, W) one vector per frame from its projected picture and text (B, K, W)."""
 
     def __init__(self, kind: str, width: int, dropout: float) -> None:
         super().__init__()
@@ -57,7 +93,7 @@ class Fusion(nn.Module):
             self.mix = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.Dropout(dropout))
         elif kind == "gate":
             self.gate = nn.Linear(2 * width, width)
-        else:  # pictures ask, the texts of all frames answer: with one text the answer could not depend on the picture
+        else:  # pictures attend to the texts of all frames: with one text, its weight would be 1 whatever the picture
             self.attention = nn.MultiheadAttention(width, 4, dropout=dropout, batch_first=True)
         self.norm = nn.LayerNorm(width)
 
@@ -67,12 +103,12 @@ class Fusion(nn.Module):
         if self.kind == "gate":
             gate = self.gate(torch.cat([image, text], dim=-1)).sigmoid()
             return self.norm(gate * image + (1 - gate) * text)
-        answer, _ = self.attention(image, text, text, need_weights=False)
-        return self.norm(image + answer)
+        attended, _ = self.attention(image, text, text, need_weights=False)
+        return self.norm(image + attended)
 
 
 class Temporal(nn.Module):
-    """States of a story after each frame, (B, K, W) -> (B, K, W); the last one is the story state."""
+    """(B, K, W) states of a story after each frame (B, K, W); the last one is the story state."""
 
     def __init__(self, kind: str, width: int, frames: int, dropout: float) -> None:
         super().__init__()
@@ -94,10 +130,10 @@ class Temporal(nn.Module):
 class NextEmbedding(nn.Module):
     """The next frame's embedding: a mixture of the context's embeddings plus a correction that starts at zero.
 
-    The mixture starts as the recency-weighted mean, a floor. Its weights are free to be negative, because a story moves
-    away from its start, and depend on how alike the frames are. The correction reads the story state and the mixture
-    itself, and moves along the principal directions of the training pages, far along the long ones and little along
-    the short: with some thousand windows a free one learns them by heart.
+    The mixture starts as the recency-weighted mean, a baseline. Its weights depend on how similar the frames are, and
+    may be negative, because a story moves away from its start. The correction reads the story state and the mixture. It
+    moves along the principal directions of the training frames, in proportion to their standard deviations: with a few
+    thousand windows a free correction overfits.
     """
 
     basis: Tensor
@@ -105,7 +141,7 @@ class NextEmbedding(nn.Module):
     def __init__(self, width: int, basis: Tensor, frames: int, dropout: float) -> None:
         super().__init__()
         recency = torch.arange(1, frames + 1, dtype=torch.float)
-        self.mixture = nn.Linear(frames * (frames - 1), frames)  # from the likeness of each pair, in picture and text
+        self.mixture = nn.Linear(frames * (frames - 1), frames)  # from the similarity of each pair of frames
         self.dropout = nn.Dropout(dropout)
         self.correction = nn.Linear(width + len(basis), len(basis))
         for layer in (self.mixture, self.correction):
@@ -115,31 +151,31 @@ class NextEmbedding(nn.Module):
             self.mixture.bias.copy_(recency / recency.sum())
         self.register_buffer("basis", basis.clone())
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
-        self.log_story_scale = nn.Parameter(torch.tensor(20.0).log())
+        self.log_in_story_scale = nn.Parameter(torch.tensor(20.0).log())
 
-    def forward(self, state: Tensor, context: Tensor, likeness: Tensor) -> Tensor:
-        """(B, D) from the state (B, W), the context's centred vectors (B, K, D) and their likeness (B, K (K - 1))."""
-        mixture = torch.einsum("bk,bkd->bd", self.mixture(likeness), context)
-        seen = torch.cat([self.dropout(state), mixture @ F.normalize(self.basis, dim=-1).T], dim=-1)
-        return mixture + self.correction(seen) @ self.basis
+    def forward(self, state: Tensor, context: Tensor, similarity: Tensor) -> Tensor:
+        """(B, D) from the state (B, W), the context's centred vectors (B, K, D) and their similarity (B, K (K - 1))."""
+        mixture = torch.einsum("bk,bkd->bd", self.mixture(similarity), context)
+        inputs = torch.cat([self.dropout(state), mixture @ F.normalize(self.basis, dim=-1).T], dim=-1)
+        return mixture + self.correction(inputs) @ self.basis
 
 
 class LinearNextEmbedding(nn.Module):
-    """The next frame's embedding read off the story state alone, as both published systems do."""
+    """The next frame's embedding from the story state alone, as in both published systems."""
 
     def __init__(self, width: int, dim: int) -> None:
         super().__init__()
         self.head = nn.Linear(width, dim)
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
-        self.log_story_scale = nn.Parameter(torch.tensor(20.0).log())
+        self.log_in_story_scale = nn.Parameter(torch.tensor(20.0).log())
 
-    def forward(self, state: Tensor, context: Tensor, likeness: Tensor) -> Tensor:
+    def forward(self, state: Tensor, context: Tensor, similarity: Tensor) -> Tensor:
         """(B, D) from the state (B, W); nothing else is used."""
         return self.head(state)
 
 
-def likeness(image: Tensor, text: Tensor) -> Tensor:
-    """(B, K (K - 1)) cosines of each pair of context frames, of their pictures, then of their texts."""
+def pair_similarity(image: Tensor, text: Tensor) -> Tensor:
+    """(B, K (K - 1)) cosines of each pair of context frames, of their pictures and then of their texts."""
     first, second = torch.triu_indices(image.shape[1], image.shape[1], offset=1)
     return torch.cat([(x[:, first] * x[:, second]).sum(-1) for x in (image, text)], dim=-1)
 
@@ -148,102 +184,100 @@ class StoryModel(nn.Module):
     """All trainable parts, over the two frozen spaces of dimensions Di and Dt.
 
     The parts that every arm of the ablation shares are built first and in one order, so that the same seed gives the
-    same initial weights whatever the arm.
+    same initial weights whatever the arm. upper_layers: of the text encoder, if they are trained as well.
     """
 
     def __init__(
         self,
         config: ModelConfig,
-        image: FrozenSpace,
-        text: FrozenSpace,
+        image_space: FrozenSpace,
+        text_space: FrozenSpace,
         vocabulary: Vocabulary,
         frames: int = 4,
         upper_layers: UpperLayers | None = None,
     ) -> None:
         super().__init__()
-        width, dropout = config.width, config.dropout
+        width = config.width
         self.config = config
-        self.image_space, self.text_space = image, text
+        self.image_space, self.text_space = image_space, text_space
         self.dropout = nn.Dropout(config.feature_dropout)
-        self.image_projection = nn.Linear(len(image.mean), width)
-        self.text_projection = nn.Linear(len(text.mean), width)
-        self.fusion = Fusion(config.fusion, width, dropout)
-        self.temporal = Temporal(config.temporal, width, frames, dropout)
-        self.next_image, self.next_text = (
-            NextEmbedding(width, space.basis, frames, config.state_dropout)
-            if config.next_embedding == "mixture"
-            else LinearNextEmbedding(width, len(space.mean))
-            for space in (image, text)
-        )
+        self.image_projection = nn.Linear(len(image_space.mean), width)
+        self.text_projection = nn.Linear(len(text_space.mean), width)
+        self.fusion = Fusion(config.fusion, width, config.dropout)
+        self.temporal = Temporal(config.temporal, width, frames, config.dropout)
+        self.next_image = self._next_embedding(image_space, frames)
+        self.next_text = self._next_embedding(text_space, frames)
         self.text_decoder = TextDecoder(
             vocabulary, width, frames, config.text_decoder, config.text_length, config.word_dropout
         )
         self.image_decoder = IMAGE_DECODERS[config.image_decoder](width, frames, config.image_size)
-        self.log_alignment_scale = nn.Parameter(
-            torch.tensor(1 / config.temperature).log(), requires_grad=config.learned_temperature
-        )
+        log_scale = torch.tensor(1 / config.temperature).log()
+        self.log_alignment_scale = nn.Parameter(log_scale, requires_grad=config.learned_temperature)
         self.alignment_bias = nn.Parameter(torch.tensor(-10.0))  # SigLIP only
         self.upper_layers = upper_layers
 
-    def texts(self, batch: dict[str, Tensor]) -> Tensor:
-        """(..., Dt) the texts of a batch as the story is read: frozen, or from the layers that are trained."""
-        return self.upper_layers(batch["text_states"], batch["text_mask"]) if self.upper_layers else batch["text"]
+    def _next_embedding(self, space: FrozenSpace, frames: int) -> NextEmbedding | LinearNextEmbedding:
+        if self.config.next_embedding == "linear":
+            return LinearNextEmbedding(self.config.width, len(space.mean))
+        return NextEmbedding(self.config.width, space.basis, frames, self.config.state_dropout)
 
-    def project(self, image: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., W) pictures and texts in the space that the story is read in, and that the contrastive loss aligns."""
+    def project(self, image: Tensor, text: FrameTexts) -> tuple[Tensor, Tensor]:
+        """(..., W) pictures and texts in the shared space: what the story is read from and the loss aligns."""
+        text_features = self.upper_layers(text) if self.upper_layers else text.frozen
         return (
             self.image_projection(self.dropout(self.image_space(image))),
-            self.text_projection(self.dropout(self.text_space(told))),
+            self.text_projection(self.dropout(self.text_space(text_features))),
         )
 
-    def shared(self, image: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
-        """The projections as unit vectors (..., W): what cross-modal retrieval compares."""
-        image, told = self.project(image, told)
-        return F.normalize(image, dim=-1), F.normalize(told, dim=-1)
+    def shared(self, image: Tensor, text: FrameTexts) -> tuple[Tensor, Tensor]:
+        """(..., W) the projections as unit vectors: what cross-modal retrieval compares."""
+        image, projected_text = self.project(image, text)
+        return F.normalize(image, dim=-1), F.normalize(projected_text, dim=-1)
 
-    def read(
-        self,
-        image: Tensor,
-        text: Tensor,
-        told: Tensor | None = None,
-        projected: tuple[Tensor, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
-        """Read the context: image (B, K, Di) and text (B, K, Dt) features in, next embeddings and states out.
+    def read(self, image: Tensor, text: FrameTexts) -> Reading:
+        """Read a context. image: (B, K, Di) picture features. text: (B, K) texts."""
+        return self._read(image, text.frozen, *self.project(image, text))
 
-        told: (B, K, Dt) the texts from trained layers, see ``texts``. The next embedding is still a mixture of the
-        frozen ones: the space of every retrieval score must not move. projected: (B, K, W) each, where it is known.
+    def _read(self, image: Tensor, text: Tensor, projected_image: Tensor, projected_text: Tensor) -> Reading:
+        """The next embeddings are mixtures of frozen features even where text layers are trained: the space of every
+        retrieval score must not move.
         """
-        projected = projected or self.project(image, text if told is None else told)
         image, text = self.image_space(image), self.text_space(text)
-        frames = self.fusion(*projected)  # (B, K, W)
-        states = self.temporal(frames)
-        state = states[:, -1]
-        alike = likeness(image, text)
+        frames = self.fusion(projected_image, projected_text)  # (B, K, W)
+        state = self.temporal(frames)[:, -1]
+        similarity = pair_similarity(image, text)
         return {
-            "story": torch.cat([frames, state[:, None]], dim=1),  # (B, K + 1, W): the text decoder's prefix
+            "story": torch.cat([frames, state[:, None]], dim=1),
             "state": state,
-            "next_image": self.next_image(state, image, alike),
-            "next_text": self.next_text(state, text, alike),
+            "next_image": self.next_image(state, image, similarity),
+            "next_text": self.next_text(state, text, similarity),
         }
 
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Everything the losses need. The target's own frame enters only as a target; a decoder without one rests."""
-        told = self.texts(batch)
-        seen, said = self.project(batch["image"], told)
-        out = self.read(batch["image"][:, :-1], batch["text"][:, :-1], projected=(seen[:, :-1], said[:, :-1]))
-        out["image_shared"], out["text_shared"] = F.normalize(seen, dim=-1), F.normalize(said, dim=-1)
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Everything the losses need. The target's own frame enters as a target only."""
+        image, text = batch["image"], batch["text"].frozen
+        projected_image, projected_text = self.project(image, batch["text"])
+        reading = self._read(image[:, :-1], text[:, :-1], projected_image[:, :-1], projected_text[:, :-1])
+        output: ModelOutput = {
+            **reading,
+            "image_shared": F.normalize(projected_image, dim=-1),
+            "text_shared": F.normalize(projected_text, dim=-1),
+            "next_image_scale": _scale(self.next_image.log_scale),
+            "next_text_scale": _scale(self.next_text.log_scale),
+            "next_image_in_story_scale": _scale(self.next_image.log_in_story_scale),
+            "next_text_in_story_scale": _scale(self.next_text.log_in_story_scale),
+            "alignment_scale": _scale(self.log_alignment_scale),
+            "alignment_bias": self.alignment_bias,
+        }
         if "tokens" in batch:
             tokens = batch["tokens"].clamp(min=0)
-            out["token_log_probabilities"] = self.text_decoder(out["story"], tokens, batch["context_tokens"])
+            output["token_log_probabilities"] = self.text_decoder(reading["story"], tokens, batch["context_tokens"])
         if "picture" in batch:
-            out |= self.image_decoder.learn(out["state"], batch["context_pictures"], batch["picture"])
-        scales = {
-            "next_image_scale": self.next_image.log_scale,
-            "next_text_scale": self.next_text.log_scale,
-            "next_image_story_scale": self.next_image.log_story_scale,
-            "next_text_story_scale": self.next_text.log_story_scale,
-            "alignment_scale": self.log_alignment_scale,
-        }
-        out |= {name: log_scale.exp().clamp(max=100) for name, log_scale in scales.items()}
-        out["alignment_bias"] = self.alignment_bias
-        return out
+            context = batch["context_pictures"]
+            output |= self.image_decoder.outputs(reading["state"], context, batch["picture"])  # type: ignore[typeddict-item]
+        return output
+
+
+def _scale(log_scale: Tensor) -> Tensor:
+    """An inverse temperature, at most 100, as in CLIP."""
+    return log_scale.exp().clamp(max=100)

@@ -6,11 +6,10 @@ import atexit
 import dataclasses
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,36 +56,55 @@ def noise(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
 
 
 def flip(path: Path, place: int = -1) -> None:
-    """Change one byte of a file to another digit or letter, as a failing disk might."""
+    """Change one byte of a file to another digit, as a failing disk might."""
     content = bytearray(path.read_bytes())
     content[place] = ord("7") if content[place] != ord("7") else ord("3")
-    path.unlink()  # who has mapped the file keeps what was there
+    path.unlink()  # a process that has mapped the file keeps the old content
     path.write_bytes(content)
 
 
-# A tiny world for the trained parts: 14 stories of 6 pages, and encoders that are fixed random projections.
+TEXT_PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] the fox owl runs sleeps home .".split()
+
+
+def text_folder(folder: Path, kind: str, layers: int = 1) -> Path:
+    """Write a tiny "bert" or "distilbert" with random weights and the words above, as a hub would give it."""
+    import torch
+    from transformers import AutoConfig, AutoModel, BertTokenizerFast
+
+    sizes = {
+        "bert": {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": layers, "num_attention_heads": 2},
+        "distilbert": {"dim": 8, "hidden_dim": 8, "n_layers": layers, "n_heads": 2},
+    }[kind]
+    torch.manual_seed(0)
+    AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=len(TEXT_PIECES), **sizes)).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(TEXT_PIECES))
+    BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+# A tiny world for the trained parts: 14 stories of 6 frames, and encoders that are fixed random projections.
 
 HEROES = "fox owl bear frog lion goat duck hare wolf crab swan mole seal toad".split()
 TINY = {
-    "width": 16, "image_size": 16, "text_length": 16, "epochs": 2, "batch_size": 8, "device": "cpu",
-    "image_decoder": "upsampling", "feature_weight": 0.0,  # without chance and without a network to load
+    "width": 16, "image_size": 16, "text_length": 16, "epochs": 2, "batch_size": 8,
+    "device": "cpu", "image_decoder": "upsampling", "feature_weight": 0.0,  # no sampling and no network to load
 }  # fmt: skip
 
 
 def tiny_stories() -> list[Any]:
-    """One hero and one colour a story; the last page's picture and the first page's text are shared by two stories."""
-    from storylib.stories import Frame, Story
+    """Each story has its own hero and colour; some share the picture of their last frame and the text of the first."""
+    from storylib.data.types import Frame, Story
 
     stories = []
     for i, hero in enumerate(HEROES):
         frames = []
-        for page in range(1, 7):
-            shade = np.random.default_rng(1000 * i + page).integers(0, 60, (24, 24, 3)) + 12 * i
-            shade[:, 4 * page - 4 : 4 * page] = 255  # a bar that moves on
-            text = f"The {hero} takes step {page} to the {HEROES[(i + page) % len(HEROES)]}."
-            frames.append(Frame(Image.fromarray(shade.astype(np.uint8)), text, page))
+        for number in range(1, 7):
+            shade = np.random.default_rng(1000 * i + number).integers(0, 60, (24, 24, 3)) + 12 * i
+            shade[:, 4 * number - 4 : 4 * number] = 255  # a bar that moves from frame to frame
+            text = f"The {hero} takes step {number} to the {HEROES[(i + number) % len(HEROES)]}."
+            frames.append(Frame(Image.fromarray(shade.astype(np.uint8)), text, number))
         stories.append(Story(f"s{i:02d}", f"The {hero}", tuple(frames), "CC-BY", "us", group=f"g{i}"))
-    for i in (10, 12):  # both held out for the test
+    for i in (10, 12):  # both stories are held out for the test
         frames = list(stories[i + 1].frames)
         frames[0] = dataclasses.replace(frames[0], text=stories[i].frames[0].text)
         frames[5] = dataclasses.replace(frames[5], image=stories[i].frames[5].image)
@@ -95,7 +113,7 @@ def tiny_stories() -> list[Any]:
 
 
 class StubEncoder:
-    """A fixed random projection of pixels or of words, which counts what it is given."""
+    """A fixed random projection of pixels or of words. ``seen`` counts what was encoded."""
 
     def __init__(self, name: str, dim: int) -> None:
         self.name, self.dim, self.seen = name, dim, 0
@@ -118,18 +136,18 @@ class StubEncoder:
 
 
 def use_stub_encoders(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
-    """Put stubs in the place of both frozen encoders; what they saw can be read from them."""
-    stubs = use_stub_judges(patch)
-    patch.setattr("storylib.features.load_image_encoder", lambda name, device="cpu": stubs["image"])
-    patch.setattr("storylib.features.load_text_encoder", lambda name, device="cpu": stubs["text"])
+    """Replace the frozen encoders, of features and of scores, by stubs."""
+    stubs = use_stub_scoring_encoders(patch)
+    patch.setattr("storylib.data.features.load_image_encoder", lambda name, device="cpu": stubs["image"])
+    patch.setattr("storylib.data.features.load_text_encoder", lambda name, device="cpu": stubs["text"])
     return stubs
 
 
-def use_stub_judges(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
-    """The same for what evaluation looks at texts and pictures with."""
+def use_stub_scoring_encoders(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
+    """Replace only the encoders that score texts and pictures."""
     stubs = {"image": StubEncoder("stub-image", 24), "text": StubEncoder("stub-text", 20)}
-    patch.setattr("storylib.judges.load_image_encoder", lambda name, device="cpu": stubs["image"])
-    patch.setattr("storylib.judges.load_text_encoder", lambda name, device="cpu": stubs["text"])
+    patch.setattr("storylib.data.scoring.load_image_encoder", lambda name, device="cpu": stubs["image"])
+    patch.setattr("storylib.data.scoring.load_text_encoder", lambda name, device="cpu": stubs["text"])
     patch.setattr("storylib.metrics.text._wordnet", lambda: None)  # it takes seconds to load
     return stubs
 
@@ -137,6 +155,20 @@ def use_stub_judges(patch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
 @pytest.fixture
 def stub_encoders(monkeypatch: pytest.MonkeyPatch) -> dict[str, StubEncoder]:
     return use_stub_encoders(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def nothing_prepared() -> Iterator[None]:
+    """Data prepared by one test, perhaps with stubs, are not found by the next."""
+    yield
+    forget_prepared_data()
+
+
+def forget_prepared_data() -> None:
+    runs = sys.modules.get("storylib.experiments.runs")
+    if runs is not None:
+        runs._prepare.cache_clear()
+        runs._stories.cache_clear()
 
 
 def tiny_config(**overrides: Any) -> Any:
@@ -147,10 +179,13 @@ def tiny_config(**overrides: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def tiny_data() -> Iterator[Any]:
-    """storylib.runs.Data: 8 stories to train, 2 to validate, 4 to test. What judges them fits their stub features."""
-    from storylib.features import encode
-    from storylib.runs import Data
-    from storylib.stories import Splits
+    """Prepared Data: 8 stories for training, 2 for validation, 4 for the test, with stub features.
+
+    Scores use the same stubs while the session lasts.
+    """
+    from storylib.data.features import encode
+    from storylib.data.splits import Splits
+    from storylib.experiments.runs import Data
 
     stories = tiny_stories()
     splits = Splits(stories[:8], stories[8:10], stories[10:], {s.id: i for i, s in enumerate(stories)})
@@ -158,14 +193,15 @@ def tiny_data() -> Iterator[Any]:
         use_stub_encoders(patch)
         data = Data(stories, splits, encode(stories, image_size=TINY["image_size"]))
     with pytest.MonkeyPatch.context() as patch:
-        use_stub_judges(patch)
+        use_stub_scoring_encoders(patch)
         yield data
 
 
 @pytest.fixture(scope="session")
 def tiny_sets(tiny_data: Any) -> dict[str, Any]:
     """The vocabulary, and the data set of each split."""
-    from storylib.training import WindowDataset, build_vocabulary
+    from storylib.data.windows import WindowDataset
+    from storylib.training import build_vocabulary
 
     config = tiny_config()
     vocabulary = build_vocabulary(tiny_data.features, tiny_data.splits, config)
@@ -174,9 +210,23 @@ def tiny_sets(tiny_data: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def build(tiny_data: Any, tiny_sets: dict[str, Any]) -> Callable[..., Any]:
+    """Builds an untrained model for the tiny stories, and puts all frames into its frozen spaces: build(width=8)."""
+    from storylib.training import build_model
+
+    def make(**overrides: Any) -> Any:
+        model = build_model(tiny_config(**overrides), tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
+        for name in ("train", "validation", "test"):
+            tiny_sets[name].embed_bank(model.image_space, model.text_space)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def tiny_runs(tiny_data: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[float, int], Any]:
     """Trained and evaluated runs by contrastive weight and seed, in a folder of their own."""
-    from storylib.runs import evaluate_run, train
+    from storylib.experiments.runs import evaluate_run, train
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORYLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
@@ -192,10 +242,21 @@ def tiny_runs(tiny_data: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 PLAN = """
 profiles:
-  quick: {seeds: [0, 1], epochs: 1, width: 32, sources: {storyworld: {stories: 24}}}
+  quick:
+    seeds: [0, 1]
+    epochs: 1
+    pretraining: 1
+    width: 16
+    image_size: 32
+    feature_weight: 0.0
+    sources: {storyworld: {stories: 20}}
 arms:
   contrastive-off: {contrastive_weight: 0.0}
   contrastive-on: {contrastive_weight: 1.0}
+ablation:
+  factor: the contrastive loss
+  arms: {with: contrastive-on, without: contrastive-off}
+  only_with: [contrastive_weight]
 audit:
   quick: {seeds: [0], epochs_a: 1}
 """
@@ -217,42 +278,50 @@ def small_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def at_home(home: Path) -> Iterator[None]:
-    """Work in the small project, with real encoders, whatever stands in for them elsewhere."""
-    from storylib import encoders
+    """Work in the small project, with real encoders even where stubs replace them for other tests."""
+    from storylib.data import encoders
 
+    forget_prepared_data()
     with pytest.MonkeyPatch.context() as patch:
+        use_stub_scoring_encoders(patch)  # METEOR without WordNet, whatever was done before
         for name in ("load_image_encoder", "load_text_encoder"):
-            patch.setattr(f"storylib.judges.{name}", getattr(encoders, name))
+            patch.setattr(f"storylib.data.scoring.{name}", getattr(encoders, name))
         patch.setenv("STORYLIB_HOME", str(home))
         patch.setenv("STORYLIB_CACHE", str(home / "cache"))
         patch.setenv("STORYLIB_RUNS", str(home / "runs"))
         patch.setenv("OMP_NUM_THREADS", "1")
         yield
+    forget_prepared_data()
 
 
 @pytest.fixture(scope="session")
 def small_executed(small_home: Path) -> Path:
-    """The small project's notebooks, executed, with their figures and the gallery."""
-    from storylib.gallery import main as make_gallery
-    from storylib.runner import run_notebook
-    from storylib.sources.acknowledgements import acknowledge
+    """The small project's notebooks, executed, with their figures, gallery and credits.
+
+    All runs are trained here, in this process: the notebooks find them.
+    """
+    from storylib.__main__ import run_stage
+    from storylib.config import configure
+    from storylib.report.acknowledgements import acknowledge
+    from storylib.report.gallery import make_gallery
+    from storylib.report.notebooks import run_notebook
 
     folder = small_home / "executed"
     with at_home(small_home):
-        for seed in ("0", "1"):  # 04 reads records and trains nothing
-            command = [sys.executable, "-m", "storylib", "evaluate", "--arm", "contrastive-off", "--seed", seed]
-            subprocess.run(command, check=True, capture_output=True)  # apart from the stubs of other tests
+        for arm in ("contrastive-on", "contrastive-off"):
+            for seed in (0, 1):
+                run_stage("evaluate", configure("quick", arm, seed=seed))
+        make_gallery("storyworld", "quick", folder / "gallery.html")
+        (folder / "credits.md").write_text(acknowledge("storyworld", 20), encoding="utf-8")
         for notebook in sorted((small_home / "notebooks").glob("*.ipynb")):
-            run_notebook(notebook, folder / "notebooks" / notebook.name, {}, figures=folder / "figures")
-        assert make_gallery(["--output", str(folder / "gallery.html")]) == 0
-        (folder / "credits.md").write_text(acknowledge("storyworld"), encoding="utf-8")
+            run_notebook(notebook, folder / "notebooks" / notebook.name, figures=folder / "figures")
     return folder
 
 
 @pytest.fixture(scope="session")
 def small_book(small_home: Path, small_executed: Path) -> Path:
     """The folder of the small project's HTML."""
-    from storylib.book import build_book
+    from storylib.report.book import build_book
 
     with at_home(small_home):
         return build_book(small_executed, small_home / "_build").parent

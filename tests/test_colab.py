@@ -14,7 +14,7 @@ import yaml
 from conftest import PLAN
 
 from benchmarks.colab import COLAB, commit, everything, needed, publish, simulate
-from storylib.runner import declared_parameters
+from storylib.report.notebooks import declared_parameters
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

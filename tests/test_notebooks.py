@@ -2,7 +2,11 @@
 
 import ast
 import io
+import json
+import os
 import re
+import subprocess
+import sys
 import tokenize
 from pathlib import Path
 
@@ -14,7 +18,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 def faults(notebook):
-    """What is wrong with a notebook, by our own rules (STYLE, 10 and 11)."""
+    """The rules that a notebook breaks."""
     code = [c for c in notebook.cells if c.cell_type == "code"]
     found = []
     lines = [
@@ -113,3 +117,53 @@ def test_outputs_and_a_second_parameters_cell_are_found():
     notebook.cells[2].execution_count = 1
     notebook.cells.insert(2, notebook.cells[1])
     assert "outputs" in " ".join(faults(notebook)) and "2 cells tagged" in " ".join(faults(notebook))
+
+
+READ_ONLY = """
+import json, sys
+from pathlib import Path
+import myst_nb
+glued = {}
+for path, end in json.loads(sys.argv[1]):
+    names, keys = {}, glued.setdefault(Path(path).name, [])
+    myst_nb.glue = lambda key, value, display=True, keys=keys: keys.append(key)
+    for cell in json.loads(Path(path).read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if end and end in source:
+            break
+        if cell["cell_type"] == "code" and "remove-cell" not in cell["metadata"].get("tags", []):
+            exec(compile(source, f"{path}, cell {cell['id']}", "exec"), names)
+print(json.dumps({"torch": "torch" in sys.modules, "glued": glued}))
+"""
+GLUE = re.compile(r"\{glue:text\}`(?:/notebooks/([\w.]+)::)?(\w+)")
+
+
+def glue_references(notebook: str) -> set[str]:
+    """The glued values of a notebook that its own Markdown and the pages of the book use."""
+    root = Path(__file__).parents[1]
+    cells = nbformat.read(root / "notebooks" / notebook, as_version=4).cells
+    own = GLUE.findall("\n".join(cell.source for cell in cells if cell.cell_type == "markdown"))
+    pages = GLUE.findall("\n".join(page.read_text(encoding="utf-8") for page in (root / "book").glob("*.md")))
+    return {key for _, key in own} | {key for name, key in pages if name == notebook}
+
+
+@pytest.mark.parametrize("records", [True, False], ids=["with-records", "without-records"])
+def test_chapters_that_only_read_records_run_without_torch_and_glue_what_pages_use(records, tmp_path):
+    chapters = [("06_cost.ipynb", "")]
+    if records:
+        chapters += [("00_findings.ipynb", ""), ("05_audit.ipynb", "from storylib.audit import ladders")]
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"STORYLIB_FIGURES": str(tmp_path / "figures")}
+    if not records:
+        (tmp_path / "experiments.yml").write_text((root / "experiments.yml").read_text())
+        environment["STORYLIB_HOME"] = str(tmp_path)
+    paths = json.dumps([(str(root / "notebooks" / name), end) for name, end in chapters])
+    command = [sys.executable, "-c", READ_ONLY, paths]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["torch"] is False
+    for name in ("00_findings.ipynb", "06_cost.ipynb") if records else ("06_cost.ipynb",):
+        assert glue_references(name) <= set(result["glued"][name]), name
+    drawn = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
+    assert drawn >= ({"findings_cross_modal", "audit", "cost_window", "cost_frames"} if records else set())

@@ -1,4 +1,4 @@
-"""What the README says is so: its commands run, its links lead somewhere, its badges have something to tell."""
+"""The README is true: its commands run, its links and badges lead somewhere, its tree names every folder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from conftest import SMALL_GROUP, at_home
 
 import storylib
+from storylib.__main__ import app
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,14 +28,32 @@ COMMANDS = [
 URL = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
 
 
-def test_there_are_commands_and_no_kind_that_is_not_run_here():
+def test_there_are_commands_and_no_kind_that_is_not_tested_here():
     assert len(COMMANDS) >= 5
-    assert all(c.startswith(("make ", "papermill ", "source .venv/bin/activate")) for c in COMMANDS)
+    assert all(c.startswith(("make ", "papermill ", "storylib ", "source .venv/bin/activate")) for c in COMMANDS)
+
+
+@pytest.mark.parametrize("command", re.findall(r"`(storylib [^`]+)`", README) + [c for c in COMMANDS if "storylib " in c])
+def test_the_command_knows_every_verb_and_option(command):
+    words = shlex.split(command)[1:]
+    if words != ["--help"]:
+        typer.main.get_command(app).commands[words[0]].make_context(words[0], words[1:])
+
+
+def test_the_tree_names_every_folder():
+    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    parents = {Path(file).parts[:-1] for file in files if (ROOT / file).is_file()}
+    top = {parts[0] for parts in parents if parts and not parts[0].startswith(".")}
+    packages = {parts[1] for parts in parents if len(parts) > 1 and parts[0] == "storylib"}
+    (tree,) = re.findall(r"^```\n(storylib/.*?)^```", README, re.MULTILINE | re.DOTALL)
+    named = re.findall(r"^( *)(\w+)/ +\S", tree, re.MULTILINE)
+    assert {name for indent, name in named if not indent} == top
+    assert {name for indent, name in named if indent} == packages and len(named) == len(tree.splitlines())
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
 def test_make_knows_what_to_do(command, tmp_path):
-    """Without doing it: the graph itself is tested in test_snakefile.py, the recipe in test_end_to_end.py."""
+    """Without doing it: test_workflow.py tests the workflow, test_end_to_end.py the recipe."""
     (tmp_path / ".venv").mkdir()
     for name in ("Makefile", "pyproject.toml", "setup.py", "requirements.lock"):
         (tmp_path / name).touch()
@@ -59,8 +79,8 @@ def test_papermill_by_hand(command, small_home, small_executed, tmp_path):
     assert json.loads((tmp_path / words[2]).read_text())["metadata"]["papermill"]["exception"] is None
     (new,) = set((small_home / "runs").glob("*/run.json")) - before
     config = json.loads(new.read_text())["config"]
-    given = dict(re.findall(r"-p (\w+) (\S+)", " ".join(words)))
-    assert given and all(str(config[name]) == value for name, value in given.items())
+    parameters = dict(re.findall(r"-p (\w+) (\S+)", " ".join(words)))
+    assert parameters and all(str(config[name]) == value for name, value in parameters.items())
 
 
 @pytest.mark.slow
@@ -69,7 +89,7 @@ def test_the_python_runs(small_home, small_executed, capsys):
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     with at_home(small_home):
         exec(compile(code.replace("african_storybook", "storyworld"), "README.md", "exec"), {})
-    assert "best floor" in capsys.readouterr().out
+    assert "best baseline" in capsys.readouterr().out
 
 
 def test_its_files_are_there_and_its_badges_have_a_workflow():
@@ -82,9 +102,6 @@ def test_its_files_are_there_and_its_badges_have_a_workflow():
     assert workflows
     for name in workflows:
         assert yaml.safe_load((ROOT / ".github" / "workflows" / name).read_text())["name"]
-    for path in re.findall(r"^\| (`\S+`(?:, `\S+`)*) \|", README, re.MULTILINE):
-        for name in re.findall(r"`(\S+?)`", path):
-            assert (ROOT / name).exists(), f"the map of the repository names {name}"
 
 
 def test_the_citation_is_that_of_the_file():

@@ -1,17 +1,16 @@
-"""A checklist for any model that says what comes next: six flaws that make a score look like more than it is.
+"""A checklist for any model that writes the next text: six flaws that make a score look better than the model is.
 
-storylib.audit.check(predictor, windows)
+    check(predictor, windows)
 
-A predictor is whatever has ``predict(images, texts)``, as a storylib run does: K pictures and their texts in, an
-answer with a ``text`` (or the text itself) out. An evaluation that reads more than that is passed as a function of the
-windows, ``f(windows) -> texts``, or an object with ``write(windows)``; it is then tested whether it reads what it must
-not. More can be tested if the predictor also has
+A predictor has ``predict(images, texts)``, as ``Storyteller`` does: K pictures and their texts in, a text or an object
+with a ``text`` out. An evaluation that may read more is passed as a function ``f(windows) -> texts`` or an object with
+``write(windows)``; whether it reads what it must not is then one of the checks. Optional members allow more checks:
 
-    targets(windows)            what its score is against, if not the text of the next frame
-    inputs(windows)             the texts that it is given, if not those of the context; a list for each window
-    write_freely(windows)       what it writes when its own words are all that it is fed with, if its score is not that
+    targets(windows)            the reference texts, if not the text of the next frame
+    inputs(windows)             the texts that it reads, if not those of the context; a list for each window
+    write_freely(windows)       its texts under free-running decoding, if its score uses another decoding
     token_nats(window, texts)   per text, minus the log-probability of each of its tokens, the closing one included
-    trained_on                  the stories that it was trained on (or give them to ``check``)
+    trained_on                  its training stories (or pass them to ``check``)
 """
 
 from __future__ import annotations
@@ -24,18 +23,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
-from storylib import metrics
-from storylib.pictures import picture_digest
-from storylib.statistics import Difference, paired_difference, story_sums
-from storylib.stories import Story, Window, page_clusters
+from storylib.data.duplicates import frame_clusters
+from storylib.data.pictures import picture_digest
+from storylib.data.types import Story, Window
+from storylib.data.windows import other_story
+from storylib.metrics.intervals import Difference, paired_difference, story_sums
+from storylib.metrics.text import rouge_l, words
 
-MARKS = {True: "pass", False: "FAIL", None: "not tested"}
-COLOURS = {True: "#009E73", False: "#D55E00", None: "#767676"}
+VERDICTS = {True: "pass", False: "FAIL", None: "not tested"}
 
 
 @dataclass(frozen=True)
-class Item:
+class Check:
     """One question of the checklist and its answer. passed: None if it could not be tested."""
 
     question: str
@@ -46,53 +47,36 @@ class Item:
 
 @dataclass(frozen=True)
 class Checklist:
-    """The answers; shows itself as a table. ``list.table`` is a DataFrame, ``list.passed`` whether nothing failed."""
+    """The answers; shown as a table in a notebook."""
 
-    items: tuple[Item, ...]
+    checks: tuple[Check, ...]
     windows: int
 
     @property
-    def passed(self) -> bool:
-        return all(item.passed is not False for item in self.items)
-
-    @property
     def failed(self) -> list[str]:
-        """The questions that were answered badly."""
-        return [item.question for item in self.items if item.passed is False]
-
-    @property
-    def table(self) -> pd.DataFrame:
-        rows = [{"question": i.question, "verdict": MARKS[i.passed], "number": i.number, "finding": i.finding}
-                for i in self.items]  # fmt: skip
-        return pd.DataFrame(rows).set_index("question")
-
-    def __getitem__(self, question: str) -> Item:
-        """An item by a word of its question."""
-        found = [i for i in self.items if question.lower() in i.question.lower()]
-        if len(found) != 1:
-            raise KeyError(f"{question!r} is in {len(found)} questions: {', '.join(i.question for i in self.items)}")
-        return found[0]
-
-    def __repr__(self) -> str:
-        lines = [f"{MARKS[i.passed]:>10}  {i.question}\n            {i.finding}" for i in self.items]
-        return "\n".join([*lines, self.verdict])
-
-    def _repr_html_(self) -> str:
-        left = "text-align:left;white-space:normal"
-        rows = [
-            f'<tr><td style="{left};border-left:6px solid {COLOURS[i.passed]}">'
-            f"<b>{MARKS[i.passed]}</b></td>"
-            f'<td style="{left}">{html.escape(i.question)}</td><td style="{left}">{html.escape(i.finding)}</td></tr>'
-            for i in self.items
-        ]
-        head = "<tr><th></th><th>question</th><th>finding</th></tr>"
-        return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table><p>{html.escape(self.verdict)}</p>"
+        """The questions of the checks that failed."""
+        return [check.question for check in self.checks if check.passed is False]
 
     @property
     def verdict(self) -> str:
-        failed, untested = (sum(i.passed is p for i in self.items) for p in (False, None))
-        text = "No flaw found" if not failed else f"{failed} of {len(self.items)} checks failed"
-        return f"{text} on {self.windows} windows{f'; {untested} not tested' if untested else ''}."
+        """The result in one line."""
+        untested = sum(check.passed is None for check in self.checks)
+        return f"{len(self.failed)} of {len(self.checks)} checks failed, {untested} not tested; {self.windows} windows"
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per check, by question."""
+        columns = ["question", "verdict", "number", "finding"]
+        rows = [(check.question, VERDICTS[check.passed], check.number, check.finding) for check in self.checks]
+        return pd.DataFrame(rows, columns=columns).set_index("question")
+
+    def __repr__(self) -> str:
+        return f"{self.table.to_string()}\n{self.verdict}"
+
+    def _repr_html_(self) -> str:
+        with pd.option_context("display.max_colwidth", None):
+            table = self.table[["verdict", "finding"]].to_html(escape=True)
+        return f"{table}<p>{html.escape(self.verdict)}</p>"
 
 
 def check(
@@ -104,189 +88,169 @@ def check(
 ) -> Checklist:
     """Look for six flaws of evaluation in any predictor (see the module for what it may be).
 
-    windows: held-out ones, of two stories or more. At most ``limit`` of them, drawn with ``seed``, are used.
-    trained_on: the stories that the predictor was trained on. Raises ValueError for windows that cannot be used.
+    windows: held-out ones, of at least two stories; at most ``limit`` of them, drawn with ``seed``, are used.
+    trained_on: the training stories of the predictor. Raises ValueError for windows that cannot be used.
     """
-    chosen = _draw(list(windows), limit, seed)
-    asked = _Asked(predictor)
-    trained_on = trained_on if trained_on is not None else getattr(predictor, "trained_on", None)
-    others = _other_stories(chosen)
-    stories, truth = [w.story.id for w in chosen], [w.target.text for w in chosen]
-    targets = list(predictor.targets(chosen)) if hasattr(predictor, "targets") else truth
-    written = asked.write(chosen)
-    hidden = [_with_future(w, o) for w, o in zip(chosen, others, strict=True)]
-    unseen = asked.write(hidden) if asked.sees_windows else written
-    free = list(predictor.write_freely(chosen)) if hasattr(predictor, "write_freely") else unseen
-    given = predictor.inputs(chosen) if hasattr(predictor, "inputs") else [[f.text for f in w.context] for w in chosen]
-    # The context of another story, the future still its own.
-    swapped = asked.write([_with_future(o, w) for w, o in zip(chosen, others, strict=True)])
-    return Checklist(
-        (
-            _constant_target(targets),
-            _uses_its_input(written, swapped, targets, stories),
-            _free_running(written, free, targets, stories),
-            _shifted(predictor, chosen),
-            _target_in_input(given, targets, truth, written, unseen),
-            _seen_in_training(chosen, trained_on),
-        ),
-        len(chosen),
+    windows = _sample(list(windows), limit, seed)
+    write, reads_windows = _writer(predictor)
+    if trained_on is None:
+        trained_on = getattr(predictor, "trained_on", None)
+    stories, next_texts = [w.story.id for w in windows], [w.target.text for w in windows]
+    others = [windows[i] for i in other_story(torch.from_numpy(pd.factorize(np.array(stories))[0])).tolist()]
+    targets = list(predictor.targets(windows)) if hasattr(predictor, "targets") else next_texts
+    inputs = [[frame.text for frame in w.context] for w in windows]
+    if hasattr(predictor, "inputs"):
+        inputs = predictor.inputs(windows)
+    texts = write(windows)
+    other_future = texts  # a predictor that gets the context only cannot read the future
+    if reads_windows:
+        other_future = write([_joined(w, other) for w, other in zip(windows, others, strict=True)])
+    free = list(predictor.write_freely(windows)) if hasattr(predictor, "write_freely") else other_future
+    other_context = write([_joined(other, w) for w, other in zip(windows, others, strict=True)])
+    checks = (
+        _constant_target(targets),
+        _reads_its_input(*_rouge_fall(texts, other_context, targets, stories)),
+        _free_running(*_rouge_fall(texts, free, targets, stories)),
+        _shifted(predictor, windows),
+        _target_in_input(inputs, zip(targets, next_texts, strict=True), texts, other_future),
+        _seen_in_training(windows, trained_on),
     )
+    return Checklist(checks, len(windows))
 
 
-class _Asked:
-    """One way to ask any predictor."""
+def _writer(predictor: Any) -> tuple[Callable[[Sequence[Window]], list[str]], bool]:
+    """A function from windows to texts, and whether the predictor gets whole windows rather than their contexts."""
+    if not (hasattr(predictor, "write") or hasattr(predictor, "predict") or callable(predictor)):
+        raise TypeError(
+            f"{type(predictor).__name__} is not a predictor: give it predict(images, texts) or write(windows), "
+            "or pass a function of the windows that returns their texts"
+        )
+    reads_windows = hasattr(predictor, "write") or not hasattr(predictor, "predict")
 
-    def __init__(self, predictor: Any) -> None:
-        self.sees_windows = hasattr(predictor, "write") or not hasattr(predictor, "predict")
-        if hasattr(predictor, "write"):
-            self._write: Callable[..., Any] = predictor.write
-        elif hasattr(predictor, "predict"):
-            self._write = lambda windows: [self._one(predictor, w) for w in windows]
-        elif callable(predictor):
-            self._write = predictor
+    def predict(window: Window) -> str:
+        prediction = predictor.predict([f.image for f in window.context], [f.text for f in window.context])
+        return prediction if isinstance(prediction, str) else prediction.text or ""
+
+    def write(windows: Sequence[Window]) -> list[str]:
+        if reads_windows:
+            texts = list(getattr(predictor, "write", predictor)(windows))
         else:
-            raise TypeError(
-                f"{type(predictor).__name__} cannot be asked: give it predict(images, texts) or write(windows), "
-                "or pass a function of the windows that returns their texts"
-            )
-
-    @staticmethod
-    def _one(predictor: Any, window: Window) -> str:
-        answer = predictor.predict([f.image for f in window.context], [f.text for f in window.context])
-        return answer if isinstance(answer, str) else answer.text or ""
-
-    def write(self, windows: Sequence[Window]) -> list[str]:
-        texts = list(self._write(windows))
-        if len(texts) != len(windows) or not all(isinstance(t, str) for t in texts):
-            raise ValueError(
-                f"the predictor must answer {len(windows)} windows with as many texts; it gave {len(texts)}"
-            )
+            texts = [predict(window) for window in windows]
+        if len(texts) != len(windows) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"the predictor must return as many texts as windows, {len(windows)}, not {len(texts)}")
         return texts
 
-
-def _draw(windows: list[Window], limit: int, seed: int) -> list[Window]:
-    if len({w.story.id for w in windows}) < 2:
-        raise ValueError("a check needs windows of at least two stories: contexts are swapped between stories")
-    picked = np.sort(np.random.default_rng(seed).permutation(len(windows))[:limit])
-    chosen = [windows[i] for i in picked]
-    if len({w.story.id for w in chosen}) < 2:
-        raise ValueError(f"the {limit} windows that were drawn are all of one story: raise limit")
-    return chosen
+    return write, reads_windows
 
 
-def _other_stories(windows: Sequence[Window]) -> list[Window]:
-    """For each window one of another story, about half-way round."""
-    size = len(windows)
-    found = []
-    for i, window in enumerate(windows):
-        turns = (windows[(i + size // 2 + j) % size] for j in range(size))
-        found.append(next(w for w in turns if w.story.id != window.story.id))
-    return found
+def _sample(windows: list[Window], limit: int, seed: int) -> list[Window]:
+    sample = np.sort(np.random.default_rng(seed).permutation(len(windows))[:limit])
+    selected = [windows[i] for i in sample]
+    if len({w.story.id for w in selected}) < 2:
+        raise ValueError(
+            f"the {len(selected)} windows drawn are not of at least two stories, between which contexts are swapped; "
+            "give windows of more stories or raise limit"
+        )
+    return selected
 
 
-def _with_future(window: Window, other: Window) -> Window:
-    """The window's story up to its context, then all that follows in another."""
-    frames = window.story.frames[: window.start + window.length] + other.story.frames[other.start + other.length :]
-    return replace(window, story=replace(window.story, frames=frames))
+def _joined(past: Window, future: Window) -> Window:
+    """A window's story up to its context, then the frames that follow the context of another window."""
+    frames = past.story.frames[: past.start + past.length] + future.story.frames[future.start + future.length :]
+    return replace(past, story=replace(past.story, frames=frames))
 
 
-def _constant_target(targets: Sequence[str]) -> Item:
+def _constant_target(targets: Sequence[str]) -> Check:
     text, count = Counter(targets).most_common(1)[0]
     share = count / len(targets)
-    shown = text if len(text) <= 40 else text[:39] + "…"
-    finding = f"the most common target ({shown!r}) is {share:.0%} of all; always saying it would score as much"
-    return Item("Is the target constant?", share <= 0.5, share, finding)
+    excerpt = text if len(text) <= 40 else text[:39] + "…"
+    finding = f"the most common target ({excerpt!r}) is {share:.0%} of all, the score of always predicting it"
+    return Check("Is the target constant?", share <= 0.5, share, finding)
 
 
-def _fall(before: Sequence[str], after: Sequence[str], targets: Sequence[str], stories: Sequence[str]) -> Difference:
-    """How much ROUGE-L falls from one set of answers to another, with its interval over stories."""
-    scores = [metrics.rouge_l(texts, targets) for texts in (before, after)]
-    sums = [story_sums(np.stack([s, np.ones_like(s)], 1), np.array(stories), np.zeros(len(s))) for s in scores]
-    return paired_difference(sums[0], sums[1], lambda s: s[..., 0] / s[..., 1])
+def _rouge_fall(
+    before: Sequence[str], after: Sequence[str], targets: Sequence[str], stories: Sequence[str]
+) -> tuple[float, float, Difference]:
+    """Mean ROUGE-L of two sets of texts of the same windows, and their difference with its interval over stories."""
+    scores = [rouge_l(texts, targets) for texts in (before, after)]
+    ids, one_seed = np.array(stories), np.zeros(len(stories))
+    sums = [story_sums(np.stack([score, np.ones_like(score)], 1), ids, one_seed) for score in scores]
+    difference = paired_difference(sums[0], sums[1], lambda s: s[..., 0] / s[..., 1])
+    return float(np.mean(scores[0])), float(np.mean(scores[1])), difference
 
 
-def _score(written: Sequence[str], targets: Sequence[str]) -> str:
-    return f"{np.mean(metrics.rouge_l(written, targets)):.3f}"
-
-
-def _uses_its_input(
-    written: Sequence[str], swapped: Sequence[str], targets: Sequence[str], stories: Sequence[str]
-) -> Item:
-    fall = _fall(written, swapped, targets, stories)
+def _reads_its_input(before: float, after: float, fall: Difference) -> Check:
     finding = (
-        f"ROUGE-L {_score(written, targets)}; with the context of another story {_score(swapped, targets)}: "
+        f"ROUGE-L {before:.3f}; with the context of another story {after:.3f}: "
         f"a fall of {fall.value:.3f} (95 % interval {fall.low:.3f} to {fall.high:.3f})"
     )
-    return Item("Does the score fall when the input is shuffled?", fall.low > 0, fall.value, finding)
+    return Check("Does the score fall when the input is shuffled?", fall.low > 0, fall.value, finding)
 
 
-def _free_running(
-    written: Sequence[str], freely: Sequence[str], targets: Sequence[str], stories: Sequence[str]
-) -> Item:
-    fall = _fall(written, freely, targets, stories)
-    finding = f"ROUGE-L {_score(written, targets)} as scored; {_score(freely, targets)} without the true text at hand"
-    return Item("Does the score survive free running?", fall.low <= 0, fall.value, finding)
+def _free_running(before: float, after: float, fall: Difference) -> Check:
+    finding = f"ROUGE-L {before:.3f} as scored; {after:.3f} when the true text cannot be read"
+    return Check("Does the score survive free running?", fall.low <= 0, fall.value, finding)
 
 
 def _target_in_input(
-    given: Sequence[Sequence[str]],
-    targets: Sequence[str],
-    truth: Sequence[str],
-    written: Sequence[str],
-    unseen: Sequence[str],
-) -> Item:
-    """Two ways to find it: look for the words, and change the future and see whether the answer changes."""
-    changed = float(np.mean([a != b for a, b in zip(written, unseen, strict=True)]))
-    copied = float(np.mean([any(_holds(texts, t) for t in both)
-                            for texts, *both in zip(given, targets, truth, strict=True)]))  # fmt: skip
-    finding = f"its input holds the target's words in {copied:.0%} of windows; another future changes {changed:.0%}"
+    inputs: Sequence[Sequence[str]],
+    targets: Iterable[tuple[str, str]],
+    texts: Sequence[str],
+    other_future: Sequence[str],
+) -> Check:
+    """Two tests: look for the target's words in the input, and see whether another future changes the prediction."""
+    contained = []
+    for input_texts, pair in zip(inputs, targets, strict=True):
+        contained.append(any(_contains(input_texts, target) for target in pair))
+    copied = float(np.mean(contained))
+    changed = float(np.mean([a != b for a, b in zip(texts, other_future, strict=True)]))
+    finding = f"the input contains the target in {copied:.0%} of windows; another future changes {changed:.0%} of texts"
     question = "Is everything of the target kept out of the input?"
-    return Item(question, changed == 0 and copied <= 0.05, max(changed, copied), f"{finding} of its answers")
+    return Check(question, changed == 0 and copied <= 0.05, max(changed, copied), finding)
 
 
-def _holds(texts: Sequence[str], target: str, least: int = 12) -> bool:
-    """Are the letters of a target, if it has a few, anywhere in some texts? Spaces, case and signs do not count."""
-    letters = ["".join(c for c in t.lower() if c.isalnum()) for t in (" ".join(texts), target)]
-    return len(letters[1]) >= least and letters[1] in letters[0]
+def _contains(texts: Sequence[str], target: str, minimum: int = 12) -> bool:
+    """Whether the letters and digits of a target, if it has at least ``minimum``, occur in some texts in order."""
+    source, wanted = ("".join(c for c in text.lower() if c.isalnum()) for text in (" ".join(texts), target))
+    return len(wanted) >= minimum and wanted in source
 
 
-def _shifted(predictor: Any, windows: Sequence[Window], most: int = 200) -> Item:
-    """Texts that differ in their last word exclude each other, so their chances cannot add up to more than 1.
+def _shifted(predictor: Any, windows: Sequence[Window], most: int = 200) -> Check:
+    """Texts that differ in their last word exclude each other, so their probabilities add up to at most 1.
 
-    A decoder that is given the very token that it is to say finds each of them nearly certain.
+    A decoder that reads the very token that it predicts finds each of them nearly certain.
     """
     question = "Is the decoder shifted?"
     if not hasattr(predictor, "token_nats"):
-        return Item(question, None, None, "give the predictor token_nats(window, texts) to have this tested")
-    common = Counter(word for w in windows for f in (*w.context, w.target) for word in metrics.words(f.text))
+        return Check(question, None, None, "give the predictor token_nats(window, texts) to have this tested")
+    common = Counter(word for w in windows for frame in (*w.context, w.target) for word in words(frame.text))
     endings: list[str] = []
     for word, _ in common.most_common():
-        if len(endings) < most and len(word) > 2 and not any(word.startswith(e) or e.startswith(word) for e in endings):
+        is_new = not any(word.startswith(ending) or ending.startswith(word) for ending in endings)
+        if len(endings) < most and len(word) > 2 and is_new:
             endings.append(word)
-    masses = []
+    totals = []
     for window in windows[:4]:
         start = " ".join(window.target.text.split()[:3])
-        begun, *ended = (
-            np.asarray(row, float) for row in predictor.token_nats(window, [start, *(f"{start} {e}" for e in endings)])
-        )
-        # Without the last token, which may be the closing one: rather too likely a beginning than a false alarm.
-        masses.append(sum(float(np.exp(begun[:-1].sum() - row.sum())) for row in ended))
-    mass = max(masses)
-    finding = f"the chances of {len(endings)} different next words add up to {mass:.2f}; more than 1 is impossible"
-    return Item(question, mass <= 1.01, mass, finding)
+        nats = predictor.token_nats(window, [start, *(f"{start} {ending}" for ending in endings)])
+        # Without its last token, which may be the closing one: this may miss a flaw but raises no false alarm.
+        prefix = np.asarray(nats[0], float)[:-1].sum()
+        totals.append(sum(float(np.exp(prefix - np.asarray(row, float).sum())) for row in nats[1:]))
+    total = max(totals)
+    finding = f"the probabilities of {len(endings)} different next words add up to {total:.2f}; the maximum is 1"
+    return Check(question, total <= 1.01, total, finding)
 
 
-def _seen_in_training(windows: Sequence[Window], trained_on: Sequence[Story] | None) -> Item:
-    question = "Are the test pages absent from the training set?"
+def _seen_in_training(windows: Sequence[Window], trained_on: Sequence[Story] | None) -> Check:
+    question = "Are the test frames absent from the training set?"
     if trained_on is None:
-        return Item(question, None, None, "give check(..., trained_on=stories) to have this tested")
+        return Check(question, None, None, "give check(..., trained_on=stories) to have this tested")
     tested = list({w.story.id: w.story for w in windows}.values())
-    stories = [*(replace(s, id=f"train {s.id}") for s in trained_on), *tested]
-    clusters = page_clusters(stories)
-    start = sum(len(s.frames) for s in trained_on)
-    seen = np.isin(clusters[start:], clusters[:start])
-    digests = {picture_digest(f.image) for s in trained_on for f in s.frames}
-    same = [picture_digest(f.image) in digests for s in tested for f in s.frames]
-    share = float(np.mean(seen | np.array(same)))
-    finding = f"{share:.1%} of the pages of the tested stories show or say almost the same as a training page"
-    return Item(question, share == 0, share, finding)
+    clusters = frame_clusters([*(replace(story, id=f"train {story.id}") for story in trained_on), *tested])
+    count = sum(len(story.frames) for story in trained_on)
+    near = np.isin(clusters[count:], clusters[:count])
+    train_pictures = {picture_digest(frame.image) for story in trained_on for frame in story.frames}
+    same = [picture_digest(frame.image) in train_pictures for story in tested for frame in story.frames]
+    share = float(np.mean(near | np.array(same)))
+    finding = f"{share:.1%} of the frames of the tested stories have a near-duplicate among the training frames"
+    return Check(question, share == 0, share, finding)

@@ -1,13 +1,12 @@
 """System B, a contrastive dual decoder, under its published protocol and under each repair of it.
 
 Source: its public README and notebook (see the chapter). Frozen features of pictures and texts, both projected to 256
-and pulled together by InfoNCE; concatenated; an LSTM; a transposed-convolution image decoder and a GRU text decoder.
+and aligned by InfoNCE; concatenated; an LSTM; a transposed-convolution image decoder and a GRU text decoder.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -16,36 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from storylib import metrics
-from storylib.audit.ladder import B_PIECES, SCORING, Material, Rung, Settings, another_story, ladder, order
+from storylib.audit.data import TEXT_LENGTH_B, AuditData
+from storylib.audit.protocols import AuditSettings, ProtocolB
+from storylib.audit.training import BATCH, LEARNING_RATE, shuffled, train
+from storylib.data.windows import other_story
 from storylib.losses import contrastive_loss
+from storylib.metrics.text import bleu_counts, bleu_from_counts, meteor, rouge_l
 
-SHARED, WIDTH, LEARNING_RATE, BATCH, TEMPERATURE = 256, 512, 1e-4, 2, 0.07
-CHANNELS = (256, 128, 64, 32, 16, 3)  # 7 pixels a side to 224
-CLAIMED = {"bleu": 0.57, "rouge_l": 0.68, "meteor": 0.74}
-
-
-@dataclass(frozen=True)
-class ProtocolB:
-    """The switches; the defaults are the protocol as published."""
-
-    markup: bool = True  # tags of the data set left in the text
-    text: str = "story"  # the whole story, cut, as the text of every frame, target included; or "page"
-    shifted: bool = False  # does the decoder predict the next token, or the one that it is given?
-    writing: str = field(default="teacher-forced", metadata=SCORING)  # fed with the true text; or "free"
-    scored_on: str = field(default="training batches", metadata=SCORING)  # five of 2; or "held-out windows"
-    contrastive: float = 0.5
-
-
-LADDER: list[Rung[ProtocolB]] = ladder(
-    ProtocolB(),
-    ("text: markup stripped", {"markup": False}),
-    ("text: each frame has its own", {"text": "page"}),
-    ("decoder shifted by one", {"shifted": True}),
-    ("writing freely", {"writing": "free"}),
-    ("scored on held-out windows", {"scored_on": "held-out windows"}),
-    ("contrastive weight 0", {"contrastive": 0.0}),
-)
+SHARED, WIDTH, TEMPERATURE = 256, 512, 0.07
+CHANNELS = (256, 128, 64, 32, 16, 3)  # 7 pixels per side to 224
 
 
 class DualDecoder(nn.Module):
@@ -58,139 +36,138 @@ class DualDecoder(nn.Module):
         self.fusion = nn.Sequential(nn.Linear(2 * SHARED, WIDTH), nn.ReLU())
         self.lstm = nn.LSTM(WIDTH, WIDTH, batch_first=True)
         self.seed = nn.Linear(WIDTH, CHANNELS[0] * 49)
-        steps: list[nn.Module] = []
+        layers: list[nn.Module] = []
         for a, b in pairwise(CHANNELS):
-            steps += [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), nn.Sigmoid() if b == 3 else nn.ReLU()]
-        self.paint = nn.Sequential(*steps)
+            layers += [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), nn.Sigmoid() if b == 3 else nn.ReLU()]
+        self.upsampling = nn.Sequential(*layers)
         self.embedding = nn.Embedding(vocabulary, 256)
         self.gru = nn.GRU(256, WIDTH, batch_first=True)
         self.output = nn.Linear(WIDTH, vocabulary)
 
     def read(self, images: Tensor, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Story state (B, 512) and both kinds of unit vectors (B, K, 256). images: (B, K, Di). texts: (B, K, Dt)."""
+        """Story state (B, 512) and unit vectors of both (B, K, 256). images: (B, K, Di). texts: (B, K, Dt)."""
         image, text = self.image_projection(images), self.text_projection(texts)
         state = self.lstm(self.fusion(torch.cat([image, text], -1)))[1][0][-1]
         return state, F.normalize(image, dim=-1), F.normalize(text, dim=-1)
 
     def draw(self, state: Tensor) -> Tensor:
         """(B, 3, 224, 224)."""
-        return self.paint(self.seed(state).view(len(state), CHANNELS[0], 7, 7))
+        return self.upsampling(self.seed(state).view(len(state), CHANNELS[0], 7, 7))
 
     def logits(self, state: Tensor, tokens: Tensor) -> Tensor:
-        """(B, T, V) after reading each token. tokens: (B, T)."""
+        """(B, T, V) after each token. tokens: (B, T)."""
         return self.output(self.gru(self.embedding(tokens), state[None])[0])
 
 
 class SystemB:
-    """The system under one protocol: trained, then scored."""
+    """The system under one protocol: trained, then scored. Windows are (B, K + 1) frames, the target last."""
 
-    def __init__(self, material: Material, protocol: ProtocolB, seed: int = 0) -> None:
-        self.material, self.protocol, self.seed = material, protocol, seed
-        self.kind = "cut page" if protocol.text == "page" else "cut marked story" if protocol.markup else "cut story"
-        texts, self.vectors = material.texts(self.kind)
-        self.tokens = material.pieces.encode(texts, B_PIECES)  # (F, 32)
+    def __init__(self, data: AuditData, protocol: ProtocolB, seed: int = 0) -> None:
+        self.data, self.protocol, self.seed = data, protocol, seed
+        self.text_form = "cut story"
+        if protocol.text == "frame":
+            self.text_form = "cut frame"
+        elif protocol.markup:
+            self.text_form = "cut marked story"
+        texts, self.text_vectors = data.texts(self.text_form)
+        self.tokens = data.pieces.encode(texts, TEXT_LENGTH_B)  # (F, 32)
         torch.manual_seed(seed)
-        self.model = DualDecoder(material.image.shape[1], self.vectors.shape[1], len(material.pieces))
-        self.lowest_contrastive = math.inf
+        self.model = DualDecoder(data.image.shape[1], self.text_vectors.shape[1], len(data.pieces))
+        self.lowest_contrastive = math.inf  # of any training batch
 
-    def fit(self, settings: Settings) -> list[float]:
+    def fit(self, settings: AuditSettings) -> list[float]:
         """Train as published; returns the mean loss of each epoch."""
-        train = self.material.last
         optimiser = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, fused=True)
-        losses = []
-        for epoch in range(settings.epochs_b):
-            total, batches = 0.0, order(len(train), self.seed, epoch).split(BATCH)
-            for batch in batches:
-                loss = self.loss(train[batch])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                total += loss.item()
-            losses.append(total / len(batches))
-        return losses
+        return train(self.loss, optimiser, self.data.last_windows, settings.epochs_b, self.seed)
 
-    def loss(self, rows: Tensor) -> Tensor:
-        context, target = rows[:, :-1], rows[:, -1]
-        state, image, text = self.model.read(self.material.image[context], self.vectors[context])
-        picture = F.interpolate(self.material.pictures[target].float() / 255, size=224, mode="bilinear")
-        loss = F.mse_loss(self.model.draw(state), normalised(picture))
-        given, wanted = self.pairs(self.tokens[target])
-        logits = self.model.logits(state, given)
-        loss = loss + F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=self.material.pieces.pad)
+    def loss(self, windows: Tensor) -> Tensor:
+        """The published loss: squared error of pixels, cross-entropy of tokens, weighted InfoNCE."""
+        context, target = windows[:, :-1], windows[:, -1]
+        state, image, text = self.model.read(self.data.image[context], self.text_vectors[context])
+        picture = F.interpolate(self.data.pictures[target].float() / 255, size=224, mode="bilinear")
+        loss = F.mse_loss(self.model.draw(state), imagenet_normalised(picture))
+        inputs, targets = self.inputs_and_targets(self.tokens[target])
+        logits = self.model.logits(state, inputs)
+        loss = loss + F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=self.data.pieces.pad)
         if self.protocol.contrastive:
             alignment = alignment_loss(image, text)
             self.lowest_contrastive = min(self.lowest_contrastive, alignment.item())
             loss = loss + self.protocol.contrastive * alignment
         return loss
 
-    def pairs(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """What the decoder is given, and what it is to say: the same, or the next token."""
+    def inputs_and_targets(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """The decoder's input and target tokens: the same, or shifted by one. tokens: (B, T)."""
         return (tokens[:, :-1], tokens[:, 1:]) if self.protocol.shifted else (tokens, tokens)
 
     def scored_windows(self) -> Tensor:
-        if self.protocol.scored_on == "training batches":
-            return self.material.last[order(len(self.material.last), self.seed, 0)[: 5 * BATCH]]
-        return self.material.sliding[1]
+        """The windows on which the protocol scores."""
+        if self.protocol.scored_on == "held-out windows":
+            return self.data.held_windows
+        return shuffled(self.data.last_windows, self.seed)[: 5 * BATCH]
 
     @torch.inference_mode()
-    def write(self, rows: Tensor, context: Tensor | None = None, writing: str | None = None) -> list[str]:
-        """Texts for windows. context: (B, K) other frames than their own. writing: as in the protocol, or another."""
-        context = rows[:, :-1] if context is None else context
-        state, _, _ = self.model.read(self.material.image[context], self.vectors[context])
-        if (writing or self.protocol.writing) == "free":
-            return self.material.pieces.decode(self.free(state))
-        return self.material.pieces.decode(self.forced(state, self.tokens[rows[:, -1]]))
+    def write(self, windows: Tensor, context: Tensor | None = None, decoding: str | None = None) -> list[str]:
+        """Texts for windows. context: (B, K) frames to read instead. decoding: by default the protocol's."""
+        context = windows[:, :-1] if context is None else context
+        state, _, _ = self.model.read(self.data.image[context], self.text_vectors[context])
+        if (decoding or self.protocol.decoding) == "free":
+            return self.data.pieces.decode(self.free_running(state))
+        return self.data.pieces.decode(self.teacher_forced(state, self.tokens[windows[:, -1]]))
 
-    def forced(self, state: Tensor, tokens: Tensor) -> Tensor:
-        """(B, T) most probable tokens, each after reading the true ones."""
-        given, wanted = self.pairs(tokens)
-        pad = self.material.pieces.pad
-        said = [self.model.logits(s, g).argmax(-1) for s, g in zip(state.split(64), given.split(64), strict=True)]
-        return torch.cat(said).masked_fill(wanted == pad, pad)
+    def teacher_forced(self, state: Tensor, tokens: Tensor) -> Tensor:
+        """(B, T) most probable tokens, each after the true ones."""
+        inputs, targets = self.inputs_and_targets(tokens)
+        pad = self.data.pieces.pad
+        parts = zip(state.split(64), inputs.split(64), strict=True)
+        predicted = torch.cat([self.model.logits(*part).argmax(-1) for part in parts])
+        return predicted.masked_fill(targets == pad, pad)
 
-    def free(self, state: Tensor) -> Tensor:
-        """(B, T) most probable tokens, each after reading what it said before."""
-        token = torch.full((len(state), 1), self.material.pieces.start)
-        hidden, said = state[None], []
-        for _ in range(B_PIECES - 1):
+    def free_running(self, state: Tensor) -> Tensor:
+        """(B, T) most probable tokens, each after those predicted before."""
+        token = torch.full((len(state), 1), self.data.pieces.start)
+        hidden, predicted = state[None], []
+        for _ in range(TEXT_LENGTH_B - 1):
             out, hidden = self.model.gru(self.model.embedding(token), hidden)
             token = self.model.output(out).argmax(-1)
-            said.append(token)
-        return torch.cat(said, 1)
+            predicted.append(token)
+        return torch.cat(predicted, 1)
 
     def score(self) -> dict[str, Any]:
-        """BLEU, ROUGE-L and METEOR; the same with the context of another story; copy-last; and written freely."""
-        rows = self.scored_windows()
-        truth = self.material.pieces.decode(self.tokens[rows[:, -1]])
-        other = another_story(self.material.story_of[rows[:, 0]])
-        held = self.material.sliding[1]
-        answers = {
-            "": (self.write(rows), truth),
-            "_shuffled": (self.write(rows, rows[other, :-1]), truth),
-            "_copy_last": (self.material.pieces.decode(self.tokens[rows[:, -2]]), truth),
-            "_held_out": (self.write(held), self.material.pieces.decode(self.tokens[held[:, -1]])),
-            "_held_out_free": (self.write(held, writing="free"), self.material.pieces.decode(self.tokens[held[:, -1]])),
+        """BLEU, ROUGE-L, METEOR: of the protocol, with another story as context, of copy-last, on held-out windows."""
+        windows, held = self.scored_windows(), self.data.held_windows
+        references, held_references = self.target_texts(windows), self.target_texts(held)
+        other = other_story(self.data.story_of[windows[:, 0]])
+        generated = {
+            "": (self.write(windows), references),
+            "_shuffled": (self.write(windows, windows[other, :-1]), references),
+            "_copy_last": (self.target_texts(windows, -2), references),
+            "_held_out": (self.write(held), held_references),
+            "_held_out_free": (self.write(held, decoding="free"), held_references),
         }
         scores: dict[str, Any] = {"lowest_contrastive": None}
-        for name, (written, true) in answers.items():
-            scores |= {f"{metric}{name}": value for metric, value in text_scores(written, true).items()}
+        for name, texts in generated.items():
+            scores |= {f"{metric}{name}": value for metric, value in text_scores(*texts).items()}
         if math.isfinite(self.lowest_contrastive):
             scores["lowest_contrastive"] = self.lowest_contrastive
         return scores
 
+    def target_texts(self, windows: Tensor, position: int = -1) -> list[str]:
+        """What the text of a frame of each window is to the decoder. position: -1 is the target."""
+        return self.data.pieces.decode(self.tokens[windows[:, position]])
 
-def text_scores(written: list[str], truth: list[str]) -> dict[str, float]:
+
+def text_scores(generated: list[str], references: list[str]) -> dict[str, float]:
     """Corpus BLEU-4, mean ROUGE-L and mean METEOR, all 0 to 1."""
-    bleu = metrics.bleu_from_counts(metrics.bleu_counts(written, truth).sum(0))
+    bleu = bleu_from_counts(bleu_counts(generated, references).sum(0))
     return {
         "bleu": float(bleu) / 100,
-        "rouge_l": float(np.mean(metrics.rouge_l(written, truth))),
-        "meteor": float(np.mean(metrics.meteor(written, truth))),
+        "rouge_l": float(np.mean(rouge_l(generated, references))),
+        "meteor": float(np.mean(meteor(generated, references))),
     }
 
 
-def normalised(pictures: Tensor) -> Tensor:
-    """ImageNet's mean and deviation taken out, as the targets were; the decoder's sigmoid cannot reach most of that."""
+def imagenet_normalised(pictures: Tensor) -> Tensor:
+    """Pictures normalised as published; the decoder's sigmoid cannot reach most of these values."""
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     return (pictures - mean[:, None, None]) / deviation[:, None, None]
 
@@ -199,20 +176,3 @@ def alignment_loss(image: Tensor, text: Tensor) -> Tensor:
     """Symmetric InfoNCE over all frames of a batch, every other frame a negative. Both (B, K, D) unit vectors."""
     image, text = image.flatten(0, 1), text.flatten(0, 1)
     return contrastive_loss(image, text, torch.tensor(1 / TEMPERATURE), torch.zeros(len(image), len(image)).bool())
-
-
-def best_alignment(stories: int = 2, frames: int = 4, repeated: bool = True, steps: int = 400) -> list[float]:
-    """The alignment loss of free vectors, pushed down as far as it goes. repeated: one text for all frames."""
-    torch.manual_seed(0)
-    image = nn.Parameter(torch.randn(stories, frames, 64))
-    text = nn.Parameter(torch.randn(stories, 1 if repeated else frames, 64))
-    optimiser = torch.optim.Adam([image, text], lr=0.05)
-    path = []
-    for _ in range(steps):
-        shown = text.expand(-1, frames, -1)
-        loss = alignment_loss(F.normalize(image, dim=-1), F.normalize(shown, dim=-1))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        path.append(loss.item())
-    return path

@@ -1,17 +1,19 @@
 """Storyworld: illustrated stories drawn and written from one seed, with the truth of every scene known.
 
-    world       the vocabulary, the parameters (``Settings``), the dice
-    plots       what can happen, with the probability of every next beat
-    tales       who plays which role in a story, where, with what
-    lexicon     the words; grammar: texts, and the parser that reads them back
-    drawing     the picture of a scene: sky, landscapes and settlements with their props and wildlife, figures with
-                heads, what they hold (things) and how an action looks (staging); all of it made of shapes
-    studio      draws a world to files, in parallel, once
-    truth       how well a perfect reader could predict each attribute of the next frame
-    splits      new stories, new combinations, new plots
+    world        the vocabulary, the parameters (``Settings``), random draws
+    plots        the plots, with the probability of every next beat
+    tales        who plays which role in a story, where and with what
+    lexicon      the words
+    grammar      texts, and the parser that reads them back
+    drawing      the picture of a scene, from sky, landscapes and settlements (with props and wildlife), figures (with
+                 heads), objects (things) and the staging of actions, all of which consist of shapes
+    rendering    draws a world to files, in parallel, once
+    truth        how well a perfect reader could predict each attribute of the next frame
+    attributes   tables of what is true and of what a model gets right
+    splits       held-out stories, combinations and plots
 
-A world of n stories begins with the world of n - 1 stories: a tale depends only on the seed and its own number, and
-only its wording may look back, at the texts of the tales before it, so as never to repeat one.
+A world of n stories begins with the world of n - 1 stories: a tale depends only on the seed and its own number. Only
+its wording depends on earlier tales, so as never to repeat a text.
 """
 
 from __future__ import annotations
@@ -19,13 +21,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from storylib.sources.storyworld import grammar, studio, world
-from storylib.sources.storyworld.grammar import parse
-from storylib.sources.storyworld.tales import Tale, tell
+from storylib.config import unknown
+from storylib.data.types import Frame, Story
+from storylib.sources._checks import SourceError
+from storylib.sources.storyworld import grammar
+from storylib.sources.storyworld.rendering import draw_pictures
+from storylib.sources.storyworld.tales import Tale, make_tale
 from storylib.sources.storyworld.world import Dice, Settings
-from storylib.stories import Frame, Story
-
-__all__ = ["STORIES", "Settings", "load", "parse", "tell", "write"]
 
 STORIES = 600
 SIZES = (32, 512)
@@ -36,51 +38,47 @@ CREDIT = "Storyworld, drawn by storylib"
 def load(limit: int | None = None, seed: int = 0, size: int = 224, **difficulty: Any) -> list[Story]:
     """The first ``limit`` stories (600 by default) of the world of a seed, with pictures of size x size pixels.
 
-    difficulty: noise, digression, told, shown, jitter, distractors; see ``Settings``. Pictures are drawn once and
-    kept; the attributes of every frame hold the truth of its scene.
+    difficulty: fields of ``Settings``: noise, digression, in_text, in_picture, jitter, distractors. Pictures are drawn
+    once and kept in the cache. The attributes of a frame hold the truth of its scene.
     """
-    settings = _settings(seed, difficulty)
+    for name in difficulty:
+        if name not in Settings.__dataclass_fields__:
+            raise SourceError(f"Storyworld: {unknown('parameter', name, Settings.__dataclass_fields__)}")
+    settings = Settings(seed=seed, **difficulty)
     count = STORIES if limit is None else limit
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise world.error(f"Storyworld: limit must be a whole number from 1 on, not {limit!r}.")
+        raise SourceError(f"Storyworld: limit must be a whole number of at least 1, not {limit!r}.")
     if isinstance(size, bool) or not isinstance(size, int) or not SIZES[0] <= size <= SIZES[1]:
-        raise world.error(f"Storyworld: size must be from {SIZES[0]} to {SIZES[1]} pixels, not {size!r}.")
-    tales = [tell(settings, number) for number in range(count)]
+        raise SourceError(f"Storyworld: size must be from {SIZES[0]} to {SIZES[1]} pixels, not {size!r}.")
+    tales = [make_tale(settings, number) for number in range(count)]
     stories = []
-    for tale, texts, pictures in zip(tales, write(tales), studio.pictures(tales, settings, size), strict=True):
+    for tale, texts, pictures in zip(tales, write(tales), draw_pictures(tales, settings, size), strict=True):
         name = f"sw-{tale.number:05d}"
         frames = tuple(
-            Frame(picture, text, scene.page, scene.attributes())
+            Frame(picture, text, scene.number, scene.attributes())
             for scene, text, picture in zip(tale.scenes, texts, pictures, strict=True)
         )
         stories.append(Story(name, grammar.title(tale), frames, LICENCE, CREDIT, group=name))
     return stories
 
 
-def _settings(seed: int, difficulty: dict[str, Any]) -> Settings:
-    known = [name for name in Settings.__dataclass_fields__ if name != "seed"]
-    for name in difficulty:
-        if name not in known:
-            from storylib.config import unknown
-
-            raise world.error(f"Storyworld: {unknown('parameter', name, known)}")
-    return Settings(seed=seed, **difficulty)
-
-
 def write(tales: Sequence[Tale]) -> list[list[str]]:
-    """The texts of tales, none of them twice: a text that an earlier frame has is worded anew.
+    """The texts of tales, all different: a text that an earlier frame has is replaced by another wording.
 
-    The tales must be those from number 0 on, if their texts are to be those of ``load``.
+    Only for the tales from number 0 on are they the texts that ``load`` returns.
     """
-    seen: set[str] = set()
+    used: set[str] = set()
     texts: list[list[str]] = []
     for tale in tales:
         texts.append([])
         for scene in tale.scenes:
             dice = Dice("text", scene.seed)
-            text = next((t for t in (grammar.write(scene, dice) for _ in range(1000)) if t not in seen), "")
-            if not text:
-                raise world.error(f"Storyworld: tale {tale.number} cannot be worded anew; ask for fewer stories.")
-            seen.add(text)
+            for _ in range(1000):
+                text = grammar.write(scene, dice)
+                if text not in used:
+                    break
+            else:
+                raise SourceError(f"Storyworld: tale {tale.number} has no unused wording left; use fewer stories.")
+            used.add(text)
             texts[-1].append(text)
     return texts

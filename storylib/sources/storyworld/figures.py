@@ -1,4 +1,4 @@
-"""The animals: one jointed and dressed body for all, with the build, tail and head of each species, in a posture.
+"""The animals: one jointed and dressed body for all, with the build, tail and head of each species.
 
 A figure stands with its feet at 0, is about one unit tall (y points down, so up is negative) and looks to the right.
 """
@@ -77,10 +77,10 @@ def down(angle: float) -> complex:
 
 
 def draw_figure(sketch: Sketch, figure: Figure, held: Callable[[Sketch], None] | None = None) -> None:
-    """Draw a figure; ``held`` draws what it has in its hands, on an upright sketch whose origin is the hands."""
+    """Draw a figure; ``held`` draws what it has in its hands, on an upright sketch with the hands at its origin."""
     build, pose, dye = BUILDS[figure.species], figure.pose, DYES[figure.garment]
     line = 0.0045 * abs(sketch.factor) ** 0.5
-    # A figure that lies turns around its feet, so it is moved back to lie around its place.
+    # A lying figure turns around its feet, so it is moved back to lie around its position.
     body = sketch.at((-0.34 if pose.turn else 0) - 1j * pose.lift, cmath.exp(1j * pose.turn))
     hip, neck = -1j * build.legs, -0.37j
     trunk = body.at(hip, cmath.exp(1j * pose.lean))
@@ -130,12 +130,15 @@ def _arm(
     s.fill(limb([shoulder, elbow, hand], [wide, wide * 0.9, wide * 0.8]), fur)
     s.fill(ellipse(hand, wide * 0.52, n=14), fur)
     if outfit in ("jumper", "dungarees", "dress"):
-        cloth = (
-            "#fbf4e4" if outfit == "dungarees" and dye != DYES["white"] else "#c9a97e" if outfit == "dungarees" else dye
-        )
+        cloth = _shirt(dye) if outfit == "dungarees" else dye
         end = elbow + 0.09 * down(angles[1]) if outfit != "dress" else elbow
         points = [shoulder, elbow, end] if outfit != "dress" else [shoulder, (shoulder + elbow) / 2, end]
         s.fill(limb(points, [wide * 1.22, wide * 1.2, wide * 1.18]), shade(cloth, -0.14 if far else 0.0))
+
+
+def _shirt(dye: str) -> str:
+    """The colour of the shirt under dungarees."""
+    return "#fbf4e4" if dye != DYES["white"] else "#c9a97e"
 
 
 def _leg(s: Sketch, build: Build, hip: complex, angles: tuple[float, float], outfit: str, dye: str, far: bool) -> None:
@@ -163,19 +166,11 @@ def _torso(s: Sketch, build: Build, figure: Figure, neck: complex) -> None:
         ])  # fmt: skip
 
     if outfit == "cape":
-        s.fill(
-            blob(
-                [
-                    neck + 0.02j - 0.13,
-                    neck + 0.02j + 0.08,
-                    0.02j + g * 0.5,
-                    0.09j - g * 0.9,
-                    0.06j - g * 1.75,
-                    -0.16j - g * 1.25,
-                ]
-            ),
-            dye,
-        )
+        cape = [
+            neck + 0.02j - 0.13, neck + 0.02j + 0.08, 0.02j + g * 0.5,
+            0.09j - g * 0.9, 0.06j - g * 1.75, -0.16j - g * 1.25,
+        ]  # fmt: skip
+        s.fill(blob(cape), dye)
     s.fill(outline_of(0.72, 0.92), build.fur)
     if outfit == "cape":
         s.fill(ellipse(-0.13j + 0.05, g * 0.62, 0.16, n=22), build.light)
@@ -197,8 +192,7 @@ def _torso(s: Sketch, build: Build, figure: Figure, neck: complex) -> None:
         for side in (-1, 1):
             s.fill(ellipse(neck + 0.05j + side * 0.045, 0.05, 0.034, side * 0.3, 14), "#fff8ea")
     else:  # dungarees: a shirt below a bib with straps
-        shirt = "#fbf4e4" if dye != DYES["white"] else "#c9a97e"
-        s.fill(outline_of(0.78, 0.95), shirt)
+        s.fill(outline_of(0.78, 0.95), _shirt(dye))
         s.fill(blob([
             complex(-g * 0.5, -0.26), complex(g * 0.62, -0.26), complex(g * 0.66, -0.15), complex(g * 1.04, -0.11),
             complex(g * 0.98, 0.03), 0.06j, complex(-g * 0.98, 0.03), complex(-g * 1.04, -0.11),
@@ -216,13 +210,12 @@ def _pattern(s: Sketch, figure: Figure, g: float, top: float, bottom: float) -> 
     if figure.pattern == "stripes":
         for k in range(3):
             y = top + (k + 0.7) * (bottom - top) / 3
-            s.fill(
-                limb([complex(-g * 0.9, y - 0.008), complex(0, y + 0.012), complex(g * 0.9, y - 0.008)], [0.03] * 3),
-                light,
-            )
+            line = [complex(-g * 0.9, y - 0.008), complex(0, y + 0.012), complex(g * 0.9, y - 0.008)]
+            s.fill(limb(line, [0.03] * 3), light)
     elif figure.pattern == "dots":
         for k in range(7):
-            x, y = (k % 3 - 1 + 0.5 * (k // 3 % 2)) * g * 0.55, top + 0.05 + (k // 3) * (bottom - top) / 3
+            row, column = divmod(k, 3)
+            x, y = (column - 1 + 0.5 * (row % 2)) * g * 0.55, top + 0.05 + row * (bottom - top) / 3
             s.fill(ellipse(complex(x, y), 0.02, n=10), light)
 
 
@@ -242,10 +235,8 @@ def _tail(s: Sketch, b: Build) -> None:
         case "string":
             s.fill(stroke([root, root - 0.3 + 0.2j, root - 0.28 - 0.2j, root - 0.48 - 0.16j], 0.04, 0.4), b.light)
         case "feather":
-            s.fill(
-                blob([root + 0.05 - 0.08j, root - 0.1 - 0.12j, root - 0.16 - 0.1j, root - 0.08, root + 0.05 + 0.05j]),
-                b.fur,
-            )
+            feather = [root + 0.05 - 0.08j, root - 0.1 - 0.12j, root - 0.16 - 0.1j, root - 0.08, root + 0.05 + 0.05j]
+            s.fill(blob(feather), b.fur)
         case "rope":
             s.fill(stroke([root, root - 0.12 - 0.02j, root - 0.14 + 0.12j], 0.035, 0.8), b.fur)
             s.fill(ellipse(root - 0.145 + 0.13j, 0.03, 0.04, n=12), b.dark)
@@ -255,11 +246,5 @@ def _tail(s: Sketch, b: Build) -> None:
             s.fill(stroke([root, root - 0.22 + 0.08j, root - 0.2 - 0.22j, root - 0.32 - 0.26j], 0.045, 0.8), b.fur)
             s.fill(blob([root - 0.28 - 0.24j, root - 0.36 - 0.2j, root - 0.42 - 0.32j, root - 0.32 - 0.33j]), b.dark)
         case "curl":
-            s.fill(
-                stroke(
-                    [root, root - 0.14 - 0.02j, root - 0.1 - 0.14j, root - 0.02 - 0.06j, root - 0.13 - 0.03j],
-                    0.035,
-                    0.7,
-                ),
-                b.dark,
-            )
+            curl = [root, root - 0.14 - 0.02j, root - 0.1 - 0.14j, root - 0.02 - 0.06j, root - 0.13 - 0.03j]
+            s.fill(stroke(curl, 0.035, 0.7), b.dark)

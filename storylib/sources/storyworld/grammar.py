@@ -1,8 +1,8 @@
 """The text of a scene, and its parser: one lexicon serves both.
 
-A text is one or two sentences: who did what, where and when; what was felt, and why. Parts that a story does not
-tell are left out ("Tomas" instead of "Tomas the fox", "something dear" instead of "a kite"). ``parse`` looks for the
-phrases of the lexicon, so it also reads sentences that a model wrote, as far as they use its words.
+A text is one or two sentences: who did what, where and when; how they felt, and why. Parts that a story does not state
+are left out ("Tomas" instead of "Tomas the fox", "something dear" instead of "a kite"). ``parse`` looks for the phrases
+of the lexicon, so it also reads sentences that a model wrote, as far as they use its words.
 """
 
 from __future__ import annotations
@@ -33,31 +33,32 @@ PLANS = (
     "{r}, and so {S} felt {f}. {p} {V} {P} {T}.",
     "{S} felt {f} because {r}. {T}, {p} {V} {P}.",
 )
-WORDS = (15, 25)  # a text has this many words where the grammar allows
+WORDS = (15, 25)  # number of words in a text, where the grammar allows
 
 
 def title(tale: Tale) -> str:
+    """The title of a tale, drawn from those of its plot."""
     dice = Dice("title", tale.scenes[0].seed)
     return dice.pick(lexicon.TITLES[tale.plot]).format(name=tale.scenes[0].name)
 
 
 def write(scene: Scene, dice: Dice) -> str:
     """One of the many texts of a scene."""
-    for haste in range(8):
-        text = _draft(scene, dice, haste)
+    for brevity in range(8):
+        text = _draft(scene, dice, brevity)
         if WORDS[0] <= text.count(" ") + 1 <= WORDS[1]:
             break
     return text
 
 
-def _draft(scene: Scene, dice: Dice, haste: int) -> str:
-    """A text; the more haste, the shorter its phrases."""
+def _draft(scene: Scene, dice: Dice, brevity: int) -> str:
+    """A text; each phrase is the shortest of 1 + ``brevity`` draws."""
 
     def pick(phrases: Sequence[str]) -> str:
-        return min((dice.pick(phrases) for _ in range(1 + haste)), key=lambda phrase: phrase.count(" "))
+        return min((dice.pick(phrases) for _ in range(1 + brevity)), key=lambda phrase: phrase.count(" "))
 
     def character(name: str, species: str) -> str:
-        if "who" not in scene.told:
+        if "who" not in scene.in_text:
             return name
         word, kind = dice.pick(lexicon.SPECIES[species]), dice.pick(lexicon.KINDS)
         return pick((f"{name} the {word}", f"{name} the {kind} {word}", f"the {kind} {word} {name}"))
@@ -69,19 +70,19 @@ def _draft(scene: Scene, dice: Dice, haste: int) -> str:
         if "{c}" not in verb:
             subject, pronoun = f"{subject} and {companion}", "they"
     if scene.object is not None:
-        thing = pick(lexicon.OBJECTS[scene.object] if "object" in scene.told else lexicon.SOMETHING)
+        thing = pick(lexicon.OBJECTS[scene.object] if "object" in scene.in_text else lexicon.SOMETHING)
         if scene.action not in lexicon.STATE_OF_ACTION:
             aside = pick(lexicon.STATES[scene.state]).replace("{o}", thing)
-            # What follows a companion would be said of the companion, so it must come before.
+            # After a companion, the aside would refer to the companion.
             if "{c}" in verb or dice.chance(0.3):
                 subject = f"{subject}, {aside},"
             else:
                 verb = f"{verb}, {aside},"
         verb = verb.replace("{o}", thing)
     feelings = lexicon.FEELINGS[scene.feeling]
-    plan = _plan(dice.pick(PLANS), "time" in scene.told, "where" in scene.told)
+    plan = _plan(dice.pick(PLANS), "time" in scene.in_text, "where" in scene.in_text)
     opener = ""
-    if plan.startswith("{S}") and dice.chance(0.6 / (1 + haste)):
+    if plan.startswith("{S}") and dice.chance(0.6 / (1 + brevity)):
         opener = dice.pick(lexicon.ONCE if scene.reason == "new_day" else lexicon.THEN) + " "
     text = opener + plan.format(
         S=subject,
@@ -102,62 +103,61 @@ _START = re.compile(r"(?:^|(?<=[.!] ))[a-z]")
 
 @lru_cache(maxsize=256)
 def _plan(plan: str, time: bool, place: bool) -> str:
-    """A plan without the parts that a story does not tell, and without the gaps that they would leave."""
-    for part, told in (("{T}", time), ("{P}", place)):
-        if not told:
+    """A plan without the parts that a story does not state, and without the gaps they would leave."""
+    for part, stated in (("{T}", time), ("{P}", place)):
+        if not stated:
             plan = re.sub(rf"(?:^|(?<=[.] )){part}, |,? (?<![.] ){part}", "", plan).replace(",,", ",")
     return plan.replace(",.", ".")
 
 
-# --- and back ------------------------------------------------------------------------------------------------------
+# Parsing
 
 
-def said(scene: Scene) -> dict[str, Any]:
-    """What the text of a scene tells: the part of its truth that ``parse`` recovers."""
+def stated(scene: Scene) -> dict[str, Any]:
+    """The attributes that the text of a scene states, which ``parse`` recovers from it."""
     truth = scene.attributes()
     keys = ["name", "name_with", "action", "state", "feeling", "reason"]
-    keys += [key for key in ("where", "time") if key in scene.told]
-    if "who" in scene.told:
+    keys += [key for key in ("where", "time") if key in scene.in_text]
+    if "who" in scene.in_text:
         keys.append("who")
-    if "who" in scene.told or scene.partner is None:
+    if "who" in scene.in_text or scene.partner is None:
         keys.append("with")
-    if "object" in scene.told or scene.object is None:
+    if "object" in scene.in_text or scene.object is None:
         keys.append("object")
     return {key: truth[key] for key in keys}
 
 
 def parse(text: str) -> dict[str, Any]:
-    """The attributes that a text tells. A key is missing where nothing was said; None: there is no such thing."""
+    """The attributes that a text states; other keys are missing. None: the scene has no such thing."""
     text = " ".join(text.split()).lower()
-    found: dict[str, Any] = {}
-    names, species = _all(_patterns("name"), text), _all(_patterns("species"), text)
-    for key, values, capital in (("name", names, True), ("who", species, False)):
-        partner = "name_with" if key == "name" else "with"
+    attributes: dict[str, Any] = {}
+    names = [name.capitalize() for name in _find_all("name", text)]
+    for key, partner, values in (("name", "name_with", names), ("who", "with", _find_all("species", text))):
         if values:
-            found[key] = values[0].capitalize() if capital else values[0]
-            found[partner] = None if len(values) == 1 else values[1].capitalize() if capital else values[1]
-    if names and len(names) == 1:
-        found["with"] = None
+            attributes[key] = values[0]
+            attributes[partner] = values[1] if len(values) > 1 else None
+    if len(names) == 1:
+        attributes["with"] = None
     for key in ("where", "time", "feeling", "reason", "action", "state", "object"):
-        values = _all(_patterns(key), text)
+        values = _find_all(key, text)
         if values:
-            found[key] = values[0]
-    if found.get("action") in lexicon.STATE_OF_ACTION:
-        found["state"] = lexicon.STATE_OF_ACTION[found["action"]]
-    elif "action" in found and "state" not in found:
-        found["state"], found["object"] = "none", None
-    return found
+            attributes[key] = values[0]
+    if attributes.get("action") in lexicon.STATE_OF_ACTION:
+        attributes["state"] = lexicon.STATE_OF_ACTION[attributes["action"]]
+    elif "action" in attributes and "state" not in attributes:
+        attributes["state"], attributes["object"] = "none", None
+    return attributes
 
 
-def _all(pattern: tuple[re.Pattern[str], tuple[str, ...]], text: str) -> list[str]:
-    """Different values in the order in which the text names them."""
-    expression, values = pattern
+def _find_all(key: str, text: str) -> list[str]:
+    """The different values of an attribute in the order in which the text names them."""
+    expression, values = _patterns(key)
     return list(dict.fromkeys(values[(m.lastindex or 1) - 1] for m in expression.finditer(text)))
 
 
 @lru_cache(maxsize=16)
 def _patterns(key: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
-    """One expression with a group for every value, longer phrases first, and the values of its groups."""
+    """A regular expression with one group per value, longer phrases first, and the values of its groups."""
     thing = _either([w.lower() for words in (*lexicon.OBJECTS.values(), lexicon.SOMETHING) for w in words])
     species, kinds = _either([w for words in lexicon.SPECIES.values() for w in words]), _either(lexicon.KINDS)
     name = _either([n.lower() for n in NAMES])

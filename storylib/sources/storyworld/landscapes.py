@@ -19,6 +19,7 @@ Place = Callable[[Sketch, Air, Dice], None]
 
 
 def ground(s: Sketch, air: Air, colour: str, dice: Dice, texture: str | None = None, y: float = HORIZON) -> Sketch:
+    """Two layers of near ground below the horizon y, with tufts of grass in the colour ``texture``."""
     near = s.at(0, light=air.land())
     hills(near, y + 0.05, 0.02, shade(colour, 0.06), dice, 2)
     hills(near, y + 0.2, 0.025, colour, dice, 2)
@@ -38,12 +39,8 @@ def _meadow(s: Sketch, air: Air, dice: Dice) -> None:
     near = ground(s, air, "#7cb850", dice, "#5f9e3e")
     for _ in range(20):
         at = complex(dice.between(0, 1), dice.between(HORIZON + 0.1, 0.99))
-        blossom(
-            near,
-            at,
-            0.02 + 0.05 * (at.imag - HORIZON),
-            dice.pick(("#f48fb1", "#f8d34a", "#ffffff", "#b98ae0", "#ef6a5a")),
-        )
+        colour = dice.pick(("#f48fb1", "#f8d34a", "#ffffff", "#b98ae0", "#ef6a5a"))
+        blossom(near, at, 0.02 + 0.05 * (at.imag - HORIZON), colour)
 
 
 def _forest(s: Sketch, air: Air, dice: Dice) -> None:
@@ -87,10 +84,8 @@ def _beach(s: Sketch, air: Air, dice: Dice) -> None:
     u.fill(limb([0, -1.1j], [0.06, 0.06]), "#fbf4e4")
     for k in range(4):
         a = np.linspace(np.pi * (1 + k / 4), np.pi * (1 + (k + 1) / 4), 6)
-        u.fill(
-            np.concatenate([[-0.95j], -0.95j + np.cos(a) * 0.9 + 1j * np.sin(a) * 0.6]),
-            "#e4574c" if k % 2 else "#fbf4e4",
-        )
+        panel = np.concatenate([[-0.95j], -0.95j + np.cos(a) * 0.9 + 1j * np.sin(a) * 0.6])
+        u.fill(panel, "#e4574c" if k % 2 else "#fbf4e4")
     for _ in range(7):
         shell = near.at(complex(dice.between(0, 1), dice.between(0.72, 0.98)), 0.016)
         shell.fill(blob([-0.8, -0.6 - 0.8j, 0.6 - 0.8j, 0.8, 0.3j]), dice.pick(("#f5b8a0", "#fffaf0", "#e79a8e")))
@@ -103,19 +98,15 @@ def _river(s: Sketch, air: Air, dice: Dice) -> None:
     for k in range(4):
         bush(far, complex((k + dice.between(0, 1)) / 4, HORIZON + 0.04), dice.between(0.05, 0.08), "#5c9650")
     water = s.at(0, light=air.land(0.1))
-    water.fill(
-        blob([-0.2 + 0.62j, 0.2 + 0.6j, 0.6 + 0.63j, 1.2 + 0.6j, 1.2 + 0.78j, 0.7 + 0.76j, 0.3 + 0.79j, -0.2 + 0.76j]),
-        "#4aa3c9",
-    )
+    banks = [-0.2 + 0.62j, 0.2 + 0.6j, 0.6 + 0.63j, 1.2 + 0.6j, 1.2 + 0.78j, 0.7 + 0.76j, 0.3 + 0.79j, -0.2 + 0.76j]
+    water.fill(blob(banks), "#4aa3c9")
     for _ in range(9):
         at = complex(dice.between(0, 0.9), dice.between(0.63, 0.74))
         water.fill(stroke([at, at + 0.04 - 0.01j, at + 0.09], 0.006), "#9ad6ea")
     x = dice.between(0.2, 0.8)
     bridge = s.at(complex(x, 0.71), 0.2, light=air.land(0.08))
-    bridge.fill(
-        np.concatenate([curve([-1 + 0.1j, -0.75j, 1 + 0.1j], 14), curve([0.75 + 0.15j, -0.4j, -0.75 + 0.15j], 14)]),
-        "#a9744a",
-    )
+    upper, lower = curve([-1 + 0.1j, -0.75j, 1 + 0.1j], 14), curve([0.75 + 0.15j, -0.4j, -0.75 + 0.15j], 14)
+    bridge.fill(np.concatenate([upper, lower]), "#a9744a")
     for x in (-0.8, -0.4, 0.0, 0.4, 0.8):
         rail = -0.36 + 0.5 * x * x
         bridge.fill(limb([complex(x, rail), complex(x, rail - 0.28)], [0.06, 0.06]), "#8a5a38")
@@ -135,33 +126,25 @@ def _mountain(s: Sketch, air: Air, dice: Dice) -> None:
         for k in range(count):
             x, top = (k + dice.between(0.2, 0.8)) / count, HORIZON - dice.between(low, high)
             w = dice.between(0.28, 0.4)
-            layer.fill(polygon(complex(x - w, HORIZON + 0.1), complex(x, top), complex(x + w, HORIZON + 0.1)), colour)
-            layer.fill(
-                polygon(complex(x, top), complex(x + w, HORIZON + 0.1), complex(x + w * 0.2, HORIZON + 0.1)),
-                shade(colour, -0.12),
-            )
-            q = 0.3
-            h = (HORIZON + 0.1 - top) * q
-            layer.fill(
-                polygon(
-                    complex(x, top),
-                    complex(x + w * q, top + h),
-                    complex(x + w * q * 0.4, top + h * 0.75),
-                    complex(x, top + h * 1.1),
-                    complex(x - w * q * 0.5, top + h * 0.75),
-                    complex(x - w * q, top + h),
-                ),
-                "#f7f9fc",
-            )
+            foot = HORIZON + 0.1
+            layer.fill(polygon(complex(x - w, foot), complex(x, top), complex(x + w, foot)), colour)
+            shadow = polygon(complex(x, top), complex(x + w, foot), complex(x + w * 0.2, foot))
+            layer.fill(shadow, shade(colour, -0.12))
+            q = 0.3  # share of the height that is covered with snow
+            h = (foot - top) * q
+            snow = (
+                complex(x, top), complex(x + w * q, top + h), complex(x + w * q * 0.4, top + h * 0.75),
+                complex(x, top + h * 1.1), complex(x - w * q * 0.5, top + h * 0.75), complex(x - w * q, top + h),
+            )  # fmt: skip
+            layer.fill(polygon(*snow), "#f7f9fc")
     far = s.at(0, light=air.land(0.2))
     hills(far, HORIZON + 0.05, 0.02, "#7f9a72", dice, 3)
     for k in range(7):
         tree(far, complex((k + dice.between(0.1, 0.9)) / 7, HORIZON + 0.07), dice.between(0.12, 0.2), "fir", "#41705a")
     near = ground(s, air, "#a3a58c", dice, "#7d8a62", HORIZON + 0.05)
     for _ in range(7):
-        at = complex(
-            dice.pick((dice.between(0, 0.25), dice.between(0.75, 1), dice.between(0, 1))), dice.between(0.7, 0.97)
-        )
+        x = dice.pick((dice.between(0, 0.25), dice.between(0.75, 1), dice.between(0, 1)))
+        at = complex(x, dice.between(0.7, 0.97))
         rock(near, at, dice.between(0.03, 0.07) * (0.6 + at.imag - 0.5))
 
 

@@ -1,4 +1,4 @@
-"""The words of Storyworld: for every value the phrases that say it. No phrase says two things (tested).
+"""The words of Storyworld: the phrases for every value. No phrase stands for two values.
 
 In phrases, {o} stands for the object, {c} for the companion.
 """
@@ -48,7 +48,12 @@ OBJECTS = {
     "teapot": ("a teapot", "the china teapot", "a painted teapot"),
     "umbrella": ("an umbrella", "the big umbrella", "an umbrella with spots"),
 }
-SOMETHING = ("something dear", "something special", "a little treasure", "that precious thing")  # an untold object
+SOMETHING = (
+    "something dear",
+    "something special",
+    "a little treasure",
+    "that precious thing",
+)  # an object that the text does not name
 
 ACTIONS = {
     "play": ("played a merry game", "played and played", "made up a new game", "skipped about and played"),
@@ -73,12 +78,12 @@ ACTIONS = {
     "build": ("mended {o}", "put {o} together", "worked hard on {o}", "hammered and glued {o}"),
     "wait": ("waited and waited", "waited without a sound", "stayed and counted the minutes"),
 }
-STATES = {  # said of the object wherever the verb does not say it
+STATES = {  # of the object, where the verb does not imply it
     "held": ("holding {o}", "with {o} in hand", "keeping {o} close"),
     "ground": ("right beside {o}", "not far from {o}", "next to {o}"),
     "wished": ("dreaming of {o}", "thinking of {o}", "longing for {o}"),
 }
-STATE_OF_ACTION = {  # and what the verb says
+STATE_OF_ACTION = {  # that the verb implies
     "search": "wished", "dig": "wished", "find": "ground", "build": "ground",
     "give": "held", "carry": "held", "chase": "held",
 }  # fmt: skip
@@ -144,7 +149,7 @@ REASONS = {
     "root": ("a root had been in the way", "one shoelace had come loose", "there had been a hole in the path"),
     "hunger": ("nobody had eaten for hours", "an empty belly cannot wait", "supper smelled so good"),
 }  # fmt: skip
-ONCE = ("Once,", "One day,", "It began like this:", "Once upon a time,")  # said of openings only
+ONCE = ("Once,", "One day,", "It began like this:", "Once upon a time,")  # for openings only
 THEN = ("Then", "Soon", "A little later,", "And so", "Before long,", "After that,", "Now", "By and by,")
 TITLES = {
     "lost and found": ("{name} Loses Something", "Where Can It Be, {name}?", "{name} and the Long Search"),

@@ -1,10 +1,10 @@
-"""What can happen in Storyworld: plots as graphs of beats with the probability of every next beat.
+"""The plots of Storyworld: graphs of beats with the probability of every next beat.
 
 A beat is written ``action cast place state feeling reason [foul] [later]``. Cast: H the hero, F the friend; two
-letters are two characters, the one who acts first. Places A, B, C are three different places of the story. ``foul``:
-bad weather. ``later``: the time of day has moved on. All plots share their openings, and several continue alike:
-in the pictures (a search for something lost or for a treasure), in the text (a walk in sunshine or in rain). How a
-story ends depends on a feeling and on the weather, so that only a reader of both can tell.
+letters are two characters, the actor first. Places A, B, C are three different places of the story. ``foul``: bad
+weather. ``later``: the time of day advances. All plots share their openings, and several continue alike, either in the
+pictures (a search for something lost or for a treasure) or in the text (a walk in sunshine or in rain). The ending
+depends on a feeling and on the weather, so that it can be predicted only from text and pictures together.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from storylib.sources.storyworld.world import Dice
 
 
 class Beat(NamedTuple):
-    """One step of a plot, in roles: who in particular, and where, is drawn for each story."""
+    """One step of a plot, in roles; the characters and places that fill them are drawn for each story."""
 
     action: str
     cast: str  # "H", "F", "HF" or "FH"
@@ -55,7 +55,7 @@ OPENINGS = (
     "rest H A held calm new_day",
 )
 
-# Where stories lose their thread for one beat: place, cast, object and weather stay as they were.
+# Beats that lead nowhere: place, cast, object and weather stay as they were.
 DIGRESSIONS = (
     ("watch", "curious", "butterfly"),
     ("dance", "happy", "tune"),
@@ -163,40 +163,40 @@ PLOTS: dict[str, dict[str, tuple[str, dict[str, float]]]] = {
     },
 }
 
-# What follows a climax depends on its feeling, which only the text tells, and on its weather, which only the picture
-# shows: (quiet?, bad weather?) -> the ending that is four times likelier than the others together. A dot: as before.
+# What follows a climax depends on its feeling, which only the text states, and on its weather, which only the picture
+# shows: (quiet?, bad weather?) -> the ending that is four times as likely as the others together. A dot: as before.
 ENDINGS: dict[tuple[bool, bool], str] = {
     (False, False): "dance . . . happy friends",
     (True, False): "rest . . . calm long_way",
     (False, True): "run . A . excited home foul",
     (True, True): "hide . . . worried storm foul",
 }
-FITTING = 0.8
+FITTING = 0.8  # probability of that ending
 CLIMAXES = dict.fromkeys(ENDINGS, 1 / len(ENDINGS))  # both feelings and both weathers are equally likely
-SUPPER = "eat . A none grateful hunger later"  # and then, in stories that are still short, with this probability:
-SUPPERS = 0.4
+SUPPER = "eat . A none grateful hunger later"  # may follow the ending of a short story
+SUPPER_PROBABILITY = 0.4
 LONGEST = 7  # beats without a digression
 
 
-def mixed(odds: dict[str, float], noise: float) -> dict[str, float]:
-    """Odds of which a share is spread evenly over the alternatives."""
-    return {name: (1 - noise) * p + noise / len(odds) for name, p in odds.items()}
+def mixed(probabilities: dict[str, float], noise: float) -> dict[str, float]:
+    """Probabilities of which a share is spread evenly over the alternatives."""
+    return {name: (1 - noise) * p + noise / len(probabilities) for name, p in probabilities.items()}
 
 
 @lru_cache(maxsize=8)
 def paths(noise: float, digression: float) -> tuple[Path, ...]:
     """Every path that a story can take; the probabilities sum to one."""
-    found = []
+    all_paths = []
     for plot in PLOTS:
         for opening in OPENINGS:
             for core, probability in _walks(plot, "start", noise, (read(opening),)):
                 share = probability / len(OPENINGS) / len(PLOTS)
-                found.append(Path(plot, core, share * (1 - digression)))
-                found += [Path(plot, b, share * digression * p) for b, p in _digressions(core)]
-    return tuple(p for p in found if p.probability > 0)
+                all_paths.append(Path(plot, core, share * (1 - digression)))
+                all_paths += [Path(plot, b, share * digression * p) for b, p in _digressions(core)]
+    return tuple(p for p in all_paths if p.probability > 0)
 
 
-Walk = tuple[tuple[Beat, ...], float]  # beats, and the probability of them all
+Walk = tuple[tuple[Beat, ...], float]  # beats and their joint probability
 
 
 def _walks(plot: str, name: str, noise: float, before: tuple[Beat, ...]) -> Iterator[Walk]:
@@ -212,9 +212,9 @@ def _walks(plot: str, name: str, noise: float, before: tuple[Beat, ...]) -> Iter
 def _endings(line: str, noise: float, before: tuple[Beat, ...]) -> Iterator[Walk]:
     for (quiet, foul), p in CLIMAXES.items():
         climax = _climax(line, quiet, foul)
-        for end, q in _ending_odds(quiet, foul, noise).items():
+        for end, q in _ending_probabilities(quiet, foul, noise).items():
             beats = (*before, climax, _after(climax, end))
-            supper = SUPPERS if len(beats) < LONGEST else 0.0
+            supper = SUPPER_PROBABILITY if len(beats) < LONGEST else 0.0
             yield beats, p * q * (1 - supper)
             if supper:
                 yield (*beats, _after(beats[-1], SUPPER)), p * q * supper
@@ -223,20 +223,24 @@ def _endings(line: str, noise: float, before: tuple[Beat, ...]) -> Iterator[Walk
 def _climax(line: str, quiet: bool, foul: bool) -> Beat:
     """A climax in one of its two feelings and two weathers."""
     action, cast, place, state, feelings, *rest = line.split()
-    return read(" ".join([action, cast, place, state, feelings.split("|")[quiet], *rest, *(["foul"] if foul else [])]))
+    lively_feeling, quiet_feeling = feelings.split("|")
+    feeling = quiet_feeling if quiet else lively_feeling
+    flags = ["foul"] if foul else []
+    return read(" ".join([action, cast, place, state, feeling, *rest, *flags]))
 
 
-def _ending_odds(quiet: bool, foul: bool, noise: float) -> dict[str, float]:
+def _ending_probabilities(quiet: bool, foul: bool, noise: float) -> dict[str, float]:
     spread = (1 - FITTING) / (len(ENDINGS) - 1)
     return mixed({end: FITTING if key == (quiet, foul) else spread for key, end in ENDINGS.items()}, noise)
 
 
 def _after(beat: Beat, line: str) -> Beat:
-    """The beat of a line whose dots stand for what was before; what lay on the ground has been picked up."""
+    """The beat of a line whose dots stand for the previous values; an object on the ground has been picked up."""
     state = "held" if beat.state == "ground" else beat.state
     action, *parts = line.split()
-    known = [old if new == "." else new for new, old in zip(parts, (beat.cast, beat.place, state), strict=False)]
-    return read(" ".join([action, *known, *parts[3:]]))
+    previous = (beat.cast, beat.place, state)
+    resolved = [old if new == "." else new for new, old in zip(parts[:3], previous, strict=True)]
+    return read(" ".join([action, *resolved, *parts[3:]]))
 
 
 def _digressions(beats: tuple[Beat, ...]) -> Iterator[Walk]:
@@ -253,8 +257,8 @@ def _digress(beats: tuple[Beat, ...], at: int, kind: tuple[str, str, str]) -> tu
     return (*beats[:at], aside, *beats[at:])
 
 
-def draw(noise: float, digression: float, dice: Dice) -> tuple[str, tuple[Beat, ...]]:
-    """A plot and one way through it, beat by beat; ``paths`` has the probability of every outcome."""
+def draw_beats(noise: float, digression: float, dice: Dice) -> tuple[str, tuple[Beat, ...]]:
+    """A plot and one way through it, drawn beat by beat; ``paths`` has the probability of every outcome."""
     plot = dice.pick(tuple(PLOTS))
     beats: tuple[Beat, ...] = (read(dice.pick(OPENINGS)),)
     name = "start"
@@ -263,8 +267,8 @@ def draw(noise: float, digression: float, dice: Dice) -> tuple[str, tuple[Beat, 
         beats, name = (*beats, read(line)), dice.weighted(mixed(following, noise))
     quiet, foul = dice.weighted(CLIMAXES)
     climax = _climax(PLOTS[plot][name][0], quiet, foul)
-    beats = (*beats, climax, _after(climax, dice.weighted(_ending_odds(quiet, foul, noise))))
-    if len(beats) < LONGEST and dice.chance(SUPPERS):
+    beats = (*beats, climax, _after(climax, dice.weighted(_ending_probabilities(quiet, foul, noise))))
+    if len(beats) < LONGEST and dice.chance(SUPPER_PROBABILITY):
         beats = (*beats, _after(beats[-1], SUPPER))
     if dice.chance(digression):
         beats = _digress(beats, 2 + int(dice.between(0, len(beats) - 2)), dice.pick(DIGRESSIONS))

@@ -1,4 +1,4 @@
-"""Things that stand about in several places: plants, houses, fences, rocks, and small animals that mean nothing."""
+"""Things that occur in several places: plants, houses, fences and rocks."""
 
 from __future__ import annotations
 
@@ -7,37 +7,24 @@ import itertools
 
 import numpy as np
 
-from storylib.sources.storyworld.shapes import (
-    Light,
-    Sketch,
-    blob,
-    box,
-    curve,
-    ellipse,
-    limb,
-    polygon,
-    shade,
-    stroke,
-)
+from storylib.sources.storyworld.shapes import Light, Sketch, blob, box, curve, ellipse, limb, polygon, shade, stroke
 from storylib.sources.storyworld.world import Dice
 
 
 def hills(s: Sketch, y: float, height: float, colour: str, dice: Dice, waves: int = 3) -> None:
-    """Rolling ground from its upper edge near y down to the picture's end."""
+    """Rolling ground, from an upper edge near y to the bottom of the picture."""
     knots = [
         complex(-0.1 + 1.2 * k / (waves * 2), y + (height if k % 2 else -height) * dice.between(0.3, 1))
         for k in range(waves * 2 + 1)
     ]
-    edge = np.concatenate(
-        [
-            curve(
-                [a, (a + b) / 2 + 1j * (a.imag - (a + b).imag / 2), (a + b) / 2 + 1j * (b.imag - (a + b).imag / 2), b],
-                6,
-            )
-            for a, b in itertools.pairwise(knots)
-        ]
-    )
-    s.fill(np.concatenate([edge, [1.1 + 1.02j, -0.1 + 1.02j]]), colour)
+    edge = []
+    for a, b in itertools.pairwise(knots):
+        middle = (a + b) / 2
+        height_of_middle = (a + b).imag / 2
+        edge.append(
+            curve([a, middle + 1j * (a.imag - height_of_middle), middle + 1j * (b.imag - height_of_middle), b], 6)
+        )
+    s.fill(np.concatenate([*edge, [1.1 + 1.02j, -0.1 + 1.02j]]), colour)
 
 
 def tree(s: Sketch, at: complex, size: float, kind: str, colour: str) -> None:
@@ -82,7 +69,7 @@ def blossom(s: Sketch, at: complex, size: float, colour: str) -> None:
 
 
 def house(s: Sketch, at: complex, w: float, h: float, wall: str, roof: str, lamps: bool) -> None:
-    """A house that stands on ``at``; ``w`` half its width."""
+    """A house that stands on ``at``. w: half its width. h: height of its walls. lamps: whether its windows shine."""
     g = s.at(at)
     g.fill(box(-w, -h, w, 0), wall)
     g.fill(polygon(complex(-w * 1.2, -h), complex(0, -h - w * 1.1), complex(w * 1.2, -h)), roof)
@@ -97,22 +84,15 @@ def house(s: Sketch, at: complex, w: float, h: float, wall: str, roof: str, lamp
 
 def fence(s: Sketch, y: float, left: float, right: float, height: float, colour: str) -> None:
     for level in (0.35, 0.75):
-        s.fill(
-            box(left, y - height * level - height * 0.06, right, y - height * level + height * 0.06),
-            shade(colour, -0.1),
-        )
+        rail = box(left, y - height * level - height * 0.06, right, y - height * level + height * 0.06)
+        s.fill(rail, shade(colour, -0.1))
     x = left
     while x < right:
-        s.fill(
-            polygon(
-                complex(x, y),
-                complex(x, y - height * 0.9),
-                complex(x + height * 0.14, y - height * 1.1),
-                complex(x + height * 0.28, y - height * 0.9),
-                complex(x + height * 0.28, y),
-            ),
-            colour,
-        )
+        slat = (
+            complex(x, y), complex(x, y - height * 0.9), complex(x + height * 0.14, y - height * 1.1),
+            complex(x + height * 0.28, y - height * 0.9), complex(x + height * 0.28, y),
+        )  # fmt: skip
+        s.fill(polygon(*slat), colour)
         x += height * 0.55
 
 

@@ -1,4 +1,4 @@
-"""The places where people live, each drawn from far to near; see ``landscapes`` for the others."""
+"""Places with buildings, each drawn from far to near; see ``landscapes`` for the others."""
 
 from __future__ import annotations
 
@@ -30,15 +30,10 @@ def _village(s: Sketch, air: Air, dice: Dice) -> None:
         x = dice.between(-0.05, 0.02)
         while x < 1.05:
             w = dice.between(0.07, 0.1) * size
-            house(
-                layer,
-                complex(x + w, y),
-                w,
-                dice.between(0.11, 0.17) * size,
-                dice.pick(("#f3d9a8", "#eab0a0", "#cfe0d8", "#f7ead0", "#d8c4e0")),
-                dice.pick(("#c0533f", "#a8453c", "#7a5a6a", "#b8683a")),
-                air.sky.lamps,
-            )
+            height = dice.between(0.11, 0.17) * size
+            wall = dice.pick(("#f3d9a8", "#eab0a0", "#cfe0d8", "#f7ead0", "#d8c4e0"))
+            roof = dice.pick(("#c0533f", "#a8453c", "#7a5a6a", "#b8683a"))
+            house(layer, complex(x + w, y), w, height, wall, roof, air.sky.lamps)
             x += w * dice.between(2.3, 3.6)
     near = s.at(0, light=air.land())
     hills(near, HORIZON + 0.13, 0.008, "#8fb86a", dice, 3)
@@ -48,10 +43,8 @@ def _village(s: Sketch, air: Air, dice: Dice) -> None:
         near.fill(ellipse(at, 0.022, 0.009, n=12), dice.pick(("#c7ad86", "#e4d2b4", "#cdb893")))
     post = near.at(complex(dice.pick((0.06, 0.94)), 0.8))
     post.fill(limb([0, -0.3j], [0.016, 0.012]), "#4a4550")
-    post.fill(
-        polygon(-0.022 - 0.36j, 0.022 - 0.36j, 0.014 - 0.3j, -0.014 - 0.3j),
-        "#ffe9a0" if not air.sky.lamps else "#fff3b0",
-    )
+    lantern = polygon(-0.022 - 0.36j, 0.022 - 0.36j, 0.014 - 0.3j, -0.014 - 0.3j)
+    post.fill(lantern, "#fff3b0" if air.sky.lamps else "#ffe9a0")
     if air.sky.lamps:
         post.at(0, light=Light()).fill(ellipse(-0.33j, 0.07, n=20), "#ffe9a0", 0.35)
 
@@ -61,10 +54,8 @@ def _farm(s: Sketch, air: Air, dice: Dice) -> None:
     far = s.at(0, light=air.land(0.3))
     hills(far, HORIZON + 0.02, 0.02, "#d8c05a", dice, 2)
     for k in range(8):
-        far.fill(
-            stroke([complex(0.06 + 0.13 * k, 0.6), complex(0.04 + 0.13 * k, 0.66), complex(0.13 * k, 0.72)], 0.007),
-            "#b89c3e",
-        )
+        furrow = [complex(0.06 + 0.13 * k, 0.6), complex(0.04 + 0.13 * k, 0.66), complex(0.13 * k, 0.72)]
+        far.fill(stroke(furrow, 0.007), "#b89c3e")
     side = dice.pick((0.2, 0.8))
     b = s.at(complex(side, HORIZON + 0.12), 0.21, light=air.land(0.05))
     b.fill(box(-0.8, -1.0, 0.8, 0), "#b8433a")
@@ -92,13 +83,9 @@ def _farm(s: Sketch, air: Air, dice: Dice) -> None:
 def _garden(s: Sketch, air: Air, dice: Dice) -> None:
     far = s.at(0, light=air.land(0.45))
     for k in range(6):
-        tree(
-            far,
-            complex((k + dice.between(0.1, 0.9)) / 6, HORIZON + 0.05),
-            dice.between(0.26, 0.36),
-            dice.pick(("round", "fruit", "fruit")),
-            dice.pick(("#6fae56", "#7fb860", "#5f9f52")),
-        )
+        at, size = complex((k + dice.between(0.1, 0.9)) / 6, HORIZON + 0.05), dice.between(0.26, 0.36)
+        kind, colour = dice.pick(("round", "fruit", "fruit")), dice.pick(("#6fae56", "#7fb860", "#5f9f52"))
+        tree(far, at, size, kind, colour)
     hills(s.at(0, light=air.land(0.2)), HORIZON + 0.03, 0.008, "#7db85a", dice, 2)
     near = s.at(0, light=air.land())
     fence(near, HORIZON + 0.14, -0.02, 1.02, 0.13, "#fbf4e4")
@@ -111,7 +98,7 @@ def _garden(s: Sketch, air: Air, dice: Dice) -> None:
             if (k + row) % 3 == 0:
                 v = near.at(at, size)
                 for q in (-0.35, 0.35, 0):
-                    v.fill(ellipse(complex(q, -0.4), 0.42, 0.46, q, 14), shade("#7fc06a", 0.1 * (q == 0)))
+                    v.fill(ellipse(complex(q, -0.4), 0.42, 0.46, q, 14), shade("#7fc06a", 0.0 if q else 0.1))
             elif (k + row) % 3 == 1:
                 v = near.at(at, size)
                 for q in (-0.3, 0, 0.3):
@@ -126,15 +113,10 @@ def _market(s: Sketch, air: Air, dice: Dice) -> None:
     x = -0.05
     while x < 1:
         w = dice.between(0.07, 0.1)
-        house(
-            layer,
-            complex(x + w, HORIZON + 0.08),
-            w,
-            dice.between(0.2, 0.3),
-            dice.pick(("#e9cfa8", "#dcb0a4", "#cfd8d8", "#efe2c8")),
-            dice.pick(("#a8554a", "#8a5a6a", "#b0703f")),
-            air.sky.lamps,
-        )
+        height = dice.between(0.2, 0.3)
+        wall = dice.pick(("#e9cfa8", "#dcb0a4", "#cfd8d8", "#efe2c8"))
+        roof = dice.pick(("#a8554a", "#8a5a6a", "#b0703f"))
+        house(layer, complex(x + w, HORIZON + 0.08), w, height, wall, roof, air.sky.lamps)
         x += 2.05 * w
     near = s.at(0, light=air.land())
     hills(near, HORIZON + 0.08, 0.004, "#cbb9a0", dice, 2)
@@ -153,15 +135,9 @@ def _market(s: Sketch, air: Air, dice: Dice) -> None:
             t.fill(ellipse(complex(-0.85 + 0.21 * k, -0.62 - 0.08 * (k % 2)), 0.13, n=12), goods[k // 3])
         for k in range(6):
             left = -1.1 + 2.2 * k / 6
-            t.fill(
-                np.concatenate(
-                    [
-                        polygon(complex(left * 0.86, -1.6), complex((left + 0.367) * 0.86, -1.6)),
-                        curve([complex(left + 0.367, -1.25), complex(left + 0.18, -1.05), complex(left, -1.25)], 6),
-                    ]
-                ),
-                cloth if k % 2 else "#fbf4e4",
-            )
+            top = polygon(complex(left * 0.86, -1.6), complex((left + 0.367) * 0.86, -1.6))
+            edge = curve([complex(left + 0.367, -1.25), complex(left + 0.18, -1.05), complex(left, -1.25)], 6)
+            t.fill(np.concatenate([top, edge]), cloth if k % 2 else "#fbf4e4")
 
 
 def _castle(s: Sketch, air: Air, dice: Dice) -> None:
@@ -174,27 +150,16 @@ def _castle(s: Sketch, air: Air, dice: Dice) -> None:
     def tower(x: float, w: float, h: float) -> None:
         c.fill(box(x - w, -h, x + w, 0), shade(stone, -0.06))
         c.fill(box(x - w * 1.2, -h - 0.06, x + w * 1.2, -h + 0.02), stone)
-        c.fill(
-            polygon(
-                complex(x - w * 1.35, -h - 0.05), complex(x, -h - 0.05 - w * 2.6), complex(x + w * 1.35, -h - 0.05)
-            ),
-            roof,
-        )
         top = complex(x, -h - 0.05 - w * 2.6)
+        c.fill(polygon(complex(x - w * 1.35, -h - 0.05), top, complex(x + w * 1.35, -h - 0.05)), roof)
         c.fill(limb([top, top - 0.12j], [0.015, 0.015]), "#6b5a4a")
         c.fill(polygon(top - 0.12j, top + 0.13 - 0.09j, top - 0.05j), "#f6cb3c")
-        bright.fill(
-            blob(
-                [
-                    complex(x - 0.035, -h * 0.7),
-                    complex(x, -h * 0.7 - 0.07),
-                    complex(x + 0.035, -h * 0.7),
-                    complex(x + 0.03, -h * 0.7 + 0.08),
-                    complex(x - 0.03, -h * 0.7 + 0.08),
-                ]
-            ),
-            glass,
-        )
+        y = -h * 0.7
+        window = [
+            complex(x - 0.035, y), complex(x, y - 0.07), complex(x + 0.035, y),
+            complex(x + 0.03, y + 0.08), complex(x - 0.03, y + 0.08),
+        ]  # fmt: skip
+        bright.fill(blob(window), glass)
 
     tower(0.0, 0.2, 1.0)
     c.fill(box(-0.85, -0.58, 0.85, 0), stone)
@@ -210,24 +175,18 @@ def _castle(s: Sketch, air: Air, dice: Dice) -> None:
         c.fill(box(q - 0.008, -0.38, q + 0.008, 0), "#4f3526")
     near = ground(s, air, "#84b45e", dice, "#649a48", HORIZON + 0.04)
     x = c.origin.real
-    near.fill(
-        np.concatenate(
-            [
-                curve([complex(x - 0.05, 0.655), complex(x - 0.1, 0.8), complex(0.2, 1.02)], 10),
-                curve([complex(0.72, 1.02), complex(x + 0.1, 0.8), complex(x + 0.05, 0.655)], 10),
-            ]
-        ),
-        "#dcc9a2",
-    )
+    left = curve([complex(x - 0.05, 0.655), complex(x - 0.1, 0.8), complex(0.2, 1.02)], 10)
+    right = curve([complex(0.72, 1.02), complex(x + 0.1, 0.8), complex(x + 0.05, 0.655)], 10)
+    near.fill(np.concatenate([left, right]), "#dcc9a2")
     for side in (0.08, 0.92):
         bush(near, complex(side, 0.74), 0.07, "#4f8a4a")
 
 
-WINDOWS = (0.24, 0.7)  # where the room may have its window
+WINDOWS = (0.24, 0.7)  # possible positions of the window
 
 
 def _cottage(s: Sketch, air: Air, dice: Dice) -> None:
-    """A room: the sky is seen only through its window, so the wall is built around the hole."""
+    """A room. The sky shows only through its window, so the wall is built around the opening."""
     room = s.at(0, light=Light((1.0, 0.93, 0.84)) if air.sky.lamps else Light((1.0, 0.99, 0.96)))
     x = dice.pick(WINDOWS)
     _wall(room, x, dice.pick(("#e9c9a0", "#d9c7b0", "#cfd3b0", "#e0bcae")))
@@ -244,7 +203,7 @@ def _cottage(s: Sketch, air: Air, dice: Dice) -> None:
 
 
 def _wall(s: Sketch, x: float, colour: str) -> None:
-    """Papered wall with a curtained window around x."""
+    """A papered wall with a curtained window around x."""
     top, w, h = 0.14, 0.14, 0.28
     left, right, bottom, wood = x - w, x + w, top + h, "#8a5f40"
     for z in (
@@ -288,7 +247,7 @@ def _fireplace(s: Sketch) -> None:
 
 
 def arch(half_width: float, height: float) -> Points:
-    """A doorway with a round top; its straight sides are this high."""
+    """A doorway with a round top; ``height`` is that of its straight sides."""
     top = half_width * np.exp(-1j * np.linspace(0, np.pi, 12)) - 1j * height
     return np.concatenate([[half_width + 0j], top, [-half_width + 0j]])
 

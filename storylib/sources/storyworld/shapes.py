@@ -1,7 +1,7 @@
 """Smooth filled shapes as complex numbers (x + iy, y pointing down), collected in a sketch, painted at any size.
 
 Multiplying by a complex number turns and scales a shape, adding one moves it; so a posture is a few products.
-A sketch holds only polygons and colours; ``paint`` draws them larger than asked and averages (anti-aliasing).
+A sketch holds only polygons and colours; ``paint`` draws them enlarged and averages (anti-aliasing).
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def box(left: float, top: float, right: float, bottom: float) -> Points:
 
 
 def limb(points: Sequence[complex], widths: Sequence[float]) -> Points:
-    """A soft tapering band along a line, with round ends."""
+    """A tapering band along a line, with round ends."""
     z, w = np.array(points, dtype=complex), np.array(widths) / 2
     steps = np.diff(z)
     steps /= np.maximum(np.abs(steps), 1e-9)
@@ -96,11 +96,11 @@ def grow(z: Points, by: float) -> Points:
 
 @dataclass(frozen=True)
 class Light:
-    """How a colour looks at some time of day and distance: tinted, then lost in haze."""
+    """How a colour looks at a time of day and a distance: tinted, then blended with haze."""
 
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
     haze: str = "#ffffff"
-    depth: float = 0.0  # 0: near; 1: all haze
+    depth: float = 0.0  # 0: near; 1: only haze
 
     def far(self, depth: float) -> Light:
         return Light(self.tint, self.haze, depth)
@@ -108,6 +108,7 @@ class Light:
 
 @lru_cache(maxsize=65536)
 def lit(colour: str, light: Light) -> RGB:
+    """A colour in a light."""
     haze = rgb(light.haze)
     return tuple(
         round(min(255.0, c * t) * (1 - light.depth) + h * light.depth)
@@ -122,7 +123,7 @@ def rgb(colour: str) -> RGB:
 
 @lru_cache(maxsize=4096)
 def shade(colour: str, by: float) -> str:
-    """Lighter (by > 0) or darker (by < 0), a little more saturated when darker, as paint is."""
+    """A lighter (by > 0) or darker (by < 0) colour; darker ones are a little more saturated, as with paint."""
     h, s, v = colorsys.rgb_to_hsv(*(c / 255 for c in rgb(colour)))
     if by < 0:
         s, v = min(1.0, s * (1 - by * 0.4)), v * (1 + by)
@@ -133,7 +134,7 @@ def shade(colour: str, by: float) -> str:
 
 @dataclass
 class Sketch:
-    """A list of coloured polygons, and the place, turn and light in which the next ones are drawn."""
+    """A list of coloured polygons, and the position, rotation and light in which the next ones are drawn."""
 
     shapes: list[Shape] = field(default_factory=list)
     light: Light = Light()
@@ -142,7 +143,7 @@ class Sketch:
     mirrored: bool = False
 
     def at(self, origin: complex, scale: complex = 1, mirrored: bool = False, light: Light | None = None) -> Sketch:
-        """The same sheet with a new origin, scale (a complex scale also turns) and direction, within this one's."""
+        """The same list, with an origin, scale (a complex one also rotates) and direction relative to this sketch's."""
         if self.mirrored:
             origin, scale = -origin.conjugate(), complex(scale).conjugate()
         return Sketch(
@@ -154,16 +155,16 @@ class Sketch:
         )
 
     def place(self, z: complex) -> complex:
-        """Where in the picture a point of this sketch is."""
+        """The position in the picture of a point of this sketch."""
         return self.origin + self.factor * (-z.conjugate() if self.mirrored else z)
 
     def fill(self, z: Points, colour: str, alpha: float = 1.0) -> None:
         ink = lit(colour, self.light)
-        where = self.origin + self.factor * (-z.conj() if self.mirrored else z)
-        self.shapes.append((where, ink if alpha >= 1 else (*ink, round(255 * alpha))))
+        points = self.origin + self.factor * (-z.conj() if self.mirrored else z)
+        self.shapes.append((points, ink if alpha >= 1 else (*ink, round(255 * alpha))))
 
     def outline(self, since: int, colour: str, width: float) -> None:
-        """Put a line of this width (in picture units) around all that was drawn from shape number ``since`` on."""
+        """Put a line of this width, in picture units, around every opaque shape from number ``since`` on."""
         ink = lit(colour, self.light)
         drawn = self.shapes[since:]
         self.shapes[since:] = [(grow(z, width), ink) for z, c in drawn if len(c) == 3] + drawn

@@ -1,4 +1,4 @@
-"""The hour and the weather: the light on everything, the sky behind it, and what falls in front of it."""
+"""The hour and the weather: light, sky, mist and precipitation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from storylib.sources.storyworld.world import Dice
 
 @dataclass(frozen=True)
 class Sky:
-    """Colours of an hour: of the sky from top to horizon, and of the light on things."""
+    """Colours of a time of day: of the sky from top to horizon, and of the light."""
 
     top: str
     middle: str
     bottom: str
     near: tuple[float, float, float]  # tint of figures
     land: tuple[float, float, float]  # tint of places
-    lamps: bool = False  # windows and stars shine
+    lamps: bool = False  # windows shine
 
 
 SKIES = {
@@ -37,7 +37,7 @@ GREYS = {"cloudy": 0.35, "foggy": 0.45, "rainy": 0.62, "stormy": 0.8, "snowy": 0
 
 
 def mix(a: str, b: str, share: float) -> str:
-    """Colour between a (share 0) and b (share 1)."""
+    """A colour between a (share 0) and b (share 1)."""
     pairs = zip((a[1:3], a[3:5], a[5:7]), (b[1:3], b[3:5], b[5:7]), strict=True)
     return "#" + "".join(f"{round(int(x, 16) * (1 - share) + int(y, 16) * share):02x}" for x, y in pairs)
 
@@ -74,7 +74,7 @@ class Air:
         return Light(self.sky.near)
 
     def land(self, depth: float = 0.0) -> Light:
-        """Light on the land at a distance from 0 (here) to 1 (lost in haze)."""
+        """Light on the land at a distance from 0 (near) to 1 (far)."""
         if self.weather == "snowy":  # snow lies on everything
             return Light(self.sky.land, mix(self.sky.bottom, SNOW[self.time], 0.75), min(0.85, 0.34 + 0.4 * depth))
         fog = 0.55 * depth**0.5 + 0.12 if self.weather == "foggy" else 0.5 * depth
@@ -82,14 +82,14 @@ class Air:
 
 
 def draw_sky(s: Sketch, air: Air, dice: Dice) -> None:
-    """The whole sky; what comes later covers its lower part."""
+    """The whole sky; the place will cover its lower part."""
     sky, bands = air.sky, 56
     for k in range(bands):
         y = k / bands
         colour = mix(sky.top, sky.middle, y * 2) if y < 0.5 else mix(sky.middle, sky.bottom, y * 2 - 1)
         s.fill(box(-0.01, y * 0.72, 1.01, 0.74), colour)
     x = dice.between(0.12, 0.88)
-    if GREYS[air.weather] <= 0.4:  # otherwise neither sun nor stars are seen
+    if GREYS[air.weather] <= 0.4:  # otherwise neither sun nor stars are visible
         if air.time == "night":
             _stars(s, 34 if air.weather == "clear" else 18, dice)
             _moon(s, complex(x, dice.between(0.1, 0.2)), dice)
@@ -120,7 +120,7 @@ def _sun(s: Sketch, air: Air, x: float, dice: Dice) -> None:
 
 
 def _moon(s: Sketch, at: complex, dice: Dice) -> None:
-    """A full one or a crescent."""
+    """A full moon or a crescent."""
     for r, alpha in ((0.15, 0.06), (0.11, 0.09)):
         s.fill(ellipse(at, r), "#fff3c4", alpha)
     if dice.chance(0.5):
@@ -157,23 +157,19 @@ def _cloud(s: Sketch, at: complex, r: float, colour: str, swept: bool) -> None:
 
 
 def draw_weather(s: Sketch, air: Air, dice: Dice) -> None:
-    """What is in the air in front of everything."""
+    """Precipitation and the like, in front of everything."""
     night = air.time == "night"
     match air.weather:
         case "rainy" | "stormy":
             slant = -0.35 if air.weather == "stormy" else -0.15
             for _ in range(70 if air.weather == "stormy" else 55):
                 at, length = complex(dice.between(-0.05, 1.1), dice.between(-0.05, 1)), dice.between(0.035, 0.065)
-                s.fill(
-                    polygon(at, at + 0.0035, at + length * (1j + slant) + 0.0025, at + length * (1j + slant)),
-                    "#dcecf7",
-                    0.4 if night else 0.6,
-                )
+                end = at + length * (1j + slant)
+                s.fill(polygon(at, at + 0.0035, end + 0.0025, end), "#dcecf7", 0.4 if night else 0.6)
             if air.weather == "stormy":
                 x = dice.between(0.1, 0.9)
-                s.at(complex(x, 0.1)).fill(
-                    polygon(0, 0.05, 0.02 + 0.1j, 0.055 + 0.1j, -0.02 + 0.27j, 0.0 + 0.14j, -0.035 + 0.14j), "#ffe66b"
-                )
+                bolt = polygon(0, 0.05, 0.02 + 0.1j, 0.055 + 0.1j, -0.02 + 0.27j, 0.0 + 0.14j, -0.035 + 0.14j)
+                s.at(complex(x, 0.1)).fill(bolt, "#ffe66b")
         case "snowy":
             for _ in range(75):
                 r = dice.between(0.003, 0.009)
@@ -187,21 +183,19 @@ def draw_weather(s: Sketch, air: Air, dice: Dice) -> None:
             for _ in range(10):
                 at = complex(dice.between(0, 1), dice.between(0.1, 0.95))
                 leaf = dice.between(0.012, 0.02) * cmath.exp(1j * dice.between(0, 6))
-                s.fill(
-                    at + leaf * polygon(-1, -0.45j, 1, 0.45j), dice.pick(("#c9803a", "#b9a23c", "#a8563a", "#7f9a44"))
-                )
+                colour = dice.pick(("#c9803a", "#b9a23c", "#a8563a", "#7f9a44"))
+                s.fill(at + leaf * polygon(-1, -0.45j, 1, 0.45j), colour)
 
 
 def draw_mist(s: Sketch, air: Air, dice: Dice) -> None:
-    """What is in the air between the place and the figures: banks of fog, gusts of wind."""
+    """Banks of fog or gusts of wind, between the place and the figures."""
     if air.weather == "foggy":
         tone = "#8894b8" if air.time == "night" else "#f4f4f0"
         for k in range(6):
             y = 0.42 + 0.07 * k + dice.between(-0.02, 0.02)
             for r in (1.0, 0.75):
-                s.fill(
-                    ellipse(complex(dice.between(0.1, 0.9), y), dice.between(0.4, 0.6) * r, 0.045 * r, n=32), tone, 0.22
-                )
+                bank = ellipse(complex(dice.between(0.1, 0.9), y), dice.between(0.4, 0.6) * r, 0.045 * r, n=32)
+                s.fill(bank, tone, 0.22)
     elif air.weather == "windy":
         for _ in range(5):
             at, r = complex(dice.between(-0.05, 0.8), dice.between(0.06, 0.5)), dice.between(0.14, 0.22)

@@ -1,26 +1,27 @@
-"""Splits that ask something: new stories, new combinations of what is known, new plots."""
+"""Splits that test generalisation: to new stories, to new combinations of known parts, to new plots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from storylib.sources.storyworld import world
+from storylib.data.splits import Splits, split_stories
+from storylib.data.types import Story
+from storylib.sources._checks import SourceError
 from storylib.sources.storyworld.plots import PLOTS
-from storylib.sources.storyworld.world import Dice
-from storylib.stories import Splits, Story, split_stories
+from storylib.sources.storyworld.world import PLACES, SPECIES, Dice
 
 KINDS = ("standard", "combinations", "plots")
-SHARE = 0.2  # of the stories that a test of combinations should have
+TEST_SHARE = 0.2  # of the stories, in a test of combinations
 
 
 def split(stories: Sequence[Story], kind: str = "standard", seed: int = 0) -> Splits:
     """Train, validation and test.
 
-    standard: a story is in one split. combinations: some species were never in some places before the test, while
-    each was seen elsewhere; a test story has at least one such pair. plots: the test's two plots were never seen.
+    standard: new stories. combinations: every test story pairs a species with a place that no training story pairs,
+    while each of the two occurs in training. plots: two plots occur in the test split only.
     """
     if kind not in KINDS:
-        raise world.error(f"Storyworld: kind must be one of {', '.join(KINDS)}, not {kind!r}.")
+        raise SourceError(f"Storyworld: kind must be one of {', '.join(KINDS)}, not {kind!r}.")
     if kind == "standard":
         return split_stories(stories, seed)
     dice = Dice("split", kind, seed)
@@ -30,8 +31,8 @@ def split(stories: Sequence[Story], kind: str = "standard", seed: int = 0) -> Sp
     else:
         pairs = held_out_pairs(stories, dice)
         test = [s for s in stories if combinations(s) & pairs]
-    chosen = {s.id for s in test}
-    rest = [s for s in stories if s.id not in chosen]
+    test_ids = {s.id for s in test}
+    rest = [s for s in stories if s.id not in test_ids]
     order = dice.sample(range(len(rest)), len(rest))
     count = round(0.15 * len(stories))
     validation = {rest[i].id for i in order[:count]}
@@ -44,6 +45,7 @@ def split(stories: Sequence[Story], kind: str = "standard", seed: int = 0) -> Sp
 
 
 def plot_of(story: Story) -> str:
+    """The plot of a story."""
     return str((story.frames[0].attributes or {}).get("plot"))
 
 
@@ -54,12 +56,12 @@ def combinations(story: Story) -> set[tuple[str, str]]:
 
 
 def held_out_pairs(stories: Sequence[Story], dice: Dice) -> set[tuple[str, str]]:
-    """Pairs of species and place, no species or place twice, that about a fifth of the stories contain."""
-    species = dice.sample(world.SPECIES, len(world.SPECIES))
-    places = dice.sample(world.PLACES, len(world.PLACES))
+    """Pairs of species and place, each species and place at most once, that about a fifth of the stories contain."""
+    species = dice.sample(SPECIES, len(SPECIES))
+    places = dice.sample(PLACES, len(PLACES))
     chosen: set[tuple[str, str]] = set()
     for pair in zip(species, places, strict=False):
         chosen.add(pair)
-        if sum(bool(combinations(s) & chosen) for s in stories) >= SHARE * len(stories):
+        if sum(bool(combinations(s) & chosen) for s in stories) >= TEST_SHARE * len(stories):
             break
     return chosen

@@ -1,4 +1,4 @@
-"""How each action looks: postures and moods, the tool or furniture that belongs to it, and a sign in the air."""
+"""How each action looks: postures and moods, its tool or furniture, and a sign in the air."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from storylib.sources.storyworld.things import draw_thing
 
 @dataclass(frozen=True)
 class Staging:
-    """Names of POSES and MOODS of the one who acts and of the other one, and what is around them."""
+    """Names of POSES and MOODS of the actor and of the other character, and what is around them."""
 
     pose: str
     mood: str
     other_pose: str = "stand"
     other_mood: str = "content"
-    gap: float = 0.25  # between the two, in picture widths, for figures of size one
-    facing: bool = True  # the two face each other; otherwise the other one follows
+    gap: float = 0.25  # between the two characters, in picture widths, for figures of size one
+    facing: bool = True  # the two characters face each other; otherwise the other one follows
     sign: str | None = None  # in SIGNS
-    tool: str | None = None  # in TOOLS, in the hands unless there is the story's object
+    tool: str | None = None  # in TOOLS, in the hands unless they hold the story's object
     behind: str | None = None  # in FURNITURE, drawn before the figures
     before: str | None = None  # in FURNITURE, drawn after them
 
@@ -55,7 +55,7 @@ STAGINGS = {
 }
 
 
-# --- furniture: at the feet of the one who acts; one unit is the height of a figure; ``middle`` is between the two ---
+# Furniture, at the actor's feet; one unit is the height of a figure; ``middle`` is halfway to the other character.
 
 
 def _mat(s: Sketch, middle: float, place: str) -> None:
@@ -65,21 +65,15 @@ def _mat(s: Sketch, middle: float, place: str) -> None:
 
 def _blanket(s: Sketch, middle: float, place: str) -> None:
     wide = 0.55 + abs(middle) * 0.5
-    s.fill(
-        polygon(middle - wide + 0.1j, middle - wide * 0.8 - 0.12j, middle + wide * 0.8 - 0.12j, middle + wide + 0.1j),
-        "#e8695c",
-    )
+    corners = middle - wide + 0.1j, middle - wide * 0.8 - 0.12j, middle + wide * 0.8 - 0.12j, middle + wide + 0.1j
+    s.fill(polygon(*corners), "#e8695c")
     for k in range(-2, 3):
         x = k * wide * 0.36
-        s.fill(
-            polygon(
-                middle + x - 0.04 + 0.1j,
-                middle + x * 0.8 - 0.032 - 0.12j,
-                middle + x * 0.8 + 0.032 - 0.12j,
-                middle + x + 0.04 + 0.1j,
-            ),
-            "#fbe9dc",
-        )
+        stripe = (
+            middle + x - 0.04 + 0.1j, middle + x * 0.8 - 0.032 - 0.12j,
+            middle + x * 0.8 + 0.032 - 0.12j, middle + x + 0.04 + 0.1j,
+        )  # fmt: skip
+        s.fill(polygon(*stripe), "#fbe9dc")
     s.fill(limb([middle - wide * 0.9 - 0.01j, middle + wide * 0.9 - 0.01j], [0.05, 0.05]), "#fbe9dc")
     plate = s.at(middle + (0.0 if middle else 0.36) + 0.01j, 0.13)
     plate.fill(ellipse(0, 1.0, 0.34, n=20), "#fffdf6")
@@ -90,9 +84,8 @@ def _blanket(s: Sketch, middle: float, place: str) -> None:
 def _pit(s: Sketch, middle: float, place: str) -> None:
     at = middle if middle else 0.42
     s.fill(ellipse(at + 0.03j, 0.17, 0.05, n=22), "#4a3328")
-    s.fill(
-        blob([at + 0.12 + 0.06j, at + 0.18 - 0.06j, at + 0.3 - 0.13j, at + 0.42 - 0.04j, at + 0.46 + 0.06j]), "#7d5a40"
-    )
+    heap = [at + 0.12 + 0.06j, at + 0.18 - 0.06j, at + 0.3 - 0.13j, at + 0.42 - 0.04j, at + 0.46 + 0.06j]
+    s.fill(blob(heap), "#7d5a40")
     for q in (0.22, 0.33):
         s.fill(ellipse(at + q - 0.02j, 0.022, 0.016, n=8), "#a47c5c")
 
@@ -110,10 +103,8 @@ def _ledge(s: Sketch, middle: float, place: str) -> None:
 def _cover(s: Sketch, middle: float, place: str) -> None:
     wide = 0.42 + abs(middle)
     if place == "cottage":
-        s.fill(
-            polygon(middle - wide - 0.27j, middle + wide - 0.27j, middle + wide + 0.07j, middle - wide + 0.07j),
-            "#d87a6a",
-        )
+        corners = middle - wide - 0.27j, middle + wide - 0.27j, middle + wide + 0.07j, middle - wide + 0.07j
+        s.fill(polygon(*corners), "#d87a6a")
         s.fill(limb([middle - wide - 0.27j, middle + wide - 0.27j], [0.06, 0.06]), "#f3e2c6")
         for k in range(-3, 4):
             s.fill(ellipse(middle + k * wide * 0.28 - 0.1j, 0.028, n=10), "#fbe9dc")
@@ -123,11 +114,10 @@ def _cover(s: Sketch, middle: float, place: str) -> None:
         rock(s, middle + wide * 0.5 + 0.07j, wide * 0.66, tone)
     elif place in ("village", "market", "farm"):
         for x in (-0.5, 0.5):
-            s.fill(box(middle + x * wide - wide * 0.5, -0.26, middle + x * wide + wide * 0.5, 0.08), "#b98a58")
+            centre = middle + x * wide
+            s.fill(box(centre - wide * 0.5, -0.26, centre + wide * 0.5, 0.08), "#b98a58")
             for y in (-0.24, -0.09, 0.06):
-                s.fill(
-                    box(middle + x * wide - wide * 0.53, y - 0.02, middle + x * wide + wide * 0.53, y + 0.02), "#96683c"
-                )
+                s.fill(box(centre - wide * 0.53, y - 0.02, centre + wide * 0.53, y + 0.02), "#96683c")
     else:
         for x in (-0.55, 0.55, 0.0):
             bush(s, middle + x * wide + 0.09j, 0.3 if x else 0.24, "#4a8a45" if x else "#579a50")
@@ -150,7 +140,7 @@ FURNITURE: dict[str, Callable[[Sketch, float, str], None]] = {
 }  # fmt: skip
 
 
-# --- tools: in the hands, which are at 0; one unit is the height of a figure ---------------------------------------
+# Tools, in the hands, which are at 0; one unit is the height of a figure.
 
 
 def _lens(s: Sketch) -> None:
@@ -175,7 +165,7 @@ def _hammer(s: Sketch) -> None:
 TOOLS: dict[str, Callable[[Sketch], None]] = {"lens": _lens, "spade": _spade, "hammer": _hammer}
 
 
-# --- signs: around the head of the one who acts, which is at 0; one unit is the height of a figure ------------------
+# Signs, around the actor's head, which is at 0; one unit is the height of a figure.
 
 
 def _z(s: Sketch) -> None:
@@ -253,9 +243,9 @@ SIGNS: dict[str, Callable[[Sketch], None]] = {
 
 
 def draw_thought(s: Sketch, thing: str, side: int) -> None:
-    """A thought of something that is not there, beside a head at 0, on this side if the picture has room there.
+    """A thought bubble with an absent object, beside a head at 0, on the given side if the picture has room there.
 
-    It shines by itself, even at night.
+    It is bright even at night.
     """
     bare = s.at(0, light=Light())
     spots = [complex(side * x, y) for x, y in ((0.66, -0.4), (0.42, -0.48), (-0.66, -0.62))]

@@ -1,12 +1,23 @@
-"""From a plot to a tale: who plays which role, where, with what; every scene's truth, before any word or line."""
+"""From a plot to a tale: who plays which role, where and with what. Gives the truth of every scene."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import Any
 
-from storylib.sources.storyworld import plots, world
-from storylib.sources.storyworld.world import Dice, Settings
+from storylib.sources.storyworld.plots import draw_beats
+from storylib.sources.storyworld.world import (
+    COLOURS,
+    FAIR,
+    FOUL,
+    NAMES,
+    OBJECTS,
+    PLACES,
+    SPECIES,
+    TIMES,
+    Dice,
+    Settings,
+)
 
 OUTFITS = ("jumper", "dress", "dungarees", "cape")
 PATTERNS = ("plain", "plain", "stripes", "dots")
@@ -14,11 +25,11 @@ PATTERNS = ("plain", "plain", "stripes", "dots")
 
 @dataclass(frozen=True)
 class Scene:
-    """All that is true of one frame. ``None``: there is no such thing in the scene."""
+    """Everything that is true of one frame. ``None``: the scene has no such thing."""
 
     plot: str
-    who: str  # species of the one who acts
-    partner: str | None  # species of the other one; called "with" in the attributes
+    who: str  # species of the actor
+    partner: str | None  # species of the other character; called "with" in the attributes
     where: str
     action: str
     object: str | None
@@ -35,16 +46,16 @@ class Scene:
     reason: str
     name: str
     name_partner: str | None
-    told: frozenset[str]  # which of who, where, object, time the text tells
-    shown: frozenset[str]  # which of where, object the picture shows
-    page: int
-    seed: str  # of the drawing and the wording: world/tale/page
+    in_text: frozenset[str]  # which of OPTIONAL_IN_TEXT the text states
+    in_picture: frozenset[str]  # which of OPTIONAL_IN_PICTURE the picture shows
+    number: int  # of the frame, from 1
+    seed: str  # of drawing and wording: world/tale/frame
 
     def attributes(self) -> dict[str, Any]:
-        """The truth as a frame carries it; told and shown as sorted lists, so that it can be written as JSON."""
+        """The truth as a JSON object, for ``Frame.attributes``."""
         values = {f.name.replace("partner", "with"): getattr(self, f.name) for f in fields(self)}
-        values.pop("seed"), values.pop("page")
-        return values | {"told": sorted(self.told), "shown": sorted(self.shown)}
+        del values["seed"], values["number"]
+        return values | {"in_text": sorted(self.in_text), "in_picture": sorted(self.in_picture)}
 
 
 @dataclass(frozen=True)
@@ -56,27 +67,27 @@ class Tale:
     scenes: tuple[Scene, ...]
 
 
-TELLABLE = ("object", "time", "where", "who")  # what a text may leave out
-SHOWABLE = ("object", "where")  # what a picture may leave out, if the text tells it
+OPTIONAL_IN_TEXT = ("object", "time", "where", "who")  # what a text may leave out
+OPTIONAL_IN_PICTURE = ("object", "where")  # what a picture may leave out, if the text states it
 
 
-def tell(settings: Settings, number: int) -> Tale:
-    """Tale ``number`` of a world; it depends on nothing else."""
+def make_tale(settings: Settings, number: int) -> Tale:
+    """Tale ``number`` of a  It depends on nothing else."""
     dice = Dice("tale", settings.seed, number)
-    plot, beats = plots.draw(settings.noise, settings.digression, dice)
-    species = dict(zip("HF", dice.sample(world.SPECIES, 2), strict=True))
-    places = dict(zip("ABC", dice.sample(world.PLACES, 3), strict=True))
-    colours = dict(zip("HF", dice.sample(world.COLOURS, 2), strict=True))
-    names = dict(zip("HF", dice.sample(tuple(world.NAMES), 2), strict=True))
+    plot, beats = draw_beats(settings.noise, settings.digression, dice)
+    species = dict(zip("HF", dice.sample(SPECIES, 2), strict=True))
+    places = dict(zip("ABC", dice.sample(PLACES, 3), strict=True))
+    colours = dict(zip("HF", dice.sample(COLOURS, 2), strict=True))
+    names = dict(zip("HF", dice.sample(tuple(NAMES), 2), strict=True))
     outfits = {role: dice.pick(OUTFITS) for role in "HF"}
     patterns = {role: dice.pick(PATTERNS) for role in "HF"}
-    thing = dice.pick(world.OBJECTS)
-    fair, foul = dice.pick(world.FAIR), dice.pick(world.FOUL)
-    hour = int(dice.between(0, len(world.TIMES)))
-    told = frozenset(a for a in TELLABLE if dice.chance(settings.told))
-    shown = frozenset(a for a in SHOWABLE if dice.chance(settings.shown) or a not in told)
+    thing = dice.pick(OBJECTS)
+    fair, foul = dice.pick(FAIR), dice.pick(FOUL)
+    hour = int(dice.between(0, len(TIMES)))
+    in_text = frozenset(a for a in OPTIONAL_IN_TEXT if dice.chance(settings.in_text))
+    in_picture = frozenset(a for a in OPTIONAL_IN_PICTURE if dice.chance(settings.in_picture) or a not in in_text)
     scenes = []
-    for page, beat in enumerate(beats, 1):
+    for position, beat in enumerate(beats, 1):
         hour += beat.later
         actor, partner = beat.cast[0], beat.cast[1:] or None
         scenes.append(
@@ -88,7 +99,7 @@ def tell(settings: Settings, number: int) -> Tale:
                 action=beat.action,
                 object=None if beat.state == "none" else thing,
                 state=beat.state,
-                time=world.TIMES[hour % len(world.TIMES)],
+                time=TIMES[hour % len(TIMES)],
                 weather=foul if beat.foul else fair,
                 garment=colours[actor],
                 garment_partner=colours[partner] if partner else None,
@@ -100,10 +111,10 @@ def tell(settings: Settings, number: int) -> Tale:
                 reason=beat.reason,
                 name=names[actor],
                 name_partner=names[partner] if partner else None,
-                told=told,
-                shown=shown,
-                page=page,
-                seed=f"{settings.seed}/{number}/{page}",
+                in_text=in_text,
+                in_picture=in_picture,
+                number=position,
+                seed=f"{settings.seed}/{number}/{position}",
             )
         )
     return Tale(number, plot, tuple(scenes))

@@ -1,4 +1,4 @@
-"""The objects of the stories, each about one unit wide and high around 0 (y points down), resting on y = 0.5."""
+"""The objects of the stories, each about one unit wide and high around 0 (y points down), standing on y = 0.5."""
 
 from __future__ import annotations
 
@@ -12,17 +12,15 @@ from storylib.sources.storyworld.shapes import Sketch, blob, box, curve, ellipse
 
 
 def draw_thing(sketch: Sketch, name: str) -> None:
-    """Draw one object with an ink outline; "bundle" is an object that the picture does not show."""
+    """Draw an object with an ink outline; "bundle" is for an object that the picture does not show."""
     since = len(sketch.shapes)
     THINGS[name](sketch)
     sketch.outline(since, INK, 0.006 * abs(sketch.factor) ** 0.4)
 
 
 def _apple(s: Sketch) -> None:
-    s.fill(
-        blob([-0.42 - 0.05j, -0.25 - 0.3j, -0.22j, 0.25 - 0.3j, 0.42 - 0.05j, 0.28 + 0.42j, 0.42j, -0.28 + 0.42j]),
-        "#d63c36",
-    )
+    fruit = [-0.42 - 0.05j, -0.25 - 0.3j, -0.22j, 0.25 - 0.3j, 0.42 - 0.05j, 0.28 + 0.42j, 0.42j, -0.28 + 0.42j]
+    s.fill(blob(fruit), "#d63c36")
     s.fill(ellipse(-0.2 - 0.05j, 0.08, 0.13, 0.4, 12), "#f08a7a")
     s.fill(stroke([-0.2j, -0.35j + 0.02, 0.08 - 0.48j], 0.06), "#6b4428")
     s.fill(blob([0.06 - 0.34j, 0.2 - 0.48j, 0.38 - 0.42j, 0.24 - 0.3j]), "#6aa84a")
@@ -47,22 +45,11 @@ def _balloon(s: Sketch) -> None:
 def _bell(s: Sketch) -> None:
     s.fill(ellipse(-0.42j, 0.1, n=14), "#c98f24")
     s.fill(ellipse(0.4j, 0.11, n=14), "#8a5f1a")
-    s.fill(
-        blob(
-            [
-                -0.1 - 0.36j,
-                0.1 - 0.36j,
-                0.3 - 0.12j,
-                0.34 + 0.18j,
-                0.46 + 0.36j,
-                0.38j,
-                -0.46 + 0.36j,
-                -0.34 + 0.18j,
-                -0.3 - 0.12j,
-            ]
-        ),
-        "#f0b93a",
-    )
+    body = [
+        -0.1 - 0.36j, 0.1 - 0.36j, 0.3 - 0.12j, 0.34 + 0.18j, 0.46 + 0.36j,
+        0.38j, -0.46 + 0.36j, -0.34 + 0.18j, -0.3 - 0.12j,
+    ]  # fmt: skip
+    s.fill(blob(body), "#f0b93a")
     s.fill(stroke([-0.15 - 0.2j, -0.2, -0.22 + 0.2j], 0.07), "#fbe29a")
 
 
@@ -86,24 +73,11 @@ def _book(s: Sketch) -> None:
 def _cake(s: Sketch) -> None:
     s.fill(ellipse(0.44j, 0.56, 0.09, n=20), "#cfd8e4")
     s.fill(blob([-0.42 - 0.02j, -0.1j, 0.42 - 0.02j, 0.42 + 0.38j, 0.44j, -0.42 + 0.38j], 4), "#c98a52")
-    s.fill(
-        blob(
-            [
-                -0.44 - 0.08j,
-                -0.16j,
-                0.44 - 0.08j,
-                0.43 + 0.1j,
-                0.3 + 0.22j,
-                0.16 + 0.08j,
-                0.0 + 0.24j,
-                -0.16 + 0.08j,
-                -0.3 + 0.2j,
-                -0.43 + 0.08j,
-            ],
-            4,
-        ),
-        "#fbe3ea",
-    )
+    icing = [
+        -0.44 - 0.08j, -0.16j, 0.44 - 0.08j, 0.43 + 0.1j, 0.3 + 0.22j,
+        0.16 + 0.08j, 0.0 + 0.24j, -0.16 + 0.08j, -0.3 + 0.2j, -0.43 + 0.08j,
+    ]  # fmt: skip
+    s.fill(blob(icing, 4), "#fbe3ea")
     s.fill(ellipse(-0.22j, 0.12, n=14), "#d63c36")
     s.fill(stroke([-0.3j, 0.04 - 0.42j, 0.14 - 0.46j], 0.03), "#4c7a34")
 
@@ -124,10 +98,8 @@ def _flower(s: Sketch) -> None:
     s.fill(stroke([0.5j, 0.1 + 0.2j, 0.0 - 0.1j], 0.06), "#4f8f3c")
     s.fill(blob([0.04 + 0.3j, 0.18 + 0.12j, 0.36 + 0.12j, 0.22 + 0.3j]), "#5fa548")
     for k in range(6):
-        s.fill(
-            ellipse(-0.22j + 0.22 * cmath.exp(1j * np.pi * k / 3), 0.17, 0.13, np.pi * k / 3, 14),
-            "#e868a0" if k % 2 else "#f08cb8",
-        )
+        petal = ellipse(-0.22j + 0.22 * cmath.exp(1j * np.pi * k / 3), 0.17, 0.13, np.pi * k / 3, 14)
+        s.fill(petal, "#e868a0" if k % 2 else "#f08cb8")
     s.fill(ellipse(-0.22j, 0.13, n=14), "#f6cb3c")
 
 
@@ -183,24 +155,18 @@ def _teapot(s: Sketch) -> None:
 def _umbrella(s: Sketch) -> None:
     s.fill(stroke([-0.5j, 0.2j, 0.02 + 0.5j, 0.22 + 0.56j, 0.2 + 0.36j], 0.05), "#6b4428")
     rim = -0.3j + 0.78 * np.exp(np.linspace(1j * np.pi, 2j * np.pi, 16))
-    scallops = np.concatenate(
-        [
-            curve([complex(x, -0.3), complex(x - 0.195, -0.44), complex(x - 0.39, -0.3)], 5)
-            for x in (0.78, 0.39, 0.0, -0.39)
-        ]
-    )
-    s.fill(np.concatenate([rim, scallops]), "#7b52ab")
-    s.fill(
-        np.concatenate(
-            [
-                curve([-0.39 - 0.3j, -0.36 - 0.9j, -1.08j], 8),
-                curve([-1.08j, 0.36 - 0.9j, 0.39 - 0.3j], 8),
-                curve([0.39 - 0.3j, 0.2 - 0.44j, -0.3j], 5),
-                curve([-0.3j, -0.2 - 0.44j, -0.39 - 0.3j], 5),
-            ]
-        ),
-        "#a981d6",
-    )
+    scallops = [
+        curve([complex(x, -0.3), complex(x - 0.195, -0.44), complex(x - 0.39, -0.3)], 5)
+        for x in (0.78, 0.39, 0.0, -0.39)
+    ]
+    s.fill(np.concatenate([rim, *scallops]), "#7b52ab")
+    panel = [
+        curve([-0.39 - 0.3j, -0.36 - 0.9j, -1.08j], 8),
+        curve([-1.08j, 0.36 - 0.9j, 0.39 - 0.3j], 8),
+        curve([0.39 - 0.3j, 0.2 - 0.44j, -0.3j], 5),
+        curve([-0.3j, -0.2 - 0.44j, -0.39 - 0.3j], 5),
+    ]
+    s.fill(np.concatenate(panel), "#a981d6")
     for at in (-0.56 - 0.48j, 0.0 - 0.68j, 0.56 - 0.48j, -0.2 - 0.86j, 0.24 - 0.44j):
         s.fill(ellipse(at, 0.06, n=10), "#fbf4e4")
     s.fill(limb([-1.06j, -1.18j], [0.05, 0.04]), "#6b4428")

@@ -1,9 +1,9 @@
-"""How well a perfect reader could do: exact ceilings of every attribute of the next frame, and their floors.
+"""How well the next frame can be predicted: exact ceilings of every attribute, and their baselines.
 
-A perfect reader knows the plots and their probabilities, sees K consecutive frames of a story, and names for each
-attribute of the next one its most probable value. It sees the frames through the text, the pictures, or both. Two
-windows that differ only in who or where in particular (fox or owl, farm or beach) are the same to it, since roles are
-drawn uniformly: so it is enough to sum over the paths of the plots, with the roles numbered as they come into sight.
+A perfect reader knows the plots and their probabilities, sees K consecutive frames of a story, and predicts for each
+attribute of the next frame its most probable value. It sees the texts, the pictures, or both. Windows that differ only
+in the characters and places that fill the roles (fox or owl, farm or beach) are equivalent, since these are drawn
+uniformly. So it is enough to sum over the paths of the plots, with roles numbered in their order of appearance.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from storylib.sources._checks import SourceError
 from storylib.sources.storyworld import plots, world
 from storylib.sources.storyworld.plots import Beat
-from storylib.sources.storyworld.tales import SHOWABLE, TELLABLE, Scene
+from storylib.sources.storyworld.tales import OPTIONAL_IN_PICTURE, OPTIONAL_IN_TEXT, Scene
 from storylib.sources.storyworld.world import Settings
 
 READERS = ("both", "text", "pictures")
@@ -26,20 +27,20 @@ ATTRIBUTES = (
     "who", "with", "where", "action", "object", "state", "time", "weather", "garment", "name", "feeling", "reason",
 )  # fmt: skip
 
-# What each reader sees whatever a story tells and shows; TELLABLE and SHOWABLE come on top.
-TEXT = frozenset({"name", "feeling", "reason"})
-PICTURES = frozenset({"weather", "garment", "who", "time"})
+# What each reader sees in every story; OPTIONAL_IN_TEXT and OPTIONAL_IN_PICTURE differ by story.
+ALWAYS_IN_TEXT = frozenset({"name", "feeling", "reason"})
+ALWAYS_IN_PICTURE = frozenset({"weather", "garment", "who", "time"})
 
-# A value as a reader can name it: ("is", a plain value), ("seen", which of those seen in the context), or
-# ("new", how many values there are that were not seen, all equally likely).
+# A value as a reader can express it: ("is", a plain value), ("seen", which of those seen in the context), or
+# ("new", the number of values that were not seen, all equally likely).
 Value = tuple[str, Any]
 SIZES = {"who": len(world.SPECIES), "where": len(world.PLACES), "object": len(world.OBJECTS), "time": len(world.TIMES),
          "garment": len(world.COLOURS), "name": len(world.NAMES)}  # fmt: skip
-SEEN_AS = {"with": "who"}  # who sees the one sees the other
+SEEN_WITH = {"with": "who"}  # whoever sees one character sees the other
 
 
 class View(NamedTuple):
-    """One frame, in roles or in values alike: a reader only ever asks which of them are equal."""
+    """One frame, in roles or in values: only their equality matters."""
 
     action: str
     state: str
@@ -52,20 +53,20 @@ class View(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What a context shows to one who sees all of it, and the truth of the next frame in such a reader's terms."""
+    """A context as seen by a reader of everything, and the truth of the next frame in that reader's terms."""
 
     frames: tuple[tuple[Any, ...], ...]
-    values: tuple[Value, ...]  # one for each of ATTRIBUTES
+    values: tuple[Value, ...]  # one per attribute
 
     def context(self, seen: frozenset[str]) -> Hashable:
-        """The frames for a reader who sees only some attributes; equal ones have equal futures."""
+        """The frames for a reader who sees only some attributes; equal contexts have equal futures."""
         return tuple(
             (action, state, cast, place if "where" in seen else None, hour if "time" in seen else None,
-             foul if "weather" in seen else None, mind if "feeling" in seen else None)
-            for action, state, cast, place, hour, foul, mind in self.frames
+             foul if "weather" in seen else None, mood if "feeling" in seen else None)
+            for action, state, cast, place, hour, foul, mood in self.frames
         )  # fmt: skip
 
-    def again(self) -> tuple[Value, ...]:
+    def last_values(self) -> tuple[Value, ...]:
         """The values of the last frame, in the same terms as those of the next."""
         action, state, cast, place, _, foul, (feeling, reason) = self.frames[-1]
         actor: Value = ("seen", cast[0])
@@ -79,12 +80,12 @@ CONTEXT = frozenset({"where", "time", "weather", "feeling"})  # what ``Window.co
 
 
 def seen_as(attribute: str, value: Value, seen: frozenset[str]) -> Value:
-    """A value in the terms of a reader who may not see such attributes, and could then only guess."""
-    if value[0] == "is" or SEEN_AS.get(attribute, attribute) in seen:
+    """A value in the terms of a reader who may not see this attribute, and could then only guess."""
+    if value[0] == "is" or SEEN_WITH.get(attribute, attribute) in seen:
         return value
     if attribute == "weather":
         return _new_weather(value[1] if value[0] == "seen" else value[0] == "new foul")
-    return "new", SIZES[SEEN_AS.get(attribute, attribute)]
+    return "new", SIZES[SEEN_WITH.get(attribute, attribute)]
 
 
 def _new_weather(foul: bool) -> Value:
@@ -92,6 +93,7 @@ def _new_weather(foul: bool) -> Value:
 
 
 def beat_views(beats: Sequence[Beat]) -> list[View]:
+    """Beats as frames in roles."""
     hours = itertools.accumulate(int(b.later) for b in beats)
     return [
         View(b.action, b.state, b.feeling, b.reason, tuple(b.cast), b.place, hour, b.foul)
@@ -100,6 +102,7 @@ def beat_views(beats: Sequence[Beat]) -> list[View]:
 
 
 def scene_views(scenes: Sequence[Scene]) -> list[View]:
+    """Scenes as frames in values."""
     return [
         View(s.action, s.state, s.feeling, s.reason, (s.name, s.name_partner) if s.name_partner else (s.name,),
              s.where, world.TIMES.index(s.time), s.weather in world.FOUL)
@@ -108,8 +111,9 @@ def scene_views(scenes: Sequence[Scene]) -> list[View]:
 
 
 def window(context: Sequence[View], target: View) -> Window:
-    """Context and target with every role numbered in the order in which it came into sight."""
-    cast, places = _numbers(c for v in context for c in v.cast), _numbers(v.place for v in context)
+    """Context and target, with every role numbered in its order of appearance."""
+    cast = _numbers(itertools.chain.from_iterable(v.cast for v in context))
+    places = _numbers(v.place for v in context)
     frames = tuple(
         (v.action, v.state, tuple(cast[c] for c in v.cast), places[v.place], (v.hour - context[0].hour) % 4, v.foul,
          (v.feeling, v.reason))
@@ -143,45 +147,62 @@ def _numbers(values: Iterable[str]) -> dict[str, int]:
     return {value: number for number, value in enumerate(dict.fromkeys(values))}
 
 
-def best(odds: Mapping[Value, float]) -> tuple[Value, float]:
-    """The best single value to name: one that was not seen shares its chance with all the others not seen."""
-    chances = {value: p / value[1] if value[0].startswith("new") else p for value, p in odds.items()}
+def best(weights: Mapping[Value, float]) -> tuple[Value, float]:
+    """The best prediction and its weight. Values that were not seen share theirs equally."""
+    chances = {value: p / value[1] if value[0].startswith("new") else p for value, p in weights.items()}
     winner = max(chances, key=lambda v: chances[v])
     return winner, chances[winner]
 
 
 @lru_cache(maxsize=4)
 def _windows(noise: float, digression: float, context: int) -> dict[Window, float]:
-    """Every window with the mean number of times that a story holds it."""
-    runs: dict[tuple[Beat, ...], float] = defaultdict(float)
+    """Every window with its mean number of occurrences per story."""
+    sequences: dict[tuple[Beat, ...], float] = defaultdict(float)
     for path in plots.paths(noise, digression):
         for start in range(len(path.beats) - context):
-            runs[path.beats[start : start + context + 1]] += path.probability
+            sequences[path.beats[start : start + context + 1]] += path.probability
     counts: dict[Window, float] = defaultdict(float)
-    for beats, weight in runs.items():
+    for beats, weight in sequences.items():
         views = beat_views(beats)
         counts[window(views[:-1], views[-1])] += weight
     return counts
 
 
-def visible(reader: str, told: frozenset[str], shown: frozenset[str]) -> frozenset[str]:
-    """The attributes that a reader sees in a story that tells and shows these."""
-    text, pictures = TEXT | told, PICTURES | shown
+# Context -> for each attribute: value -> mean number of occurrences per story. Values are in the terms of a reader who
+# sees every attribute, see ``seen_as``.
+Outcomes = dict[Hashable, tuple[dict[Value, float], ...]]
+
+
+@lru_cache(maxsize=32)
+def _outcomes(noise: float, digression: float, context: int, seen: frozenset[str]) -> Outcomes:
+    table: Outcomes = {}
+    for whole, weight in _windows(noise, digression, context).items():
+        frames = whole.context(seen)
+        if frames not in table:
+            table[frames] = tuple({} for _ in ATTRIBUTES)
+        for weights, value in zip(table[frames], whole.values, strict=True):
+            weights[value] = weights.get(value, 0.0) + weight
+    return table
+
+
+def visible(reader: str, in_text: frozenset[str], in_picture: frozenset[str]) -> frozenset[str]:
+    """The attributes that a reader sees in a story with these optional attributes in texts and pictures."""
+    text, pictures = ALWAYS_IN_TEXT | in_text, ALWAYS_IN_PICTURE | in_picture
     return {"text": text, "pictures": pictures, "both": text | pictures}[reader]
 
 
 def channels(settings: Settings) -> Iterator[tuple[frozenset[str], frozenset[str], float]]:
-    """Everything that a story may tell and show, and how probable that is."""
-    for told in _subsets(TELLABLE):
-        for shown in _subsets(SHOWABLE):
+    """Every choice of optional attributes in texts and in pictures, with its probability."""
+    for in_text in _subsets(OPTIONAL_IN_TEXT):
+        for in_picture in _subsets(OPTIONAL_IN_PICTURE):
             p = 1.0
-            for attribute in TELLABLE:
-                p *= settings.told if attribute in told else 1 - settings.told
-            for attribute in SHOWABLE:
-                chance = settings.shown if attribute in told else 1.0
-                p *= chance if attribute in shown else 1 - chance
+            for attribute in OPTIONAL_IN_TEXT:
+                p *= settings.in_text if attribute in in_text else 1 - settings.in_text
+            for attribute in OPTIONAL_IN_PICTURE:
+                chance = settings.in_picture if attribute in in_text else 1.0
+                p *= chance if attribute in in_picture else 1 - chance
             if p > 0:
-                yield told, shown, p
+                yield in_text, in_picture, p
 
 
 def _subsets(names: Sequence[str]) -> Iterator[frozenset[str]]:
@@ -190,91 +211,89 @@ def _subsets(names: Sequence[str]) -> Iterator[frozenset[str]]:
 
 
 class PerfectReader:
-    """The best possible predictor of the next frame's attributes, for one kind of reader."""
+    """The best possible predictor of the next frame's attributes, for one kind of reader.
+
+    reader: one of READERS. context: the number of frames that it sees.
+    """
 
     def __init__(self, settings: Settings | None = None, reader: str = "both", context: int = 4) -> None:
         if reader not in READERS:
-            raise world.error(f"Storyworld: a reader is one of {', '.join(READERS)}, not {reader!r}.")
+            raise SourceError(f"Storyworld: a reader is one of {', '.join(READERS)}, not {reader!r}.")
         if not 1 <= context <= plots.LONGEST:
-            raise world.error(f"Storyworld: context must be from 1 to {plots.LONGEST} frames, not {context!r}.")
+            raise SourceError(f"Storyworld: context must be from 1 to {plots.LONGEST} frames, not {context!r}.")
         self.settings, self.reader, self.context = settings or Settings(), reader, context
         self.windows = _windows(self.settings.noise, self.settings.digression, context)
-        self._odds: dict[frozenset[str], dict[Hashable, tuple[dict[Value, float], ...]]] = {}
 
-    def odds(self, seen: frozenset[str]) -> dict[Hashable, tuple[dict[Value, float], ...]]:
-        """context -> for each of ATTRIBUTES: value -> mean number per story, for a reader who sees these attributes.
-
-        The values are in the terms of one who sees them all; see ``seen_as``.
-        """
-        seen &= CONTEXT
-        if seen not in self._odds:
-            table: dict[Hashable, tuple[dict[Value, float], ...]] = {}
-            for whole, weight in self.windows.items():
-                context = whole.context(seen)
-                row = table.get(context) or table.setdefault(context, tuple({} for _ in ATTRIBUTES))
-                for odds, value in zip(row, whole.values, strict=True):
-                    odds[value] = odds.get(value, 0.0) + weight
-            self._odds[seen] = table
-        return self._odds[seen]
+    def outcomes(self, seen: frozenset[str]) -> Outcomes:
+        """What follows each context, for a reader who sees these attributes."""
+        return _outcomes(self.settings.noise, self.settings.digression, self.context, seen & CONTEXT)
 
     def ceilings(self) -> dict[str, float]:
-        """Exact accuracy, over all windows of all stories, of naming the most probable value of each attribute."""
+        """Exact accuracy, over all windows of all stories, of predicting the most probable value of each attribute."""
         shares: dict[tuple[frozenset[str], str, bool], float] = defaultdict(float)
-        for told, shown, p in channels(self.settings):
-            seen = visible(self.reader, told, shown)
+        for in_text, in_picture, p in channels(self.settings):
+            seen = visible(self.reader, in_text, in_picture)
             for attribute in ATTRIBUTES:
-                shares[seen & CONTEXT, attribute, SEEN_AS.get(attribute, attribute) in seen] += p
-        right = dict.fromkeys(ATTRIBUTES, 0.0)
-        for (seen, attribute, itself), p in shares.items():
+                shares[seen & CONTEXT, attribute, SEEN_WITH.get(attribute, attribute) in seen] += p
+        correct = dict.fromkeys(ATTRIBUTES, 0.0)
+        for (seen, attribute, attribute_is_seen), p in shares.items():
             column = ATTRIBUTES.index(attribute)
-            terms = frozenset({SEEN_AS.get(attribute, attribute)}) if itself else frozenset()
-            right[attribute] += p * sum(
-                best(_in_terms(attribute, row[column], terms))[1] for row in self.odds(seen).values()
-            )
+            terms = frozenset({SEEN_WITH.get(attribute, attribute)}) if attribute_is_seen else frozenset()
+            outcomes = self.outcomes(seen).values()
+            correct[attribute] += p * sum(best(_in_terms(attribute, weights[column], terms))[1] for weights in outcomes)
         total = sum(self.windows.values())
-        return {attribute: value / total for attribute, value in right.items()}
+        return {attribute: weight / total for attribute, weight in correct.items()}
 
-    def right(self, scenes: Sequence[Scene], target: Scene) -> dict[str, float]:
-        """1 where its answer for ``target`` is right, 0 where wrong; for a guess among unseen values, the chance."""
-        seen = visible(self.reader, target.told, target.shown)
+    def correctness(self, scenes: Sequence[Scene], target: Scene) -> dict[str, float]:
+        """Probability that each prediction for ``target`` is correct: 0, 1, or that of a guess among unseen values."""
+        seen = visible(self.reader, target.in_text, target.in_picture)
         views = scene_views([*scenes, target])
         whole = window(views[:-1], views[-1])
+        weights_of_context = self.outcomes(seen)[whole.context(seen)]
         result = {}
-        for attribute, odds, value in zip(ATTRIBUTES, self.odds(seen)[whole.context(seen)], whole.values, strict=True):
-            answer = best(_in_terms(attribute, odds, seen))[0]
+        for attribute, weights, value in zip(ATTRIBUTES, weights_of_context, whole.values, strict=True):
+            answer = best(_in_terms(attribute, weights, seen))[0]
             chance = 1 / answer[1] if answer[0].startswith("new") else 1.0
             result[attribute] = chance if answer == seen_as(attribute, value, seen) else 0.0
         return result
 
 
-def _in_terms(attribute: str, odds: Mapping[Value, float], seen: frozenset[str]) -> dict[Value, float]:
+def _in_terms(attribute: str, weights: Mapping[Value, float], seen: frozenset[str]) -> Mapping[Value, float]:
+    """Weights of values in the terms of a reader, see ``seen_as``."""
+    if SEEN_WITH.get(attribute, attribute) in seen:
+        return weights
     merged: dict[Value, float] = {}
-    for value, p in odds.items():
+    for value, p in weights.items():
         term = seen_as(attribute, value, seen)
         merged[term] = merged.get(term, 0.0) + p
     return merged
 
 
 def ceilings(settings: Settings | None = None, context: int = 4) -> pd.DataFrame:
-    """One row for each attribute of the next frame: the accuracy of perfect readers, and two floors.
+    """One row per attribute of the next frame: the accuracy, from 0 to 1, of perfect readers and of two baselines.
 
-    Accuracy is meant over all windows of all stories together, as ``storylib.stories.windows`` makes them.
-    Columns: both, text, pictures (ceilings); copy_last (the last frame's value again) and majority (the most common
-    value, whatever came before), which are floors and are not hindered by what a story leaves untold or unshown.
+    Accuracy is over all windows of all stories together, as ``storylib.data.types.windows`` makes them. Columns: both,
+    text, pictures (ceilings); copy_last (the last frame's value) and majority (the most common value). The baselines
+    know every attribute of the context, whatever texts and pictures leave out.
     """
+    return _ceilings(settings or Settings(), context).copy()
+
+
+@lru_cache(maxsize=8)
+def _ceilings(settings: Settings, context: int) -> pd.DataFrame:
     readers = {reader: PerfectReader(settings, reader, context) for reader in READERS}
     table = {name: reader.ceilings() for name, reader in readers.items()}
-    table |= floors(readers["both"].windows)
+    table |= baselines(readers["both"].windows)
     return pd.DataFrame(table, index=pd.Index(ATTRIBUTES, name="attribute"))
 
 
-def floors(windows: Mapping[Window, float]) -> dict[str, dict[str, float]]:
-    """Accuracy of two predictors that learned nothing: the last frame's value, and the most common value."""
+def baselines(windows: Mapping[Window, float]) -> dict[str, dict[str, float]]:
+    """Accuracy of the last frame's value and of the most common value."""
     total = sum(windows.values())
     copied = dict.fromkeys(ATTRIBUTES, 0.0)
-    odds: dict[str, dict[Value, float]] = {a: defaultdict(float) for a in ATTRIBUTES}
+    counts: dict[str, dict[Value, float]] = {a: defaultdict(float) for a in ATTRIBUTES}
     for whole, weight in windows.items():
-        for attribute, last, value in zip(ATTRIBUTES, whole.again(), whole.values, strict=True):
+        for attribute, last, value in zip(ATTRIBUTES, whole.last_values(), whole.values, strict=True):
             copied[attribute] += weight * (last == value) / total
-            odds[attribute][seen_as(attribute, value, frozenset())] += weight / total
-    return {"copy_last": copied, "majority": {attribute: best(row)[1] for attribute, row in odds.items()}}
+            counts[attribute][seen_as(attribute, value, frozenset())] += weight / total
+    return {"copy_last": copied, "majority": {attribute: best(row)[1] for attribute, row in counts.items()}}

@@ -1,4 +1,4 @@
-"""What brings a picture to life and means nothing: plants and things close to the reader's eye, and small animals."""
+"""Details that are irrelevant to the story: plants and things in the foreground, and small animals."""
 
 from __future__ import annotations
 
@@ -15,25 +15,20 @@ Item = Callable[[Sketch, Dice], None]
 
 
 def draw_foreground(s: Sketch, place: str, light: Light, dice: Dice) -> None:
-    """One or two large things in the lower corners, before everything else: they give the scene its depth."""
+    """One or two large things in the lower corners, in front of everything else, which give the scene depth."""
     side = dice.pick((-1, 1))
-    for k in range(1 + dice.chance(0.5)):
+    for k in range(2 if dice.chance(0.5) else 1):
         at = complex(0.5 + side * dice.between(0.43, 0.52) * (-1) ** k, dice.between(1.0, 1.05))
         FOREGROUND[place](s.at(at, dice.between(0.15, 0.2), side > 0, light), dice)
 
 
 def _grasses(s: Sketch, dice: Dice) -> None:
     for _ in range(5):
-        tuft(
-            s,
-            complex(dice.between(-0.7, 0.7), 0),
-            dice.between(0.35, 0.6),
-            dice.pick(("#4f8f3a", "#5fa044", "#457f34")),
-        )
+        at = complex(dice.between(-0.7, 0.7), 0)
+        tuft(s, at, dice.between(0.35, 0.6), dice.pick(("#4f8f3a", "#5fa044", "#457f34")))
     for _ in range(3):
-        blossom(
-            s, complex(dice.between(-0.6, 0.6), 0), dice.between(0.6, 0.9), dice.pick(("#f48fb1", "#f8d34a", "#fbf4e4"))
-        )
+        at = complex(dice.between(-0.6, 0.6), 0)
+        blossom(s, at, dice.between(0.6, 0.9), dice.pick(("#f48fb1", "#f8d34a", "#fbf4e4")))
 
 
 def _fern(s: Sketch, dice: Dice) -> None:
@@ -79,7 +74,7 @@ def _barrel(s: Sketch, dice: Dice) -> None:
 def _pumpkins(s: Sketch, dice: Dice) -> None:
     for at, r in ((-0.35 - 0.3j, 0.42), (0.4 - 0.22j, 0.32)):
         for x in (-0.5, 0.5, 0.0):
-            s.fill(ellipse(at + x * r, r * 0.62, r * 0.85, n=18), shade("#ea8a2c", 0.1 * (x == 0)))
+            s.fill(ellipse(at + x * r, r * 0.62, r * 0.85, n=18), shade("#ea8a2c", 0.0 if x else 0.1))
         s.fill(stroke([at - 0.75j * r, at - 1.1j * r, at + 0.3 * r - 1.25j * r], 0.2 * r), "#5f7a34")
 
 
@@ -89,10 +84,8 @@ def _tulips(s: Sketch, dice: Dice) -> None:
         s.fill(limb([foot, complex(foot, -high)], [0.06, 0.05]), "#4f8f3c")
         s.fill(blob([foot, complex(foot - 0.2, -0.45), complex(foot - 0.05, -0.3)], 4), "#5fa548")
         cup = s.at(complex(foot, -high), 0.16)
-        cup.fill(
-            polygon(-1 - 0.9j, -0.45 - 0.4j, -1.2j, 0.45 - 0.4j, 1 - 0.9j, 0.8 + 0.5j, 0.8j, -0.8 + 0.5j),
-            dice.pick(("#e4574c", "#f6cb3c", "#e878a8")),
-        )
+        petals = polygon(-1 - 0.9j, -0.45 - 0.4j, -1.2j, 0.45 - 0.4j, 1 - 0.9j, 0.8 + 0.5j, 0.8j, -0.8 + 0.5j)
+        cup.fill(petals, dice.pick(("#e4574c", "#f6cb3c", "#e878a8")))
 
 
 def _cactus(s: Sketch, dice: Dice) -> None:
@@ -133,11 +126,11 @@ FOREGROUND: dict[str, Item] = {
 }  # fmt: skip
 
 
-# --- distractors ---------------------------------------------------------------------------------------------------
+# Distractors
 
 
 def draw_distractors(s: Sketch, mean: float, indoors: bool, dice: Dice) -> None:
-    """Small animals, ``mean`` of them on average (a binomial number), off the middle of the picture."""
+    """Small animals away from the middle of the picture; their number is binomial with this mean."""
     slots = 2 * int(np.ceil(mean))
     for _ in range(slots):
         if dice.chance(mean / slots):

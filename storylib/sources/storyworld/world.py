@@ -1,11 +1,13 @@
-"""What there is in Storyworld: its vocabulary, its parameters, and the dice that draw every world the same way."""
+"""The vocabulary and the parameters of Storyworld, and random draws that are the same on every machine."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from storylib.sources._checks import SourceError
 
 T = TypeVar("T")
 
@@ -19,11 +21,11 @@ OBJECTS = (
     "drum", "flower", "key", "kite", "lantern", "teapot", "umbrella",
 )  # fmt: skip
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "pink", "white")
-TIMES = ("morning", "midday", "evening", "night")  # in the order in which they follow each other
+TIMES = ("morning", "midday", "evening", "night")  # in their order
 FAIR = ("clear", "cloudy", "windy", "foggy")
 FOUL = ("rainy", "stormy", "snowy")
 WEATHER = FAIR + FOUL
-STATES = ("held", "ground", "wished", "none")  # in the actor's hands, on the ground, in a thought bubble, not there
+STATES = ("held", "ground", "wished", "none")  # in the actor's hands, on the ground, in a thought bubble, absent
 ACTIONS = (
     "play", "walk", "rest", "search", "cry", "meet", "find", "give", "hug", "dance", "dig",
     "carry", "climb", "watch", "hide", "run", "fall", "eat", "chase", "build", "wait",
@@ -32,48 +34,39 @@ FEELINGS = (
     "happy", "sad", "afraid", "curious", "tired", "proud",
     "lonely", "excited", "worried", "calm", "surprised", "grateful",
 )  # fmt: skip
-NAMES = {  # name -> pronoun; a name says nothing about the species
+NAMES = {  # name -> pronoun; a name is independent of the species
     "Ada": "she", "Bela": "she", "Cora": "she", "Dunya": "she", "Esi": "she", "Fern": "she",
     "Gita": "she", "Hana": "she", "Ines": "she", "Juno": "she", "Kaya": "she", "Lulu": "she",
     "Milo": "he", "Nuru": "he", "Otto": "he", "Pavel": "he", "Quill": "he", "Remi": "he",
     "Samu": "he", "Tomas": "he", "Umar": "he", "Viggo": "he", "Wim": "he", "Zeno": "he",
 }  # fmt: skip
 
-# How many values each attribute has that a reader may not have seen yet: its chance when nothing is known.
-DOMAINS: dict[str, tuple[str, ...]] = {
-    "who": SPECIES, "with": SPECIES, "where": PLACES, "object": OBJECTS, "garment": COLOURS,
-    "time": TIMES, "weather": WEATHER, "action": ACTIONS, "state": STATES, "feeling": FEELINGS, "name": tuple(NAMES),
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Settings:
-    """The parameters of a world. Each dials one difficulty; the defaults are those of the report."""
+    """The parameters of a world. Each controls one difficulty; the report uses the defaults."""
 
     seed: int = 0
-    noise: float = 0.1  # share of each choice between next beats that ignores the plot's own odds
+    noise: float = 0.1  # share of each choice between next beats that ignores the plot's own probabilities
     digression: float = 0.25  # probability that a story has one beat that leads nowhere
-    told: float = 0.7  # probability, per story, that its text tells who, where, object, time (each on its own)
-    shown: float = 0.9  # probability, per story, that its pictures show where and object, if the text tells them
+    in_text: float = 0.7  # probability, per story and for each of who, where, object and time, that the text states it
+    in_picture: float = 0.9  # the same for where and object in the pictures, if the text states them
     jitter: float = 1.0  # how much places, sizes and postures vary between pictures of one scene
-    distractors: float = 1.0  # mean number of small animals in a picture that mean nothing
+    distractors: float = 1.0  # mean number of irrelevant small animals in a picture
 
     def __post_init__(self) -> None:
-        for name in ("noise", "digression", "told", "shown"):
+        for name in ("noise", "digression", "in_text", "in_picture"):
             _check(name, getattr(self, name), 0, 1)
         _check("jitter", self.jitter, 0, 2)
         _check("distractors", self.distractors, 0, 6)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise error(f"Storyworld: seed must be a whole number from 0 on, not {self.seed!r}.")
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+            raise SourceError(f"Storyworld: seed must be a whole number of at least 0, not {self.seed!r}.")
 
 
 class Dice:
     """Random draws that are the same on every machine and in every version of Python.
 
-    Only ``random.Random.random`` is used, whose stream Python promises to keep; the seed may be any text.
+    Only ``random.Random.random`` is used, whose stream Python guarantees to keep. The seed may be any text.
     """
 
     def __init__(self, *seed: object) -> None:
@@ -88,14 +81,14 @@ class Dice:
     def pick(self, values: Sequence[T]) -> T:
         return values[int(self._random() * len(values))]
 
-    def weighted(self, odds: Mapping[T, float]) -> T:
-        """A key, with the probability that is its value; they sum to one."""
-        left = self._random()
-        for value, probability in odds.items():
-            left -= probability
-            if left < 0:
+    def weighted(self, probabilities: Mapping[T, float]) -> T:
+        """A key, drawn with the probability that is its value; the values sum to one."""
+        remaining = self._random()
+        for value, probability in probabilities.items():
+            remaining -= probability
+            if remaining < 0:
                 return value
-        return value  # the last one: rounding left a little over
+        return value  # the last one: a rounding error remained
 
     def sample(self, values: Sequence[T], count: int) -> list[T]:
         """``count`` different values in random order."""
@@ -105,11 +98,4 @@ class Dice:
 
 def _check(name: str, value: Any, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise error(f"Storyworld: {name} must be a number from {low} to {high}, not {value!r}.")
-
-
-def error(message: str) -> ValueError:
-    """A SourceError, ready to be raised."""
-    from storylib.sources import SourceError  # storylib.sources imports this package, lazily too
-
-    return SourceError(message)
+        raise SourceError(f"Storyworld: {name} must be a number from {low} to {high}, not {value!r}.")

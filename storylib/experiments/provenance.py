@@ -1,0 +1,72 @@
+"""What made a record: commit, versions, machine and peak memory."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from storylib.config import project_root
+
+PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas", "storylib")
+
+
+class RunError(RuntimeError):
+    """A run or record that does not exist, is not finished, or cannot be compared or published."""
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Commit, versions, machine and peak memory (MB of 2^20 bytes) of this process."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, kilobytes elsewhere
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--", ".", ":(exclude)results")),  # records change no result
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in PACKAGES},
+        "device": device,
+        "machine": f"{platform.system()} {platform.machine()}, {_threads()} threads",
+        "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
+    }
+
+
+def publishable() -> dict[str, Any]:
+    """``provenance`` of a record to be published. Raises RunError if there are uncommitted changes."""
+    found = provenance("cpu")
+    if found["dirty"]:
+        raise RunError("There are uncommitted changes, so this record could not be reproduced. Commit them first.")
+    return {key: found[key] for key in ("commit", "dirty", "python", "versions", "machine")}
+
+
+def origin(record: Mapping[str, Any] | None = None) -> str:
+    """A line of Markdown: whether what follows was executed in this build or comes from a published record."""
+    if record is None:
+        return "● *Executed in this build.*"
+    facts = [str(record[key]) for key in ("source", "profile") if key in record]
+    if "seeds" in record:
+        facts.append(f"{len(record['seeds'])} seeds")
+    if "commit" in record:
+        facts.append(f"commit `{record['commit'][:8]}`")
+    details = f": {', '.join(facts)}" if facts else ""
+    return f"○ *Published record, not executed here{details}.*"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed as a package"
+
+
+def _threads() -> int:
+    torch = sys.modules.get("torch")  # a record that needs no torch does not import it for this
+    return torch.get_num_threads() if torch else os.cpu_count() or 1

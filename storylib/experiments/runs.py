@@ -1,0 +1,208 @@
+"""From a configuration to a finished, evaluated run: prepare the data, train, evaluate. Each step is done once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from storylib.config import Config, DataConfig, digest, runs_dir, slug
+from storylib.data.code import code_fingerprint
+from storylib.data.encoders import encoder_fingerprint, first_available, load_image_encoder, load_text_encoder
+from storylib.data.features import Features, encode, features_fingerprint
+from storylib.data.splits import Splits, split_stories
+from storylib.data.store import write_atomically
+from storylib.data.types import Story
+from storylib.experiments.provenance import RunError, provenance
+from storylib.experiments.records import Run
+from storylib.metrics.registry import MODEL
+from storylib.metrics.summary import summarise
+from storylib.metrics.text import signatures
+from storylib.sources import load_stories
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a configuration's data part stands for."""
+
+    stories: list[Story]
+    splits: Splits
+    features: Features
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with any word, picture or encoder, and with which stories are held out."""
+        return _data_fingerprint(self.features.fingerprint, self.splits)
+
+
+def prepare(config: Config) -> Data:
+    """Stories, leak-free splits and features of a configuration; computed once and kept on disk."""
+    config = with_available_encoders(config)
+    return _prepare(config.data, config.model.image_size, config.model.trainable_text_layers, config.train.device)
+
+
+@lru_cache(maxsize=2)
+def _prepare(data: DataConfig, image_size: int, trainable_text_layers: int, device: str) -> Data:
+    from storylib.data.device import pick_device
+
+    stories, splits = _stories(data)
+    features = encode(
+        stories, data.image_encoder, data.text_encoder, image_size, pick_device(device), trainable_text_layers
+    )
+    return Data(stories, splits, features)
+
+
+@lru_cache(maxsize=2)
+def _stories(data: DataConfig) -> tuple[list[Story], Splits]:
+    stories = load_stories(data.source, limit=data.stories)
+    splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
+    if data.train_stories is None:
+        return stories, splits
+    count = len(splits.train)
+    most = data.train_stories if data.train_stories >= 1 else round(data.train_stories * count)
+    # One order for all sizes, so that each smaller set is part of the larger ones.
+    chosen = np.random.default_rng(data.split_seed).permutation(count)[: max(1, int(most))]
+    return stories, dataclasses.replace(splits, train=[splits.train[i] for i in sorted(chosen)])
+
+
+def with_available_encoders(config: Config) -> Config:
+    """The configuration with each "a or b" among its encoders settled for this machine."""
+    return config.replace(
+        image_encoder=first_available(config.data.image_encoder, load_image_encoder),
+        text_encoder=first_available(config.data.text_encoder, load_text_encoder),
+    )
+
+
+def train(config: Config, data: Data, fresh: bool = False) -> Run:
+    """Train, or return the finished run of the same configuration, data and code. A killed run is resumed.
+
+    fresh: train again even if there is a finished run.
+    """
+    from storylib.training import join
+
+    config = with_available_encoders(config)
+    folder = runs_dir() / run_id(config, data.fingerprint)
+    folder.mkdir(parents=True, exist_ok=True)
+    group = join(config.train.device)
+    # Two commands that ask for the same run train it once. Of several processes only the main one holds the lock.
+    with FileLock(folder.with_name(f"{folder.name}.lock")) if group.main else nullcontext():
+        if fresh and group.main:
+            shutil.rmtree(folder)
+            folder.mkdir()
+        if not group.agree((folder / "run.json").exists()):
+            _train(config, data, folder)
+        group.agree(None)
+    return Run(folder)
+
+
+def _train(config: Config, data: Data, folder: Path) -> None:
+    from storylib.data.device import cpu_threads, pick_device
+    from storylib.data.windows import WindowDataset
+    from storylib.training import build_model, build_vocabulary, fit
+
+    vocabulary = build_vocabulary(data.features, data.splits, config)
+    datasets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
+    with cpu_threads(config.train.threads):
+        model = build_model(config, data.features, data.splits, vocabulary)
+    result = fit(model, datasets["train"], datasets["validation"], config.train, folder)
+    if not result.group.main:
+        return
+    write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
+    record = {
+        "id": folder.name,
+        "config": config.flat(),
+        "data": {
+            "fingerprint": data.fingerprint,
+            "encoders": [encoder_fingerprint(config.data.image_encoder), encoder_fingerprint(config.data.text_encoder)],
+            "stories": {name: len(part) for name, part in data.splits},
+            "windows": {name: len(dataset) for name, dataset in datasets.items()},
+            "vocabulary": len(vocabulary),
+        },
+        "best_epoch": result.best_epoch,
+        "seconds": round(result.seconds, 2),
+        "processes": result.group.size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "code": code_fingerprint("training"),
+        **provenance(pick_device(config.train.device)),
+    }
+    write_atomically(folder / "run.json", json.dumps(record, indent=2))
+
+
+def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False) -> Run:
+    """Score a run on held-out stories and write its metrics; nothing is done if this code did so before."""
+    if run.record["data"]["fingerprint"] != data.fingerprint:
+        raise RunError(f"{run.id} was trained on other data or another split than the one it is to be evaluated on")
+    stamp = {"code": code_fingerprint("evaluation"), "split": split}
+    path = run.path / "metrics.json"
+    if not fresh and path.exists() and stamp.items() <= json.loads(path.read_text(encoding="utf-8")).items():
+        return run
+
+    from storylib.data.device import cpu_threads
+    from storylib.data.scoring import ScoringEncoders
+    from storylib.data.windows import WindowDataset
+    from storylib.evaluation import evaluate
+    from storylib.experiments.storyteller import load_model
+
+    model, vocabulary = load_model(run)
+    parts = dict(data.splits)
+    training, held_out = (WindowDataset(data.features, parts[p], vocabulary, run.config) for p in ("train", split))
+    with cpu_threads(run.config.train.threads):
+        encoders = ScoringEncoders(run.config)
+        table, pictures = evaluate(model, vocabulary, training, held_out, encoders, run.config.train.seed)
+    _write_evaluation(run.path, table, pictures, stamp)
+    return Run(run.path)
+
+
+def _write_evaluation(folder: Path, table: pd.DataFrame, pictures: np.ndarray, stamp: dict[str, Any]) -> None:
+    np.save(folder / "pictures.npy", pictures)
+    texts = table[(table["predictor"] == MODEL) & table["generation"].notna()][["story", "frame", "generation"]]
+    lines = [json.dumps(row, ensure_ascii=False) for row in texts.to_dict("records")]
+    write_atomically(folder / "generations.jsonl", "\n".join(lines) + "\n")
+    table.drop(columns=["generation"]).to_parquet(folder / "per_window.parquet", index=False)
+    scores = summarise(table)
+    rows = []
+    for name, entry in scores.items():
+        low, high = entry["interval"]
+        rows.append({"metric": name, "value": entry["value"], "low": low, "high": high, **entry["baselines"]})
+    write_atomically(folder / "metrics_summary.csv", pd.DataFrame(rows).to_csv(index=False))
+    record = stamp | {"signatures": signatures(), "metrics": dict(scores)}
+    write_atomically(folder / "metrics.json", json.dumps(record, indent=2))
+
+
+def find_run(config: Config) -> Run:
+    """The evaluated run of a configuration, found by its id: the hash of configuration, data and code.
+
+    Nothing is encoded or trained. Raises RunError, which names the command that makes the run.
+    """
+    config = with_available_encoders(config)
+    data, model = config.data, config.model
+    stories, splits = _stories(data)
+    features = features_fingerprint(stories, data.image_encoder, data.text_encoder, model.image_size)
+    path = runs_dir() / run_id(config, _data_fingerprint(features, splits))
+    if not (path / "run.json").exists() or not (path / "metrics.json").exists():
+        raise RunError(
+            f"There is no evaluated run {path.name}, of these stories and this code. "
+            f"`storylib evaluate --source {data.source} --seed {config.train.seed} ...` makes it, "
+            f"and `make runs SOURCE={data.source}` all of them."
+        )
+    return Run(path)
+
+
+def run_id(config: Config, data_fingerprint: str) -> str:
+    """A readable name, and the hash that the run is found by: of configuration, data and training code."""
+    key = digest([config.identity(), data_fingerprint, code_fingerprint("training")])
+    weight, seed = config.train.contrastive_weight, config.train.seed
+    return f"{slug(config.data.source)[-40:]}-contrastive{weight:g}-seed{seed}-{key[:8]}"
+
+
+def _data_fingerprint(features: str, splits: Splits) -> str:
+    return digest([features, {name: [story.id for story in part] for name, part in splits}])

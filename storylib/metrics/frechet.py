@@ -1,0 +1,36 @@
+"""The Fréchet distance between two sets of features (Heusel et al. 2017), from sums that a bootstrap can resample."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def moments(features: np.ndarray) -> np.ndarray:
+    """(N, 1 + D + D^2) columns whose sums are the count, the sums and the sums of products of features (N, D)."""
+    products = features[:, :, None] * features[:, None, :]
+    return np.concatenate([np.ones((len(features), 1)), features, products.reshape(len(features), -1)], axis=1)
+
+
+def frechet_from_moments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Distance between two normal distributions from sums of ``moments``, (..., 1 + D + D^2) each -> (...)."""
+    (mean_a, covariance_a), (mean_b, covariance_b) = (_mean_and_covariance(sums) for sums in (a, b))
+    values, vectors = np.linalg.eigh(covariance_a)
+    root = (vectors * np.sqrt(values.clip(min=0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
+    # The trace of (A B)^(1/2) is the sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric.
+    cross = np.sqrt(np.linalg.eigvalsh(root @ covariance_b @ root).clip(min=0)).sum(-1)
+    spread = np.trace(covariance_a, axis1=-2, axis2=-1) + np.trace(covariance_b, axis1=-2, axis2=-1)
+    return np.maximum(((mean_a - mean_b) ** 2).sum(-1) + spread - 2 * cross, 0)
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance between the normal distributions fitted to features (N, D) and (M, D)."""
+    return float(frechet_from_moments(moments(a).sum(0), moments(b).sum(0)))
+
+
+def _mean_and_covariance(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of (..., 1 + D + D^2) sums; the covariance is divided by the count, not by one less."""
+    size = int(np.sqrt(sums.shape[-1]))  # 1 + D + D^2 lies between D^2 and (D + 1)^2
+    count = sums[..., :1]
+    mean = sums[..., 1 : size + 1] / count
+    products = (sums[..., size + 1 :] / count).reshape(*sums.shape[:-1], size, size)
+    return mean, products - mean[..., :, None] * mean[..., None, :]

@@ -1,0 +1,50 @@
+"""Who made the stories: tables for the page of credits and for the chapter of the stories."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from storylib.data.pictures import PictureError
+from storylib.data.store import StoreError
+from storylib.data.types import Story
+from storylib.report.pages import table
+from storylib.sources import SourceError, load_stories, name_and_options, one_line
+
+TITLES = 50  # a row with more titles shows only the first five
+
+
+def acknowledge(source: str, limit: int | None = None) -> str:
+    """Markdown with the credits of the stories that ``load_stories`` gives for the same arguments.
+
+    If they are not on this machine, one sentence says so. Titles and names come from strangers and are escaped. Raises
+    SourceError for a source that does not exist.
+    """
+    name_and_options(source)
+    try:
+        rows = credits(load_stories(source, limit)).to_dict("records")
+    except (SourceError, StoreError, PictureError) as error:
+        return f"The stories of `{one_line(source).replace('`', '')}` could not be read: {escaped(str(error))}\n"
+    cells = [
+        (row["stories"], row["titles"], row["credit"] or "not named", row["licence"] or "not named") for row in rows
+    ]
+    return table(("Stories", "Titles", "Credit", "Licence"), [[escaped(str(cell)) for cell in row] for row in cells])
+
+
+def credits(stories: Sequence[Story]) -> pd.DataFrame:
+    """One row for each licence and credit: licence, credit, number of stories, their titles."""
+    titles: dict[tuple[str, str], list[str]] = {}
+    for story in stories:
+        titles.setdefault((story.licence, story.credit), []).append(story.title)
+    rows = []
+    for (licence, credit), group in titles.items():
+        shown = group if len(group) <= TITLES else [*group[:5], "…"]
+        rows.append({"licence": licence, "credit": credit, "stories": len(group), "titles": "; ".join(shown)})
+    return pd.DataFrame(rows)
+
+
+def escaped(text: str) -> str:
+    """Any text as one line of Markdown that shows exactly these characters."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", one_line(text))  # CommonMark allows to escape all ASCII punctuation

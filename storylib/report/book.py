@@ -1,0 +1,298 @@
+"""Build the book from executed notebooks: check them, render strictly, and check that the pages read offline."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import yaml
+
+from storylib.config import project_root, runs_dir
+from storylib.data.store import file_sha256
+from storylib.report.pages import fill
+
+# Loader, TeX input, SVG output (browsers block the fonts of pages opened from a folder), text for screen readers.
+MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/svg.js", "output/svg/fonts/tex.js", "a11y/assistive-mml.js")
+RUN = re.compile(r"<th>([\w.-]+-[0-9a-f]{8})</th>")  # a run in a table of ``records.describe``
+RECORDS = ("run.json", "metrics.json", "metrics_summary.csv", "history.csv")
+
+
+class BookError(RuntimeError):
+    """A book that cannot be built as it is; the message lists every reason."""
+
+
+def build_book(executed: Path, output: Path) -> Path:
+    """Render book/ and the executed notebooks to ``output/html``. Raises BookError; an earlier book then stays.
+
+    executed: a folder with notebooks/, figures/, gallery.html and credits.md.
+    """
+    root = project_root()
+    chapters = [executed / f"{page}.ipynb" for page in toc_pages(root) if page.startswith("notebooks/")]
+    problems = [problem for chapter in chapters for problem in check_notebook(chapter)]
+    for verb, name in (("gallery", "gallery.html"), ("credits", "credits.md")):
+        if not (executed / name).is_file():
+            problems.append(f"{executed / name} does not exist: `storylib {verb}` writes it")
+    complain(problems, "The notebooks are not ready")
+    output.mkdir(parents=True, exist_ok=True)
+    # Always from an empty folder: an incremental build keeps stale numbers, and a failing one passes when repeated.
+    with tempfile.TemporaryDirectory(prefix=".book-", dir=output) as work:
+        tree = assemble(root, chapters, executed / "figures", Path(work) / "source")
+        shutil.copy(executed / "credits.md", tree)  # book/credits.md includes it
+        html = render(root, tree, Path(work))
+        add_records(chapters, html / "records")
+        add_mathjax(html / "_static" / "mathjax")
+        polish(html)
+        shutil.copy(executed / "gallery.html", html)
+        complain(check_html(html), "The pages are not fit to publish")
+        stamp = {"stories": executed.parent.name, "chapters": {c.stem: file_sha256(c) for c in chapters}}
+        (html / "book.json").write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+        published, old = output / "html", Path(work) / "old"
+        if published.exists():
+            published.rename(old)
+        html.rename(published)
+    return published / "index.html"
+
+
+def toc_pages(root: Path) -> list[str]:
+    """Every page of _toc.yml, in order, without its suffix."""
+    toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
+    parts = toc.get("parts", [{"chapters": toc.get("chapters", [])}])
+    return [toc["root"]] + [chapter["file"] for part in parts for chapter in part["chapters"]]
+
+
+def check_notebook(path: Path) -> list[str]:
+    """Why an executed notebook must not be shown; Jupyter Book itself accepts one that failed half-way."""
+    if not path.is_file():
+        return [f"{path} does not exist: execute it first (`make book` or `storylib notebook`)"]
+    notebook = nbformat.read(path, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+    outputs = [output for cell in code for output in cell.outputs]
+    problems = []
+    failed = notebook.metadata.get("papermill", {}).get("exception")
+    if failed or any(output.output_type == "error" for output in outputs):
+        problems.append(f"{path.name} failed when it was executed")
+    skipped = [str(number) for number, cell in enumerate(code, 1) if cell.execution_count is None]
+    if skipped:
+        problems.append(f"{path.name} was not executed to the end: code cells {', '.join(skipped)} never ran")
+    if not outputs:
+        problems.append(f"{path.name} shows nothing: none of its cells has an output")
+    return problems
+
+
+def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) -> Path:
+    """A fresh source tree. Every page has the path that it has in git, for its edit and Colab links."""
+    shutil.copytree(root / "book", tree / "book", ignore=shutil.ignore_patterns("_static"))
+    for page in sorted((tree / "book").rglob("*.md")):
+        page.write_text(fill(page.read_text(encoding="utf-8"), root, figures.parents[1]), encoding="utf-8")
+    shutil.copytree(root / "book" / "_static", tree / "_static")
+    shutil.copy(root / "experiments.yml", tree)  # a page quotes it
+    (tree / "notebooks").mkdir()
+    for chapter in chapters:
+        notebook = with_captions(chapter)
+        notebook.cells.append(nbformat.v4.new_markdown_cell(colophon(notebook, chapter.name, repository(root))))
+        nbformat.write(notebook, tree / "notebooks" / chapter.name)
+    if figures.is_dir():
+        shutil.copytree(figures, tree / "figures")
+    return tree
+
+
+def with_captions(path: Path) -> nbformat.NotebookNode:
+    """An executed notebook whose figures have the description and caption that ``figures.save`` attached to them."""
+    notebook = nbformat.read(path, as_version=4)
+    outputs = [(cell, output) for cell in notebook.cells for output in cell.get("outputs", [])]
+    for cell, output in outputs:
+        facts = output.get("metadata", {}).get("image/svg+xml", {})
+        if facts.get("alt"):
+            shown = {"image": {"alt": facts["alt"]}}
+            if facts.get("caption"):  # pages refer to it by name: {numref}`figure-leakage`
+                shown["figure"] = {"name": f"figure-{facts['name']}", "caption": facts["caption"]}
+            cell.metadata["mystnb"] = shown | cell.metadata.get("mystnb", {})
+    return notebook
+
+
+def colophon(notebook: nbformat.NotebookNode, name: str, url: str) -> str:
+    """How a page was made, as its last lines: notebook, commit, parameters, seconds, links to its run records."""
+    execution, origin = notebook.metadata.get("papermill", {}), notebook.metadata.get("storylib", {})
+    commit = origin.get("commit", "unknown")
+    branch = commit if commit != "unknown" else "main"
+    parts = [f"Executed from [`notebooks/{name}`]({url}/blob/{branch}/notebooks/{name})"]
+    if commit != "unknown":
+        changes = ", with uncommitted changes" if origin["dirty"] else ""
+        parts.append(f"at commit [`{commit[:8]}`]({url}/commit/{commit}){changes}")
+    if execution.get("start_time"):
+        parts.append(f"on {execution['start_time'][:10]} in {execution['duration']:.0f} seconds")
+    if origin:
+        parts.append(f"on {origin['machine']} (Python {origin['python']})")
+    if execution.get("parameters"):
+        parts.append("with " + ", ".join(f"`{key} = {value!r}`" for key, value in execution["parameters"].items()))
+    text = ", ".join(parts) + "."
+    links = [f"<a href='../records/{run}/run.json'>{run}</a>" for run in runs_in(notebook)]
+    if links:
+        text += f" Run records: {', '.join(links)}."
+    has_heading = any("## How this page was made" in cell.source for cell in notebook.cells)
+    return text if has_heading else f"## How this page was made\n\n{text}"
+
+
+def runs_in(notebook: nbformat.NotebookNode) -> list[str]:
+    """The runs named in the outputs of a notebook, as far as their records are on this machine."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    names = [name for output in outputs for name in RUN.findall(str(output.get("data", {}).get("text/html", "")))]
+    return [name for name in dict.fromkeys(names) if (runs_dir() / name / "run.json").is_file()]
+
+
+def add_records(chapters: Sequence[Path], folder: Path) -> None:
+    """Copy the run records behind the chapters: numbers only, a few kilobytes each."""
+    runs = {run for chapter in chapters for run in runs_in(nbformat.read(chapter, as_version=4))}
+    for run in sorted(runs):
+        (folder / run).mkdir(parents=True, exist_ok=True)
+        for name in RECORDS:
+            if (runs_dir() / run / name).is_file():
+                shutil.copy(runs_dir() / run / name, folder / run)
+
+
+def repository(root: Path) -> str:
+    """The address of the project, from ``_config.yml``."""
+    return str(yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"])
+
+
+def add_mathjax(folder: Path) -> None:
+    """Copy the parts in use of the 24 MB of the package, so that equations need no network.
+
+    After the build, because Jupyter Book makes every page load every script in ``_static``.
+    """
+    package = importlib.util.find_spec("sphinx-mathjax-offline")
+    if package is None or package.origin is None:
+        raise BookError("sphinx-mathjax-offline is not installed: pip install 'storylib[book]'")
+    for part in MATHJAX:
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(package.origin).parent / "static" / "mathjax" / part, folder / part)
+
+
+def render(root: Path, tree: Path, work: Path) -> Path:
+    """Run Jupyter Book with warnings as errors and return the folder of its HTML."""
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(tree)]
+    command += ["--path-output", str(work), "--config", str(root.resolve() / "_config.yml")]
+    command += ["--toc", str(root.resolve() / "_toc.yml"), "--all", "-W", "-n", "--keep-going"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).replace(f"{tree.resolve()}/", "")
+    print(output, file=sys.stderr)
+    if done.returncode:
+        warnings = [line.strip() for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
+        complain(warnings or ["see the output above"], "Jupyter Book rejected the pages")
+    return work / "_build" / "html"
+
+
+# What the theme writes that a browser or a screen reader cannot handle.
+REPAIRS = (
+    (r'<link rel="preload" as="font"[^>]*>', ""),  # blocked on pages that are opened from a folder
+    (r"<script>const THEBE_JS_URL.*?</script>|<script[^>]*sphinx-thebe\.js[^>]*></script>", ""),  # live code: not used
+    (r"<script[^>]*fontawesome[^>]*all\.min\.js[^>]*></script>", ""),  # 1.5 MB for icons that the style sheet has too
+    (r'data-default-mode=""', 'data-default-mode="auto"'),
+    (r'localStorage\.getItem\("mode"\) \|\| ""', 'localStorage.getItem("mode") || "auto"'),
+    (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
+    (r' role="doc-biblioentry"', ""),
+    (r'<figure class="', '<figure tabindex="0" class="'),  # on a phone these scroll, also by keyboard
+    (r'<div class="(math |pst-scrollable-table-container)', r'<div tabindex="0" class="\1'),
+)
+
+
+def polish(html: Path) -> None:
+    """Apply to every page the repairs that the theme has no setting for."""
+    for page in html.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        for pattern, repaired in REPAIRS:
+            text = re.sub(pattern, repaired, text, flags=re.DOTALL)
+        if 'class="math' not in text:
+            text = re.sub(r"<script[^>]*mathjax/startup\.js[^>]*></script>", "", text)
+        page.write_text(text, encoding="utf-8")
+    options = html / "_static" / "documentation_options.js"  # excerpts of search results can be read over HTTP only
+    text = options.read_text(encoding="utf-8")
+    options.write_text(text.replace("SEARCH_SUMMARY: true", 'SEARCH_SUMMARY: location.protocol !== "file:"'))
+    for sheet in html.rglob("fontawesome/*/css/all.min.css"):
+        sheet.write_text(inline_fonts(sheet))
+
+
+def inline_fonts(sheet: Path) -> str:
+    """The icons' style sheet with its fonts inside: browsers block font files of a page opened from a folder.
+
+    Older names of the same fonts and the files for older browsers are removed.
+    """
+
+    def inlined(url: re.Match[str]) -> str:
+        data = base64.b64encode((sheet.parent / url[1]).read_bytes()).decode()
+        return f"url(data:font/woff2;base64,{data})"
+
+    text = re.sub(r"@font-face\{[^}]*font-family:(?!Font Awesome\\ 6)[^}]*\}", "", sheet.read_text(encoding="utf-8"))
+    text = re.sub(r"url\(([^)]*?\.woff2)\)", inlined, text)
+    return re.sub(r",\s*url\([^)]*\.ttf\)\s*format\([^)]*\)", "", text)
+
+
+def check_html(html: Path) -> list[str]:
+    """What built pages must not contain: anything from the network, numbers that were not filled in, dead links."""
+    problems = []
+    pages = {page.resolve(): Page(page) for page in sorted(html.rglob("*.html"))}
+    for path, page in pages.items():
+        name = path.relative_to(html.resolve())
+        problems += [f"{name} loads {url} from the network" for url in page.remote]
+        problems += [f"{name} has a picture without a description: {source}" for source in page.undescribed]
+        for link in page.links:
+            file, _, anchor = link.partition("#")
+            target = (path.parent / unquote(file)).resolve() if file else path
+            if not target.exists():
+                problems.append(f"{name} links to {link}, which does not exist")
+            elif anchor and target in pages and unquote(anchor) not in pages[target].anchors:
+                problems.append(f"{name} links to {link}, a place that is not on that page")
+        # A missing number leaves its role or a pending node; code may mention them.
+        prose = re.sub(r"<(pre|code|script)\b.*?</\1>", "", page.text, flags=re.DOTALL)
+        mark = re.search(r"\{?glue:|pending_glue|system-message", prose)
+        if mark:
+            problems.append(f"{name} contains {mark[0]!r}: a number or reference was not filled in")
+    for sheet in sorted(html.rglob("*.css")):
+        text = sheet.read_text(encoding="utf-8")
+        for url in re.findall(r"(?:@import|url\()\s*['\"]?((?:https?:)?//[^'\")\s;]+)", text):
+            problems.append(f"{sheet.relative_to(html)} loads {url} from the network")
+    return problems
+
+
+class Page(HTMLParser):
+    """What a page would fetch from the network when opened, its links and anchors, and pictures without description."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.remote: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = {"top"}
+        self.undescribed: list[str] = []
+        self.text = path.read_text(encoding="utf-8")
+        self.feed(self.text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        urls = [values.get("src", ""), values.get("srcset", ""), values.get("poster", "")]
+        if tag == "link" and not re.search("canonical|alternate|search|next|prev|index|author", values.get("rel", "")):
+            urls.append(values.get("href", ""))
+        self.remote += [url for url in urls if re.match(r"(https?:)?//", url.strip())]
+        self.anchors |= {values[name] for name in ("id", "name") if values.get(name)}
+        link = values.get("href", "") if tag == "a" else ""
+        if link not in ("", "#") and not re.match(r"[a-z]+:|//", link):
+            self.links.append(link.split("?")[0])
+        words = re.sub(r"\W", "", values.get("alt", ""))
+        if tag == "img" and (not words or values["alt"].endswith((".svg", ".png", ".jpg", ".jpeg"))):
+            self.undescribed.append(values.get("src", "")[:80])
+
+
+def complain(problems: Sequence[str], title: str) -> None:
+    """Raise BookError with every problem, if there is one."""
+    if problems:
+        raise BookError("\n".join([f"{title}:", *(f"  - {problem}" for problem in problems)]))

@@ -1,0 +1,86 @@
+"""The figure of the audit: both ladders, from the protocol as published to the fully repaired one, with baselines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from storylib.audit.protocols import CLAIMED
+from storylib.audit.record import headline
+from storylib.experiments.studies import AUDIT
+from storylib.report.style import INK, OFF, ON, describe, save, subplots
+
+TITLES = {
+    "a": "System A: “top-1 {top1:.2f}, cosine {cosine:.2f}”",
+    "b": "System B: “BLEU {bleu:.2f}, ROUGE-L {rouge_l:.2f}”",
+}
+SCORES = {
+    "a": [("top1", "top-1", ON), ("cosine", "picture cosine", OFF)],
+    "b": [("bleu", "BLEU", ON), ("rouge_l", "ROUGE-L", OFF)],
+}
+BASELINES = {
+    "a": [("top1_majority", "top-1, majority token", "s"), ("cosine_copy_last", "cosine, copy-last", "d")],
+    "b": [("bleu_shuffled", "BLEU, context of another story", "o"), ("rouge_l_copy_last", "ROUGE-L, copy-last", "d")],
+}
+
+
+def ladders(record: dict[str, Any]) -> Figure:
+    """Slope charts of both ladders: the first row is the protocol as published, each row below repairs one flaw."""
+    figure, (axes,) = subplots(1, 2, (12, 5.2))
+    for axis, system in zip(axes, ("a", "b"), strict=True):
+        _ladder(axis, record["ladders"][system], system)
+    source, stories = record["source"].replace("_", " ").title(), record["stories"]
+    seeds = len(record["settings"]["seeds"])
+    figure.suptitle("Two published scores as their protocols are repaired, one flaw at a time", color=INK, fontsize=14)
+    note = (
+        f"Score, 0 to 1. Bottom row: the protocol repaired. {source}, {stories['train']} training stories, "
+        f"{stories['test']} held out, mean over {seeds} seed{'s' if seeds > 1 else ''}. Hollow: baselines."
+    )
+    figure.supxlabel(note, color=INK, fontsize=9)
+    alt = f"Two ladders of protocols on {source}."
+    for system, metric, title in (("a", "top1", "System A, top-1"), ("b", "bleu", "System B, BLEU")):
+        scores = headline(record, system, metric)
+        alt += f" {title}: {scores['published']:.2f} as published, {scores['repaired']:.3f} repaired, "
+        alt += f"best baseline {scores['baseline']:.3f}."
+    caption = (
+        f"The published scores on {source}: each row repairs one flaw and keeps the rows above. Triangles: as "
+        "claimed. Hollow: baselines, which learned nothing or read another story."
+    )
+    return describe(figure, alt, caption)
+
+
+def draw(source: str, profile: str, path: Path) -> None:
+    """Draw the published record of the audit as an SVG file. Raises RunError if there is none."""
+    save(ladders(AUDIT.load(source, profile)), path.stem, path.parent)
+
+
+def _ladder(axis: Axes, steps: list[dict[str, Any]], system: str) -> None:
+    rows = range(len(steps))
+    for score, name, marker in BASELINES[system]:
+        values = [step["mean"][score] for step in steps]
+        axis.scatter(values, rows, marker=marker, s=170, facecolors="none", edgecolors=INK, label=name, zorder=2)
+    for score, name, colour in SCORES[system]:
+        values = [step["mean"][score] for step in steps]
+        axis.plot(values, rows, color=colour, marker="o", linewidth=2.5, markersize=7, label=name, zorder=3)
+        axis.scatter([CLAIMED[system][score]], [-0.8], marker="v", color=colour, s=60, zorder=3, clip_on=False)
+        for row in (rows[0], rows[-1]):
+            ends = [steps[row]["mean"][other] for other, *_ in SCORES[system]]
+            shift = 0  # labels of near values are moved apart
+            if abs(ends[0] - ends[1]) <= 0.12:
+                shift = 16 if values[row] == max(ends) else -16
+            place = (shift, 11 if row == 0 else -18)
+            axis.annotate(f"{values[row]:.2f}", (values[row], row), place, textcoords="offset points", ha="center",
+                          color=colour, fontsize=10, weight="bold")  # fmt: skip
+    axis.scatter([], [], marker="v", color=INK, label="as claimed")
+    axis.set_yticks(rows, [step["label"] for step in steps], fontsize=10)
+    axis.set(ylim=(len(steps) - 0.4, -1.0), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
+    axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    axis.set_title(TITLES[system].format(**CLAIMED[system]), color=INK, loc="left", fontsize=12)
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    axis.axvline(0, color=INK, linewidth=0.8)
+    style = {"fontsize": 9, "labelcolor": INK, "markerscale": 0.7, "columnspacing": 1}
+    axis.legend(loc="upper center", bbox_to_anchor=(0.35, -0.07), ncol=3, **style)

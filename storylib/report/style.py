@@ -1,0 +1,146 @@
+"""The look of every figure, readable on a white and on a dark page; and figures saved as SVG with a description."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from PIL import Image
+
+from storylib.config import project_root
+from storylib.data.pictures import PictureLike, open_picture
+from storylib.data.store import write_atomically
+from storylib.experiments.studies import ablation_factor
+
+INK = "#767676"  # contrast of at least 4 on white and on near-black, so that one file serves both themes
+
+# Okabe and Ito (2008): safe for colour-blind readers.
+ON, OFF, TRUTH = "#0072B2", "#E69F00", "#009E73"
+MORE = ("#CC79A7", "#56B4E9", "#D55E00", "#009E73", "#F0E442")  # arms beyond the two of the ablation
+
+MODEL_COLOUR, BASELINE_COLOUR = ON, "#A0A0A0"
+VERDICT_COLOURS = {"better": TRUTH, "worse": "#D55E00", "no difference": BASELINE_COLOUR}
+
+
+def arm_colours(arms: Sequence[str]) -> dict[str, str]:
+    """One colour per arm, the same on every page: blue and orange for the two arms of the ablation."""
+    colours = dict(zip(ablation_factor().arms, (ON, OFF), strict=True))
+    more = cycle(MORE)
+    return {arm: colours[arm] if arm in colours else next(more) for arm in arms}
+
+
+def subplots(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
+    """A figure in the style of the report with its axes, (rows, columns). size: width and height in inches."""
+    sns.set_theme(context="notebook", style="ticks")
+    if "IPython" in sys.modules:
+        set_matplotlib_formats("svg")
+    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    settings: dict[Any, Any] = dict.fromkeys(coloured, INK) | {
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+        "savefig.facecolor": "none",
+        "legend.frameon": False,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": False,
+        "axes.titlesize": 12,
+        "svg.fonttype": "none",  # text stays text
+        "svg.hashsalt": "storylib",  # the same bytes every time
+        "text.parse_math": False,
+        "figure.constrained_layout.use": True,
+    }
+    mpl.rcParams.update(settings)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, **options)
+
+
+def panels(count: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, list[Axes]]:
+    """A figure of ``count`` panels in rows of ``columns``. size: of one panel in inches."""
+    rows = -(-count // columns)
+    figure, axes = subplots(rows, columns, (size[0] * columns, size[1] * rows), **options)
+    for axis in axes.flat[count:]:
+        axis.remove()
+    return figure, list(axes.flat[:count])
+
+
+def describe(figure: Figure, alt: str, caption: str) -> Figure:
+    """Attach the description for readers who cannot see the figure, and its caption."""
+    figure.set_label(" ".join(alt.split()))
+    figure.set_gid(" ".join(caption.split()))
+    return figure
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A saved figure as a notebook shows it: the SVG with its description."""
+
+    svg: str
+    alt: str
+    caption: str
+    name: str
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        metadata = {"alt": self.alt, "caption": self.caption, "name": self.name}  # the book puts them on the page
+        return {"image/svg+xml": self.svg, "text/plain": self.alt}, {"image/svg+xml": metadata}
+
+
+def save(figure: Figure, name: str, folder: Path | None = None) -> Drawing:
+    """Write a figure as ``<name>.svg`` into STORYLIB_FIGURES, where the book finds it, and return it for display."""
+    folder = folder or Path(os.environ.get("STORYLIB_FIGURES") or project_root() / "_build" / "figures")
+    folder.mkdir(parents=True, exist_ok=True)
+    alt, caption = str(figure.get_label()), str(figure.get_gid() or "")
+    figure.set_gid(None)  # otherwise the caption would become an id in the file
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Title": name, "Description": alt})
+    plt.close(figure)
+    svg = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", _as_jpeg, file.getvalue())
+    # Browsers that show the file itself, as Jupyter and Colab do, read the description from its root element.
+    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+    write_atomically(folder / f"{name}.svg", svg)
+    return Drawing(svg, alt, caption, name)
+
+
+def _as_jpeg(png: re.Match[str]) -> str:
+    """An embedded picture as JPEG where that is smaller: a page of photographs would have many megabytes."""
+    data = base64.b64decode(png[1])
+    jpeg = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("RGB").save(jpeg, "JPEG", quality=85, optimize=True)
+    if len(jpeg.getvalue()) >= len(data):
+        return png[0]
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+
+
+def show_frame(axis: Axes, image: PictureLike | None, text: str, size: int = 160) -> None:
+    """A picture, at most ``size`` pixels per side, with its text below."""
+    if image is not None:
+        picture = open_picture(image)
+        picture.thumbnail((size, size))
+        axis.imshow(picture, interpolation="none")  # embedded without resampling to four times the size
+    axis.set(xticks=[], yticks=[])
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel(textwrap.fill(shorten(text, 120), 22), fontsize=8, color=INK)
+
+
+def outline(axis: Axes, colour: str) -> None:
+    """A coloured border around a picture."""
+    axis.spines[:].set(visible=True, color=colour, linewidth=2)
+
+
+def shorten(text: str, limit: int) -> str:
+    """A text with at most ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"

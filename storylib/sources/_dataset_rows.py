@@ -1,0 +1,235 @@
+"""Rows of a Hugging Face data set, read once as a stream and kept in the cache.
+
+Later calls read from the cache, and an interrupted call continues where it stopped. A cache entry holds pictures named
+by their SHA-256, and shards of a few rows; a shard that is not full is the last of its split.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from storylib.config import unknown
+from storylib.data import store
+from storylib.sources._checks import SourceError, one_line
+
+SHARD = 32  # rows per shard, which an interrupted call has to read again
+HELD_OUT_SHARE = 0.15  # of a limited number of rows, for each held-out split of the data set
+ENDINGS = {b"\xff\xd8": ".jpg", b"\x89P": ".png", b"GI": ".gif", b"RI": ".webp"}  # by the first bytes of a file
+HELD_OUT = {"test": "test", "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a data set. A picture that is missing or not embedded is None."""
+
+    split: str  # as the data set calls it
+    number: int  # within the split, from 0
+    values: dict[str, Any]
+    pictures: list[Path | None]
+
+
+def rows(
+    root: str | os.PathLike,
+    columns: Sequence[str],
+    images: str = "images",
+    limit: int | None = None,
+    revision: str | None = None,
+) -> Iterator[Row]:
+    """Every row, training split first. Only one shard is in memory, whatever the size of the data set.
+
+    root: a repository of the hub, or a folder of Parquet files. columns: those to keep besides ``images``.
+    limit: at most this many rows, 15 % of them from each held-out split. revision: of the repository.
+
+    Raises SourceError for a data set that cannot be read, StoreError for a cache that cannot be written.
+    """
+    wanted = [*columns, images]
+    source: Any
+    if _is_folder(root):
+        files = parquet_files(Path(root).expanduser())
+        stats = {path: path.stat() for paths in files.values() for path in paths}
+        source = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()]
+    else:
+        files = {}
+        source = [str(root), revision]
+    entry = store.cache_entry(
+        "hugging_face", Path(root).name, [source, images, sorted(columns)], "sources._dataset_rows"
+    )
+
+    @functools.cache
+    def open_splits() -> dict[str, Any]:
+        return _open_files(files, wanted, images) if files else _open_hub(str(root), revision, wanted, images)
+
+    try:
+        yield from _cached_rows(entry, open_splits, images, limit)
+    except OSError as error:
+        raise store.write_error(error, entry / "pictures") from error
+
+
+def _cached_rows(
+    entry: Path, open_splits: Callable[[], dict[str, Any]], images: str, limit: int | None
+) -> Iterator[Row]:
+    names = store.read_checked(entry / "splits.json")
+    if names is None:
+        names = list(open_splits())
+        store.write_checked(entry / "splits.json", names)
+    held_out = [name for name in names if name in HELD_OUT]
+    for split in sorted(names, key=lambda name: name in HELD_OUT):
+        wanted = limit
+        if limit is not None and held_out:
+            wanted = round(limit * (HELD_OUT_SHARE if split in HELD_OUT else 1 - HELD_OUT_SHARE * len(held_out)))
+        yield from _cached_split(entry, split, open_splits, images, wanted)
+
+
+def _cached_split(
+    entry: Path, split: str, open_splits: Callable[[], dict[str, Any]], images: str, wanted: int | None
+) -> Iterator[Row]:
+    """The first ``wanted`` rows of a split. Shards that are missing are read from the data set."""
+    stream: Iterator[dict[str, Any]] = iter(())
+    position = -1  # of the stream
+    for start in itertools.count(0, SHARD):
+        if wanted is not None and start >= wanted:
+            break
+        path = entry / f"{split}-{start:06d}.json"
+        shard = _read_shard(path, split, start)
+        if shard is None:
+            if position != start:
+                stream = _checked_stream(open_splits()[split].skip(start), entry.name)
+                stream = iter(tqdm(stream, desc=f"read {split}", unit="story", initial=start))
+            values = enumerate(itertools.islice(stream, SHARD), start)
+            shard = [_store_row(entry, split, number, row, images) for number, row in values]
+            position = start + len(shard)
+            content = [[row.values, [picture.name if picture else None for picture in row.pictures]] for row in shard]
+            store.write_checked(path, content)
+        yield from shard[: None if wanted is None else wanted - start]
+        if len(shard) < SHARD:
+            break
+
+
+def _checked_stream(stream: Any, name: str) -> Iterator[dict[str, Any]]:
+    """The same rows, with one clear error if the source fails."""
+    try:
+        yield from stream
+    except Exception as error:  # the network failed, a file is damaged inside
+        raise SourceError(
+            f"Reading {name} stopped ({_short(error)}). Call again to continue; if it stops again at a local file, "
+            "copy or download that file again."
+        ) from error
+
+
+def _store_row(entry: Path, split: str, number: int, values: dict[str, Any], images: str) -> Row:
+    pictures: list[Path | None] = []
+    for item in values.pop(images) or []:
+        content = item.get("bytes") if isinstance(item, dict) else None
+        if not content:  # a path is not followed: in a file of unknown origin it could point at anything
+            pictures.append(None)
+            continue
+        path = entry / "pictures" / (hashlib.sha256(content).hexdigest() + ENDINGS.get(content[:2], ".bin"))
+        if not path.exists():
+            store.write_atomically(path, content)
+        pictures.append(path)
+    return Row(split, number, json.loads(json.dumps(values, default=str)), pictures)  # as a shard will return it
+
+
+def _read_shard(path: Path, split: str, start: int) -> list[Row] | None:
+    """The rows of a shard; None if the shard or one of its pictures is missing or damaged."""
+    content = store.read_checked(path)
+    if content is None:
+        return None
+    folder = path.parent / "pictures"
+    shard = []
+    for number, (values, names) in enumerate(content, start):
+        shard.append(Row(split, number, values, [folder / name if name else None for name in names]))
+    damaged = {path for row in shard for path in row.pictures if path and not _is_whole(path)}
+    for path in sorted(damaged):
+        store.warn_damaged(f"{path} is missing or not what was written")
+        path.unlink(missing_ok=True)
+    return None if damaged else shard
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return store.content_digest(path) == path.stem
+    except OSError:
+        return False
+
+
+def _is_folder(root: str | os.PathLike) -> bool:
+    """Whether the root is a folder: anything that exists or does not look like a repository, "owner/name"."""
+    return Path(root).expanduser().exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(root))
+
+
+def parquet_files(folder: Path) -> dict[str, list[Path]]:
+    """Parquet files of a folder or its subfolder "data", by split; a file whose name has no split is training data."""
+    paths = sorted([*folder.glob("*.parquet"), *folder.glob("data/*.parquet")])
+    if not paths:
+        raise SourceError(f"{folder} holds no Parquet file; expected train-*.parquet and test-*.parquet in it.")
+    splits: dict[str, list[Path]] = {}
+    for path in paths:
+        match = re.search(r"(?:^|[-_.])(train|test|validation|valid|val|dev)(?=[-_.])", path.name)
+        splits.setdefault(match[1] if match else "train", []).append(path)
+    return splits
+
+
+def _open_files(files: dict[str, list[Path]], wanted: Sequence[str], images: str) -> dict[str, Any]:
+    """Streams of local files by split. Every footer is read first, because ``datasets`` would not name a bad file."""
+    import pyarrow.parquet as pq
+
+    for path in itertools.chain(*files.values()):
+        try:
+            names = pq.read_schema(path).names
+        except Exception as error:  # truncated, empty, not Parquet, not readable
+            raise SourceError(f"{path} cannot be read as Parquet ({error}): copy or download it again.") from error
+        _check_columns(str(path), wanted, names)
+    from datasets import load_dataset
+
+    names_by_split = {split: [str(path) for path in paths] for split, paths in files.items()}
+    return _streams(load_dataset("parquet", data_files=names_by_split, streaming=True), wanted, images)
+
+
+def _open_hub(repository: str, revision: str | None, wanted: Sequence[str], images: str) -> dict[str, Any]:
+    import datasets
+
+    try:
+        splits = datasets.load_dataset(repository, revision=revision, streaming=True)
+    except Exception as error:  # no network, no such repository, a proxy's web page, a full disk ...
+        raise SourceError(
+            f"The data set {repository} could not be read from the Hugging Face hub ({_short(error)}). Without "
+            "network, put its Parquet files (train-*.parquet, test-*.parquet) into a folder and name that folder "
+            "instead of the repository, or use the source 'storyworld', which needs no download."
+        ) from error
+    for dataset in splits.values():
+        _check_columns(repository, wanted, dataset.column_names or wanted)
+    return _streams(splits, wanted, images)
+
+
+def _streams(splits: Any, wanted: Sequence[str], images: str) -> dict[str, Any]:
+    """Only the wanted columns, with pictures as the stored bytes."""
+    from datasets import Image
+    from datasets import Sequence as SequenceOf
+
+    undecoded = SequenceOf(Image(decode=False))
+    return {
+        str(split): dataset.select_columns(list(wanted)).cast_column(images, undecoded)
+        for split, dataset in splits.items()
+    }
+
+
+def _check_columns(place: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
+    for name in wanted:
+        if name not in columns:
+            raise SourceError(f"{place}: {unknown('column', name, columns)}")
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {one_line(str(error))[:200]}"

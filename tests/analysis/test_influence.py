@@ -1,0 +1,62 @@
+"""The influence of each input: measured by swapping it, and checked where the answer is known."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import tiny_config
+
+from storylib.analysis import influence as module
+from storylib.analysis.influence import influence, mean_mixture, measure_influence
+from storylib.data.windows import OtherStories, WindowDataset
+from storylib.training import build_model
+
+
+def build(tiny_data, tiny_sets, **overrides):
+    config = tiny_config(**overrides)
+    model = build_model(config, tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"]).eval()
+    return model, WindowDataset(tiny_data.features, tiny_data.splits.test, tiny_sets["vocabulary"], config)
+
+
+def test_an_untrained_model_uses_the_frames_as_its_mixture_says(tiny_data, tiny_sets):
+    model, windows = build(tiny_data, tiny_sets)
+    weights = [0.1, 0.2, 0.3, 0.4]
+    mixture = mean_mixture(model, windows)
+    assert mixture["image"] == mixture["text"] == pytest.approx(weights)
+    moved = np.array(measure_influence(model, windows))
+    assert moved.shape == (2, 2, 4)
+    assert moved[0, 1] == pytest.approx(np.zeros(4), abs=1e-6)  # the next picture is a mixture of pictures only
+    assert moved[1, 0] == pytest.approx(np.zeros(4), abs=1e-6)
+    for own in (moved[0, 0], moved[1, 1]):
+        assert (np.diff(own) > 0).all()  # recent frames weigh more
+    others = OtherStories(windows)
+    expected = []
+    for row in range(len(windows)):
+        before = model.image_space(windows.image[windows.frames[row, :-1]])
+        after = before.clone()
+        after[2] = model.image_space(windows.image[others.frames[row, 2]])
+        cosine = F.cosine_similarity(torch.tensor(weights) @ before, torch.tensor(weights) @ after, dim=0)
+        expected.append(1 - cosine.item())
+    assert moved[0, 0, 2] == pytest.approx(np.mean(expected), abs=1e-5)
+
+
+def test_a_model_without_a_mixture_has_influence_only(tiny_data, tiny_sets):
+    model, windows = build(tiny_data, tiny_sets, next_embedding="linear")
+    moved = np.array(measure_influence(model, windows))
+    assert mean_mixture(model, windows) is None and moved.min() >= 0 and moved.max() > 0
+
+
+def test_the_influence_of_a_run_is_kept_until_the_code_changes(tiny_runs, tiny_data, monkeypatch):
+    run = tiny_runs[1.0, 0]
+    first = influence(run, tiny_data)
+    assert json.loads((run.path / "influence.json").read_text()) == first
+    assert np.array(first["influence"]).shape == (2, 2, 4) and set(first["mixture"]) == {"image", "text"}
+    monkeypatch.setattr(module, "measure_influence", lambda *_: "measured again")
+    assert influence(run, tiny_data) == first
+    monkeypatch.setattr(module, "code_fingerprint", lambda name: "other code")
+    assert influence(run, tiny_data)["influence"] == "measured again"
+    (run.path / "influence.json").unlink()

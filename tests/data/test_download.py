@@ -1,0 +1,331 @@
+from __future__ import annotations
+
+import errno
+import io
+import re
+import socket
+import tarfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import flip
+
+from storylib.data import download
+from storylib.data.download import DownloadError, WrongFileError, fetch, unpack
+from storylib.data.store import StoreError, clear_cache, file_sha256
+from storylib.sources import african_storybook, load_stories
+from tests.stand_in import write_story
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves ``files`` (path -> bytes); notes every request; can cut off, lack Range support, or fail."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.requests: list[tuple[str, str | None]] = []  # path and Range header
+        self.sent = 0  # bytes of content
+        self.cuts: list[int] = []  # the next answers end after so many bytes
+        self.ranges = True
+        self.status: list[int] = []  # of the next answers
+        self.base = f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        hub, requested = self.server, self.headers.get("Range")
+        hub.requests.append((self.path, requested))
+        content = hub.files.get(self.path)
+        if hub.status or content is None:
+            return self.send_error(hub.status.pop() if hub.status else 404)
+        start = int(re.fullmatch(r"bytes=(\d+)-", requested)[1]) if requested and hub.ranges else 0
+        if start >= len(content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        body = content[start : start + hub.cuts.pop(0)] if hub.cuts else content[start:]
+        hub.sent += len(body)
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    server = Hub()
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+LARGE = np.random.default_rng(0).bytes(400_000)  # a picture that does not compress
+BODY = bytes(range(256)) * 2000  # 512,000 bytes
+
+
+def test_a_cut_off_download_is_resumed(hub, tmp_path):
+    hub.files["/file"] = BODY
+    hub.cuts = [300_000]
+    path = fetch(f"{hub.base}/file", tmp_path / "file")
+    assert path.read_bytes() == BODY
+    (_, first), (_, second) = hub.requests
+    start = int(second.removeprefix("bytes=").removesuffix("-"))
+    assert first is None and 200_000 < start <= 300_000
+    assert hub.sent == 300_000 + len(BODY) - start  # only what was missing was sent again
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
+    fetch(f"{hub.base}/file", path)
+    assert len(hub.requests) == 2  # there already
+
+
+def test_a_killed_download_is_resumed_by_the_next_call(hub, tmp_path):
+    hub.files["/file"] = BODY
+    (tmp_path / "file.partial").write_bytes(BODY[:100_000])
+    assert fetch(f"{hub.base}/file", tmp_path / "file").read_bytes() == BODY
+    assert hub.requests == [("/file", "bytes=100000-")]
+    (tmp_path / "whole.partial").write_bytes(BODY)  # killed between the last byte and the renaming
+    assert fetch(f"{hub.base}/file", tmp_path / "whole").read_bytes() == BODY
+    (tmp_path / "long.partial").write_bytes(BODY + b"more")  # of something else
+    assert fetch(f"{hub.base}/file", tmp_path / "long").read_bytes() == BODY
+
+
+def test_a_server_without_ranges_starts_again(hub, tmp_path):
+    hub.files["/file"], hub.ranges, hub.cuts = BODY, False, [300_000]
+    assert fetch(f"{hub.base}/file", tmp_path / "file").read_bytes() == BODY
+    assert hub.sent == 300_000 + len(BODY)
+
+
+def test_it_tries_again_but_not_forever(hub, tmp_path):
+    hub.files["/file"], hub.status = BODY, [503, 503, 429]
+    assert fetch(f"{hub.base}/file", tmp_path / "file").read_bytes() == BODY
+    hub.status = [503] * 9
+    with pytest.raises(DownloadError, match="503"):
+        fetch(f"{hub.base}/file", tmp_path / "other")
+    assert len(hub.status) == 5  # one attempt and three more
+    hub.status, hub.requests = [], []
+    with pytest.raises(DownloadError, match=r"/none answers 404 \(Not Found\)\. Use a copy\."):
+        fetch(f"{hub.base}/none", tmp_path / "none", "Use a copy.")
+    assert len(hub.requests) == 1
+
+
+def test_an_unreachable_hub_names_the_alternative(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+        with pytest.raises(DownloadError) as caught:
+            fetch(f"http://127.0.0.1:{port}/x", tmp_path / "x", "Without network, use a copy.")
+    message = str(caught.value)
+    assert message.startswith(f"http://127.0.0.1:{port}/x cannot be reached (") and "refused" in message
+    assert message.endswith("Without network, use a copy.") and message.count("refused") == 1
+
+
+def test_a_full_disk_is_reported(hub, tmp_path, monkeypatch):
+    hub.files["/file"] = BODY
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "_receive", full)
+    with pytest.raises(StoreError, match=r"is full.*STORYLIB_CACHE"):
+        fetch(f"{hub.base}/file", tmp_path / "file")
+
+
+def make_tar(
+    members: dict[str, bytes | tarfile.TarInfo], comment: str | None = "c0ffee", top: str = "repo-c0ffee/"
+) -> bytes:
+    """As ``git archive`` writes it: gzip, a pax header with the commit, everything below one folder."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz", pax_headers={"comment": comment} if comment else None) as tar:
+        folder = tarfile.TarInfo(top)
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name, content in members.items():
+            if isinstance(content, tarfile.TarInfo):
+                tar.addfile(content)
+            else:
+                info = tarfile.TarInfo(top + name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+def linked(name: str, to: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, to
+    return info
+
+
+def test_only_wanted_files_are_unpacked(tmp_path):
+    (tmp_path / "a.tar.gz").write_bytes(make_tar({"in/a.txt": b"a", "in/b.jpg": b"b", "out.txt": b"c"}))
+    folder = unpack(tmp_path / "a.tar.gz", tmp_path / "out", r"in/.*\.txt", "c0ffee")
+    assert sorted(p.name for p in folder.rglob("*.*")) == ["a.txt"] and (folder / "in" / "a.txt").read_bytes() == b"a"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.tar.gz", "out"]
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (make_tar({"../../evil.txt": b"x"}), "unsafe member, 'repo-c0ffee/../../evil.txt'"),
+    (make_tar({"l": linked("repo-c0ffee/l", "/etc/passwd")}), "unsafe member"),
+    (make_tar({"l": linked("repo-c0ffee/l", "repo-c0ffee/x", tarfile.LNKTYPE)}), "unsafe member"),
+    (make_tar({"a": b"x"}, comment="beef"), "has commit beef, expected c0ffee"),
+    (make_tar({"a": b"x"}, comment=None), "has commit unknown, expected c0ffee"),
+    (make_tar({}), "none of the expected files"),
+    (make_tar({"a": b"x"})[:-9], "damaged"),
+    (make_tar({"a": b"x"})[:-8] + bytes(8), "damaged"),  # another checksum than its content has
+    (make_tar({"a": BODY, "b": BODY})[:2000], "damaged"),
+    (b"<html>sorry</html>", "damaged or not an archive"),
+], ids=lambda value: value if isinstance(value, str) else "archive")  # fmt: skip
+def test_bad_archives_are_refused_and_leave_nothing(tmp_path, content, message):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.tar.gz").write_bytes(content)
+    with pytest.raises(WrongFileError) as caught:
+        unpack(tmp_path / "in" / "a.tar.gz", tmp_path / "in" / "out", ".*", "c0ffee")
+    assert message in str(caught.value)
+    assert [p.name for p in (tmp_path / "in").iterdir()] == ["a.tar.gz"] and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.fixture
+def upstream(hub, cache, tmp_path, monkeypatch):
+    """Both repositories as GitHub serves them, with stories of our own, and the digests of their English texts."""
+    monkeypatch.setenv("STORYLIB_HOME", str(tmp_path / "home"))  # so that there is no copy beside the project
+    monkeypatch.delenv("STORYLIB_AFRICAN_STORYBOOK", raising=False)
+    root = tmp_path / "upstream"
+    for number in ("0001", "0002"):
+        write_story(root, number, [f"Page {i}." for i in range(1, 7)], 8)
+    for repository, commit in (african_storybook.TEXTS, african_storybook.PICTURES):
+        name = repository.partition("/")[2]
+        files = {
+            str(f.relative_to(root / name)): f.read_bytes() for f in sorted((root / name).rglob("*.*")) if f.is_file()
+        }
+        files |= {"README.md": b"readme", "0001/01.jpg": LARGE}
+        hub.files[f"/{repository}/archive/{commit}.tar.gz"] = make_tar(files, commit, f"{name}-{commit}/")
+    digests = tmp_path / "digests"
+    texts = sorted((root / "asp-source").rglob("0*.md"))
+    digests.write_text("".join(f"{file_sha256(f)}  {f.relative_to(root / 'asp-source')}\n" for f in texts))
+    monkeypatch.setattr(download, "GITHUB", hub.base)
+    monkeypatch.setattr(african_storybook, "DIGESTS", digests)
+    return hub
+
+
+def archive_of(pinned: tuple[str, str]) -> str:
+    return f"/{pinned[0]}/archive/{pinned[1]}.tar.gz"
+
+
+def test_the_storybook_is_downloaded_resumed_and_kept(upstream, cache):
+    pictures = archive_of(african_storybook.PICTURES)
+    upstream.cuts = [
+        10**9,
+        len(upstream.files[pictures]) // 2,
+    ]  # the texts come whole, the pictures are cut off half-way
+    stories = load_stories("african_storybook")
+    assert [s.id for s in stories] == ["0001_a-tale", "0002_a-tale"]
+    assert [path for path, _ in upstream.requests] == [archive_of(african_storybook.TEXTS), pictures, pictures]
+    assert upstream.requests[-1][1] is not None  # resumed, not begun again
+    (readme,) = cache.rglob("README.md")  # the table of illustrators
+    assert readme.parent.name == "asp-imagebank" and not list(cache.rglob("*.partial"))
+    before = len(upstream.requests)
+    assert len(load_stories("african_storybook")) == 2 and len(upstream.requests) == before
+
+
+FILES = ["asp-source/en/0001_a-tale.md", "asp-imagebank/medium/0002/03.jpg", "asp-imagebank/SHA256SUMS"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_changed_byte_of_what_was_unpacked_is_noticed_and_mended(upstream, cache, caplog, name):
+    before = load_stories("african_storybook")
+    requests = len(upstream.requests)
+    (path,) = cache.glob(f"african_storybook/*/{name}")
+    good = path.read_bytes()
+    flip(path, 30)
+    assert load_stories("african_storybook") == before and path.read_bytes() == good
+    (warning,) = caplog.messages
+    assert f"the cache is damaged, {path.parents[len(Path(name).parts) - 2]}" in warning
+    assert len(upstream.requests) == requests  # the archive was still there
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_what_is_damaged_and_cannot_be_had_again_is_refused(upstream, cache, caplog, name):
+    load_stories("african_storybook")
+    (path,) = cache.glob(f"african_storybook/*/{name}")
+    flip(path, 30)
+    there = sorted(cache.rglob("*.jpg"))
+    clear_cache("downloads")
+    upstream.shutdown()
+    upstream.server_close()
+    with pytest.raises(DownloadError, match=r"cannot be reached.*STORYLIB_AFRICAN_STORYBOOK") as caught:
+        load_stories("african_storybook")
+    assert f"The copy in the cache is damaged: {path.parents[len(Path(name).parts) - 2]}" in str(caught.value)
+    assert sorted(cache.rglob("*.jpg")) == there  # the rest may be worth copying
+
+
+def test_what_an_older_version_unpacked_is_not_believed(upstream, cache):
+    before = load_stories("african_storybook")
+    for manifest in cache.glob("african_storybook/*/*/SHA256SUMS"):
+        manifest.unlink()
+    (path,) = cache.glob("african_storybook/*/asp-source/en/0001_a-tale.md")
+    path.write_text(path.read_text().replace("Page 1", "Page one"))
+    assert load_stories("african_storybook") == before
+
+
+def test_a_damaged_archive_is_deleted_and_downloaded_again(upstream, cache):
+    before = load_stories("african_storybook")
+    (archive,) = (cache / "downloads").glob("*asp-source*")
+    clear_cache("african_storybook")
+    flip(archive, -6)  # in its checksum
+    with pytest.raises(WrongFileError, match=r"is damaged .*It was deleted; try again later"):
+        load_stories("african_storybook")
+    assert load_stories("african_storybook") == before
+
+
+def test_two_at_once_download_once(upstream, cache):
+    with ThreadPoolExecutor(3) as pool:
+        stories = list(pool.map(lambda _: load_stories("african_storybook"), range(3)))
+    assert stories[0] == stories[1] == stories[2] and len(stories[0]) == 2
+    urls = [archive_of(pinned) for pinned in (african_storybook.TEXTS, african_storybook.PICTURES)]
+    assert [path for path, _ in upstream.requests] == urls and not list(cache.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("wrong", ["another commit", "a web page", "a changed text"])
+def test_a_wrong_archive_is_named_deleted_and_downloaded_again(upstream, cache, wrong):
+    url = archive_of(african_storybook.TEXTS)
+    right = upstream.files[url]
+    commit = african_storybook.TEXTS[1]
+    text = b"# A tale\n\n##\nChanged.\n\n##\n* License: [CC-BY]\n"
+    upstream.files[url], message = {
+        "another commit": (
+            make_tar({"en/0001_a-tale.md": text}, "f" * 40),
+            f"has commit {'f' * 40}, expected {commit}",
+        ),
+        "a web page": (b"<html>rate limit</html>", "damaged or not an archive"),
+        "a changed text": (make_tar({"en/0001_a-tale.md": text}, commit), r"the text en/0001_a-tale\.md differs"),
+    }[wrong]
+    with pytest.raises(WrongFileError, match=message) as caught:
+        load_stories("african_storybook")
+    assert upstream.base + url in str(caught.value)
+    assert {p.name for p in cache.rglob("*") if p.is_file()} <= {"asp-source.lock"}
+    upstream.files[url] = right
+    assert len(load_stories("african_storybook")) == 2
+
+
+def test_without_network_the_way_out_is_named(upstream, cache):
+    upstream.shutdown()
+    upstream.server_close()
+    with pytest.raises(DownloadError, match=r"cannot be reached.*STORYLIB_AFRICAN_STORYBOOK"):
+        load_stories("african_storybook")

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from conftest import noise
+
+from storylib.data import code, download
+from storylib.data.features import encode, features_fingerprint
+from storylib.data.inspection import hash_file
+from storylib.data.store import (
+    StoreError,
+    cache_entry,
+    cache_sizes,
+    clear_cache,
+    describe_cache,
+    replace_atomically,
+    write_atomically,
+)
+from storylib.data.types import Frame, Story
+from storylib.sources import african_storybook, storyworld
+
+
+def test_the_cache_is_described_and_cleared(cache, tmp_path):
+    assert cache_sizes() == {} and clear_cache("all") == 0
+    for name, size in (("features/a/vectors.npy", 2000), ("storyworld/1.png", 3000), ("picture-hashes/0.json", 10)):
+        (cache / name).parent.mkdir(parents=True, exist_ok=True)
+        (cache / name).write_bytes(bytes(size))
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine.txt").write_text("keep")
+    (cache / "link").symlink_to(outside)
+    assert cache_sizes() == {"storyworld": 3000, "features": 2000, "picture-hashes": 10, "link": 0}
+    text = describe_cache()
+    assert str(cache) in text and "STORYLIB_CACHE" in text and "0.0 MB  storyworld         drawn pictures" in text
+    with pytest.raises(ValueError, match="Did you mean 'features'"):
+        clear_cache("feature")
+    assert clear_cache("picture-hashes") == 10 and set(cache_sizes()) == {"storyworld", "features", "link"}
+    assert clear_cache("all") == 5000 and list(cache.iterdir()) == [] and (outside / "mine.txt").exists()
+
+
+@pytest.mark.parametrize("make", [
+    lambda: storyworld.load(limit=1, size=32),
+    lambda: encode([Story("s", "s", (Frame(noise(1), "A fox."),))], image_size=8),
+    african_storybook.download,
+])  # fmt: skip
+def test_a_cache_that_cannot_be_written_says_what_to_do(tmp_path, monkeypatch, make):
+    file = tmp_path / "file"  # in the place of the folder; a superuser may write to any folder
+    file.touch()
+    monkeypatch.setenv("STORYLIB_CACHE", str(file))
+    monkeypatch.setattr(download, "GITHUB", "http://127.0.0.1:9")
+    with pytest.raises(StoreError, match=rf"{file}/.* cannot be written.*set STORYLIB_CACHE to a folder"):
+        make()
+
+
+def test_write_atomically_leaves_the_old_file_when_it_fails(tmp_path):
+    path = tmp_path / "deep" / "record.json"
+    write_atomically(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(path, "\ud800")
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+    assert path.stat().st_mode & 0o044  # readable by others, unlike a temporary file
+
+
+def test_replace_atomically_leaves_the_old_file_when_the_writer_fails(tmp_path):
+    path = tmp_path / "weights.bin"
+    replace_atomically(path, lambda partial: partial.write_bytes(b"old"))
+
+    def stop_half_way(partial):
+        partial.write_bytes(b"ne")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_atomically(path, stop_half_way)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the data package whose code may be changed: a function from module, old and new text."""
+    shutil.copytree(code.PACKAGE / "data", tmp_path / "storylib" / "data")
+    monkeypatch.setattr(code, "PACKAGE", tmp_path / "storylib")
+
+    def forget():
+        for function in vars(code).values():
+            if hasattr(function, "cache_clear"):
+                function.cache_clear()
+
+    def change(module, old, new):
+        path = tmp_path / "storylib" / "data" / f"{module}.py"
+        text = path.read_text(encoding="utf-8")
+        assert old in text
+        path.write_text(text.replace(old, new), encoding="utf-8")
+        forget()
+
+    forget()
+    yield change
+    forget()
+
+
+FRAMES = [Story("s", "s", (Frame(noise(1), "A fox."),))]
+PREPARE = "picture = open_picture(item).resize((self.size, self.size), Image.Resampling.BICUBIC)"
+
+
+@pytest.mark.parametrize(("module", "old", "new"), [
+    ("encoders", PREPARE, PREPARE.replace("BICUBIC", "NEAREST")),
+    ("pictures", "Image.Resampling.LANCZOS", "Image.Resampling.NEAREST"),  # of the thumbnails
+])  # fmt: skip
+def test_features_of_other_code_are_not_used(package, module, old, new):
+    before = features_fingerprint(FRAMES)
+    package(module, old, new)
+    assert features_fingerprint(FRAMES) != before
+
+
+def test_comments_docstrings_and_unrelated_code_keep_the_features(package):
+    before = features_fingerprint(FRAMES)
+    package("encoders", PREPARE, f"# squeezed, not cropped\n        {PREPARE}")
+    package("encoders", '"""A transformer over word pieces, pooled to one vector."""', '"""Reads texts."""')
+    package("splits", "HELD_OUT = 0.15", "HELD_OUT = 0.25")
+    package("inspection", ".std() < 4", ".std() < 5")
+    assert features_fingerprint(FRAMES) == before
+
+
+def test_the_perceptual_hashes_of_other_code_are_not_used(package):
+    before = hash_file()
+    package("splits", "HELD_OUT = 0.15", "HELD_OUT = 0.25")
+    assert hash_file() == before
+    package("inspection", ".std() < 4", ".std() < 5")
+    assert hash_file() != before
+
+
+def test_an_entry_is_named_after_all_that_it_depends_on(cache, package):
+    before = cache_entry("features", "image", ["weights", 64], "data.encoders")
+    assert before.parent == cache / "features" and before.name.startswith("image-")
+    others = [
+        cache_entry("features", "image", ["weights", 32], "data.encoders"),
+        cache_entry("features", "image", ["weights", 64], "data.text_layers"),
+    ]
+    package("encoders", "clamp(min=1)", "clamp(min=2)")
+    others.append(cache_entry("features", "image", ["weights", 64], "data.encoders"))
+    assert len({before, *others}) == 4

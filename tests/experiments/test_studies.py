@@ -1,0 +1,113 @@
+"""Published records: all of them can be read, and a missing one names the command that makes it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from storylib.analysis.leaks import trained_differences, trained_effect, trained_record
+from storylib.config import project_root
+from storylib.experiments.ablation import from_record
+from storylib.experiments.presets import preset_table
+from storylib.experiments.provenance import RunError
+from storylib.experiments.studies import ABLATION, AUDIT, PRESETS, SWEEPS
+from storylib.experiments.sweeps import sweep_frame, sweep_tables
+from storylib.metrics.registry import METRICS, ORACLE
+
+STUDIES = (ABLATION, SWEEPS, PRESETS, AUDIT)
+STALE = ("floor", "page", "in story", "_a_", "python -m storylib")  # words that records had before they were renamed
+
+
+def published(study):
+    for path in sorted((project_root() / "results" / study.kind).glob("*.json")):
+        source, _, profile = path.stem.rpartition("-")
+        yield study.load(source, profile)
+
+
+def keys(value):
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key
+            yield from keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.kind)
+def test_published_records_have_no_stale_key(study):
+    records = list(published(study))
+    assert records
+    for record in records:
+        assert not [key for key in keys(record) if any(word in key for word in STALE)]
+        assert record.get("command", "storylib").startswith("storylib")
+
+
+def test_published_ablations_are_read():
+    for record in published(ABLATION):
+        ablation = from_record(record)
+        assert len(ablation.comparison.table) == len(record["metrics"]) == ablation.comparison.verdicts().sum().sum()
+        assert ablation.comparison.factor.words == ("with", "without") and ablation.published == record
+        assert ablation.comparison.frame["title"].tolist() == [METRICS[m["metric"]].title for m in record["metrics"]]
+
+
+def test_published_sweeps_are_read():
+    for record in published(SWEEPS):
+        frame = sweep_frame(record)
+        assert set(frame["metric"]) <= set(METRICS) and set(frame["verdict"]) <= {"better", "worse", "no difference"}
+        for row in frame.to_dict("records"):
+            assert row["baseline"] not in (ORACLE, *METRICS[row["metric"]].limits)
+        for metric in frame["metric"].unique():
+            assert set(sweep_tables(record, metric)) == set(frame["sweep"])
+
+
+def test_published_presets_and_leaks_are_read():
+    for record in published(PRESETS):
+        assert preset_table(record, ["frame_mrr", "image_l1"]).shape == (2, 4)
+    leaks = trained_record()
+    assert len(trained_effect(leaks)) == len(leaks["rows"])
+    assert not [key for key in keys(leaks) if any(word in key for word in STALE)]
+    assert set(trained_differences(leaks)["verdict"]) <= {"more", "less", "no difference"}
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.kind)
+def test_a_missing_record_names_the_command(study, tmp_path, monkeypatch):
+    monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
+    with pytest.raises(RunError, match=rf"`storylib {study.verb} --source nowhere --profile full` makes it"):
+        study.load("nowhere")
+
+
+def test_a_record_is_found_in_the_project_before_the_package(tmp_path, monkeypatch):
+    packaged = SWEEPS.published("african_storybook", "full")
+    monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
+    assert SWEEPS.published("african_storybook", "full") == packaged
+    monkeypatch.setattr("storylib.experiments.studies.publishable", lambda: {"commit": "c0ffee"})
+    monkeypatch.setattr("storylib.experiments.studies.seeds", lambda profile: [0])
+    path = SWEEPS.save(SWEEPS.start("african_storybook", "full") | {"points": []})
+    assert (
+        path == SWEEPS.published("african_storybook", "full") == tmp_path / "results/sweeps/african_storybook-full.json"
+    )
+    assert json.loads(path.read_text())["points"] == []
+
+
+def test_nothing_is_started_for_uncommitted_code(monkeypatch):
+    state = {"commit": "0", "dirty": True, "python": "3", "versions": {}, "machine": ""}
+    monkeypatch.setattr("storylib.experiments.provenance.provenance", lambda device: state)
+    with pytest.raises(RunError, match="Commit"):
+        PRESETS.start("storyworld", "quick")
+
+
+def test_records_and_metrics_are_read_without_torch():
+    code = (
+        "import sys\n"
+        "from storylib.experiments import ablation, comparison, presets, studies, sweeps\n"
+        "from storylib.metrics import cider, intervals, registry, summary, text\n"
+        "ablation.from_record(studies.ABLATION.load('storyworld')).comparison.table\n"
+        "sweeps.sweep_frame(studies.SWEEPS.load('storyworld'))\n"
+        "print(*{'torch', 'scipy.stats', 'nltk', 'sacrebleu', 'rouge_score', 'torchmetrics'} & set(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

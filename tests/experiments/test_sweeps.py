@@ -1,0 +1,98 @@
+"""Sweeps: every point in both arms, and a record of numbers that commands share."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import TINY
+
+from storylib.config import ConfigError, experiments
+from storylib.data.encoders import EncoderError
+from storylib.experiments import runs as runs_module
+from storylib.experiments import sweeps as module
+from storylib.experiments.studies import SWEEPS
+from storylib.experiments.sweeps import arm_configs, points, publish_sweeps, sweep_frame, sweep_tables
+
+PLAN = {
+    "profiles": {"quick": {"seeds": [0, 1], **TINY}},
+    "presets": {},
+    "arms": {"contrastive-off": {"contrastive_weight": 0.0}, "contrastive-on": {"contrastive_weight": 1.0}},
+    "ablation": {
+        "factor": "the contrastive loss",
+        "arms": {"with": "contrastive-on", "without": "contrastive-off"},
+        "only_with": ["contrastive_weight", "contrastive_loss", "temperature", "learned_temperature"],
+    },
+    "sweeps": {"batch size": {"4": {"batch_size": 4}, "8": {}}, "encoder": {"far": {"text_encoder": "hf:far/away"}}},
+}
+
+
+@pytest.fixture
+def plan(monkeypatch):
+    for name in ("config", "experiments.studies", "experiments.sweeps"):
+        monkeypatch.setattr(f"storylib.{name}.experiments", lambda: PLAN)
+
+
+def test_the_projects_sweeps_are_all_that_the_chapter_promises():
+    names = {sweep for sweep, _, _ in points("african_storybook", "quick")}
+    assert names == {
+        "weight", "loss", "fusion", "temporal", "training stories", "split", "temperature", "batch size", "text encoder"
+    }  # fmt: skip
+    assert all(len(values) > 1 for values in experiments()["sweeps"].values())
+
+
+def test_a_misspelt_field_is_found_before_anything_is_trained(monkeypatch):
+    monkeypatch.setattr(module, "experiments", lambda: {"sweeps": {"x": {"1": {"batchsize": 1}}}})
+    with pytest.raises(ConfigError, match="batch_size"):
+        list(points("storyworld", "quick"))
+
+
+def test_arms_differ_in_the_factor_only(plan):
+    on, off = (arm_configs("storyworld", "quick", {"batch_size": 4}, which) for which in (True, False))
+    assert [config.replace(contrastive_weight=0.0) for config in on] == off
+    assert [config.train.seed for config in on] == [0, 1]
+    assert on[0].train.text_weight == on[0].train.image_weight == 0
+
+
+def test_what_only_shapes_the_factor_leaves_the_other_arm_alone(plan):
+    plain = arm_configs("storyworld", "quick", {}, False)
+    for diff in ({"contrastive_weight": 3.0}, {"contrastive_loss": "siglip"}, {"temperature": 0.2}):
+        assert arm_configs("storyworld", "quick", diff, False) == plain  # trained once for all of them
+        assert arm_configs("storyworld", "quick", diff, True) != arm_configs("storyworld", "quick", {}, True)
+
+
+def test_sweeps_are_run_and_recorded(plan, tiny_data, tmp_path, monkeypatch):
+    def prepared(config):
+        if config.data.text_encoder != "minilm":
+            raise EncoderError("the hub cannot be reached")
+        return tiny_data
+
+    monkeypatch.setitem(PLAN["profiles"]["quick"], "seeds", [0])
+    monkeypatch.setattr("storylib.experiments.studies.publishable", lambda: {"commit": "c0ffee"})
+    monkeypatch.setattr(runs_module, "prepare", prepared)
+    monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
+    publish_sweeps("storyworld", "quick", only=["encoder"])
+    assert publish_sweeps("storyworld", "quick", only=["batch size"]) == SWEEPS.published("storyworld", "quick")
+    record = SWEEPS.load("storyworld", "quick")
+    assert record["seeds"] == [0] and record["commit"] == "c0ffee"
+    places = [(point["sweep"], point["value"]) for point in record["points"]]
+    assert places == [("batch size", "4"), ("batch size", "8"), ("encoder", "far")]
+    assert record["points"][2]["not run"] == "the hub cannot be reached"
+    entry = record["points"][0]["metrics"]["image_to_text_recall@10"]
+    assert entry["difference"] == pytest.approx(entry["on"]["value"] - entry["off"]["value"], abs=1e-5)
+    assert set(entry["baselines"]) == {"chance", "linear map"}
+    frame = sweep_frame(record)
+    assert frame[["sweep", "value"]].drop_duplicates().to_numpy().tolist() == [["batch size", "4"], ["batch size", "8"]]
+    tables = sweep_tables(record, "image_to_text_recall@10")
+    assert set(tables) == {"batch size"} and tables["batch size"]["arm"].tolist() == ["off", "on"] * 2
+    assert {"baseline: chance", "baseline: linear map"} >= {c for c in tables["batch size"] if "baseline" in c}
+    assert sweep_tables(record, "chrf") == {}
+
+
+def test_the_best_baseline_is_not_a_limit():
+    """Chance has no modality gap, which is the best possible value and not there to be beaten."""
+    arm = {"value": 0.5, "interval": [0.4, 0.6]}
+    entry = {"on": arm, "off": arm, "baselines": {"chance": 0.0, "linear map": 0.2}, "verdict": "no difference"}
+    entry |= dict.fromkeys(("difference", "low", "high", "p_holm", "detectable"), 0.0)
+    record = {"points": [{"sweep": "weight", "value": "1", "metrics": {"modality_gap": entry}}]}
+    assert sweep_frame(record)["baseline"].tolist() == ["linear map"]
+    assert sweep_tables(record, "modality_gap")["weight"]["baseline: linear map"].tolist() == [0.2, 0.2]

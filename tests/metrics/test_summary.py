@@ -1,0 +1,132 @@
+"""The table of scores: nothing in it without a baseline, an interval and a test."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from storylib.metrics.registry import METRICS, MODEL, ORACLE, best_baseline, verdict
+from storylib.metrics.summary import ScoreError, Scores, summarise
+
+
+@pytest.fixture(scope="module")
+def table(tiny_runs):
+    return tiny_runs[1.0, 0].per_window
+
+
+@pytest.fixture(scope="module")
+def summary(table):
+    return summarise(table, draws=200)
+
+
+SAMPLED = {"best_l1", "sample_spread"}  # of decoders that can draw several pictures
+OTHER_METEOR = {"meteor"}  # the tests do not load WordNet
+
+
+def test_every_metric_is_summarised_beside_its_baselines(summary, table):
+    assert set(summary) == set(METRICS) - SAMPLED - OTHER_METEOR
+    model = table[table["predictor"] == MODEL]
+    for name, entry in summary.items():
+        assert entry["baselines"] and entry["value"] == pytest.approx(METRICS[name].value(model), abs=1e-6)
+        assert entry["interval"][0] <= entry["value"] <= entry["interval"][1]
+        assert 0 < entry["p"] <= entry["p_holm"] <= 1
+        assert (entry["title"], entry["group"]) == (METRICS[name].title, METRICS[name].group)
+    next_frame = {"chance", "copy-last", "mean", "recency", "nearest", ORACLE}
+    words = {"chance", "unigram", "trigram", "trigram and cache"}
+    assert next_frame == set(summary["image_mrr"]["baselines"])
+    for name in ("cross_entropy", "perplexity", "top1", "top5", "context_gap"):
+        assert set(summary[name]["baselines"]) == words, name
+    for name in ("image_to_text_mrr", "probe_recall@10", "alignment", "image_uniformity", "modality_gap"):
+        assert set(summary[name]["baselines"]) == {"chance", "linear map"}, name
+    for name in ("rouge_l", "cider_d", "distinct_2", "length_ratio", "text_similarity"):
+        assert {"chance", "copy-last", "nearest", "trigram"} <= set(summary[name]["baselines"]), name
+    for name in ("image_l1", "image_ssim", "sharpness", "frechet"):
+        assert {"chance", "copy-last", "mean", "nearest", "median"} <= set(summary[name]["baselines"]), name
+
+
+def test_the_gain_is_over_the_best_honest_baseline(summary):
+    for name, entry in summary.items():
+        best = best_baseline(entry["baselines"], METRICS[name])
+        assert entry["best_baseline"] == best and best not in (ORACLE, *METRICS[name].limits)
+        assert entry["gain"] == pytest.approx(entry["value"] - entry["baselines"][best], abs=2e-6), name
+        assert entry["gain_interval"][0] <= entry["gain"] <= entry["gain_interval"][1]
+
+
+def test_a_baseline_gains_nothing_over_itself(table):
+    rows = table[table["predictor"] == "recency"]
+    both = pd.concat([rows.assign(predictor=MODEL), rows])
+    for entry in summarise(both, draws=50).values():
+        assert (entry["gain"], entry["gain_interval"], entry["verdict"]) == (0, [0, 0], "no difference")
+
+
+def test_a_metric_without_a_baseline_is_left_out(table):
+    found = summarise(table[table["predictor"].isin([MODEL, "unigram"])], draws=20)
+    assert set(found) == {"cross_entropy", "perplexity", "top1", "top5", "context_gap"}
+    assert not summarise(table[table["predictor"].isin([MODEL, ORACLE])], draws=20)  # the oracle is no baseline
+    assert not summarise(table[table["predictor"] == MODEL], draws=20)
+
+
+def test_the_table_cannot_hold_a_metric_without_a_baseline(summary):
+    entry = summary["image_mrr"]
+    for baselines in ({}, {ORACLE: 0.5}):
+        with pytest.raises(ScoreError, match="'image_mrr' has no baseline"):
+            Scores({"image_mrr": entry | {"baselines": baselines}})
+    with pytest.raises(TypeError):
+        summary["image_mrr"] = entry | {"baselines": {}}
+    summary["image_mrr"]["baselines"] = {}  # changes a copy
+    assert summary["image_mrr"]["baselines"]
+
+
+def test_a_score_that_is_not_a_number_is_refused(summary):
+    with pytest.raises(ScoreError, match="'image_mrr' or one of its baselines is not a number"):
+        Scores({"image_mrr": summary["image_mrr"] | {"value": float("nan")}})
+
+
+def test_the_summary_is_the_same_every_time(summary, table):
+    assert summarise(table, draws=200) == summary
+    assert summarise(table.sample(frac=1, random_state=1), draws=200)["image_l1"]["p"] == summary["image_l1"]["p"]
+
+
+def test_the_table_shows_every_metric_and_baseline(summary):
+    shown = summary.frame()
+    assert len(shown) == len(summary)
+    row, entry = shown.loc[("text", "perplexity")], summary["perplexity"]
+    assert row["model"] == f"{entry['value']:.1f}"
+    assert row["95 % interval"] == f"{entry['interval'][0]:.1f} to {entry['interval'][1]:.1f}"
+    assert row["trigram"] == f"{entry['baselines']['trigram']:.1f}" and row["copy-last"] == ""
+    assert row["verdict"] == entry["verdict"]
+    assert "perplexity" in str(summary) and "<table" in summary._repr_html_()
+
+
+def test_values_on_both_sides_of_an_ideal_are_worse():
+    metric = METRICS["length_ratio"]
+    assert metric.merit(100) > metric.merit(90) == metric.merit(110) > metric.merit(200)
+    assert best_baseline({"a": 130.0, "b": 75.0, "c": 40.0}, metric) == "b"
+    assert best_baseline({"a": 130.0, "b": 75.0}, METRICS["perplexity"]) == "b"
+    assert best_baseline({"a": 130.0, "b": 75.0, ORACLE: 900.0}, METRICS["chrf"]) == "a"
+    assert best_baseline({"chance": 0.0, "linear map": 0.2}, METRICS["modality_gap"]) == "linear map"
+    assert verdict(metric, 100, 130, -40, -20, 0.01) == "better" and verdict(metric, 160, 130, 20, 40, 0.01) == "worse"
+
+
+def test_a_verdict_needs_the_interval_and_the_test():
+    metric = METRICS["chrf"]
+    assert verdict(metric, 2, 1, 0.5, 1.5, 0.01) == "better"
+    assert verdict(metric, 2, 1, -0.5, 1.5, 0.01) == verdict(metric, 2, 1, 0.5, 1.5, 0.05) == "no difference"
+    assert verdict(dataclasses.replace(metric, higher_is_better=False), 2, 1, 0.5, 1.5, 0.01) == "worse"
+
+
+def test_baselines_are_scored_by_the_code_that_scores_the_model(table):
+    """A model that is a baseline gets the baseline's value on every metric that the baseline has."""
+    for baseline in ("nearest", "trigram", "linear map"):
+        rows = table[table["predictor"] == baseline]
+        found = summarise(pd.concat([rows.assign(predictor=MODEL), rows]), draws=20)
+        assert found
+        for entry in found.values():
+            assert entry["value"] == entry["baselines"][baseline]
+
+
+def test_intervals_do_not_depend_on_the_names_of_stories(table, summary):
+    renamed = summarise(table.assign(story="x" + table["story"]), draws=200)
+    assert [entry["interval"] for entry in renamed.values()] == [entry["interval"] for entry in summary.values()]

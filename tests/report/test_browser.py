@@ -1,0 +1,218 @@
+"""The built book in a real browser: quiet, offline, legible on a phone and in the dark, usable without eyes or mouse.
+
+These tests drive the Chromium of the machine and download none. They look at the small book, or at the one that
+STORYLIB_BOOK names: STORYLIB_BOOK=_build/html python -m pytest tests/test_browser.py
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+import pytest
+from conftest import SMALL_GROUP
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+GET_ONE = "no Chromium on this machine: on Debian and Ubuntu, apt-get install chromium"
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group(SMALL_GROUP),
+    pytest.mark.skipif(BROWSER is None, reason=GET_ONE),
+]
+
+PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 768}
+WEIGHT = 3_000_000  # bytes of a page with everything that it loads
+
+
+@pytest.fixture(scope="session")
+def book(request):
+    named = os.environ.get("STORYLIB_BOOK")
+    return Path(named).resolve() if named else request.getfixturevalue("small_book")
+
+
+@pytest.fixture(scope="session")
+def pages(book):
+    return [*sorted(book.glob("book/*.html")), *sorted(book.glob("notebooks/*.html")), book / "gallery.html"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # A sandbox needs rights that a container does not give; the pages are our own.
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a file in a fresh window: the page, what it said on its console, and every address that it asked for."""
+    contexts = []
+
+    def opened(viewport=LAPTOP, scheme="light"):
+        contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
+        page, said, asked = contexts[-1].new_page(), [], []
+        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        return page, said, asked
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def go(page, path):
+    page.goto(path.as_uri())
+    page.evaluate("window.MathJax?.startup?.promise")  # until its equations are drawn
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_quiet_offline_legible_and_fits_a_phone(book, pages, open_page, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page, said, asked = open_page(PHONE, scheme)
+    faults = []
+    for path in pages:
+        asked.clear()
+        go(page, path)
+        name = path.relative_to(book)
+        faults += [f"{name}: {text}" for text in said]
+        faults += [f"{name} asks for {url}" for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+        width = page.evaluate("document.documentElement.scrollWidth")
+        if width > PHONE["width"]:
+            faults.append(f"{name} is {width} pixels wide on a phone")
+        shown = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        dark = sum(map(int, re.findall(r"\d+", shown)[:3])) < 384 and shown != "rgba(0, 0, 0, 0)"
+        if dark != (scheme == "dark"):
+            faults.append(f"{name} is not {scheme}: {shown}")
+        options = {"resultTypes": ["violations"], "preload": False}
+        if name.name == "api.html":  # thousands of words in the same few styles; every other page has them, too
+            options["rules"] = {"color-contrast": {"enabled": False}}
+        for fault in Axe().run(page, options=options).response["violations"]:
+            if fault["impact"] in ("serious", "critical"):
+                faults.append(f"{name}: {fault['id']}, {len(fault['nodes'])} times: {fault['nodes'][0]['html'][:200]}")
+        said.clear()
+    assert faults == []
+
+
+def test_every_picture_is_described(pages, open_page):
+    page, *_ = open_page()
+    figures = 0
+    for path in pages:
+        go(page, path)
+        for alt, source in page.eval_on_selector_all("img", "all => all.map(i => [i.alt, i.src.slice(0, 200)])"):
+            assert len(re.findall(r"\w+", alt)) >= 2 and not source.endswith(alt), f"{path.name}: {source}"
+            figures += source.endswith(".svg")
+        drawings = page.eval_on_selector_all(".storylib-drawing svg", "all => all.map(s => s.textContent.trim())")
+        assert all(drawings)
+    assert figures >= 8
+
+
+def test_every_page_is_light(book, pages, open_page):
+    page, _, asked = open_page()
+    for path in pages:
+        asked.clear()
+        go(page, path)
+        files = {Path(unquote(urlparse(url).path)) for url in asked if url.startswith("file:")}
+        weight = sum(file.stat().st_size for file in files)
+        assert 10_000 < weight < WEIGHT, f"{path.relative_to(book)} weighs {weight:,} bytes"
+
+
+def test_search_finds_what_is_on_the_pages(book, open_page):
+    page, said, _ = open_page()
+    page.goto((book / "search.html").as_uri() + "?q=contrastive")
+    for wanted in ("method.html", "04_ablation.html"):  # they are listed one after the other
+        page.wait_for_selector(f"#search-results li a[href*='{wanted}']")
+    assert said == []
+
+
+def test_the_first_figure_is_seen_without_scrolling(book, open_page):
+    page, *_ = open_page(LAPTOP)
+    go(page, book / "book" / "index.html")
+    box = page.locator("main figure img").first.bounding_box()
+    assert box["width"] > 300 and box["height"] > 150
+    assert box["y"] >= 0 and box["y"] + box["height"] <= LAPTOP["height"]
+
+
+def test_the_keyboard_alone_reaches_the_gallery_and_uses_it(book, open_page):
+    page, *_ = open_page()
+    go(page, book / "book" / "index.html")
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        where = page.evaluate("document.activeElement.getAttribute('href') || ''")
+        if where.endswith("gallery.html"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/gallery.html")
+    if "/book/gallery.html" in page.url:
+        page.locator("main a[href='../gallery.html']").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            "location.pathname.endsWith('/gallery.html') && document.querySelector('#windows article')"
+        )
+    windows = page.locator("#windows article")
+    everything = page.inner_text("#count")
+    page.keyboard.press("Tab")
+    for _ in range(3):
+        if page.evaluate("document.activeElement.id") == "story":
+            break
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "story"
+    page.keyboard.press("ArrowDown")
+    assert page.inner_text("#count") != everything and windows.count() >= 1
+    assert page.get_attribute("#count", "aria-live") == "polite"
+    titles = {text.rsplit(",", 1)[0] for text in page.locator("article h2").all_text_contents()}
+    assert len(titles) == 1  # of one story only
+
+
+def test_the_gallery_sorts_and_compares(book, open_page):
+    page, said, _ = open_page()
+    go(page, book / "gallery.html")
+
+    def ranks():
+        texts = page.locator("article section:first-child dd:first-of-type").all_text_contents()
+        return [float(text.split(" of ")[0]) for text in texts]
+
+    page.select_option("#order", "best")
+    assert ranks() == sorted(ranks()) and len(ranks()) > 5
+    page.select_option("#order", "worst")
+    assert ranks() == sorted(ranks(), reverse=True)
+    assert page.locator("article").first.locator("section h3").all_text_contents() == [
+        "contrastive-off",
+        "contrastive-on",
+    ]
+    page.select_option("#right", "")
+    assert page.locator("article").first.locator("section h3").all_text_contents() == ["contrastive-off"]
+    shown = page.locator("article").count()
+    if page.locator("#more").is_visible():
+        page.locator("#more").press("Enter")
+        assert page.locator("article").count() > shown
+        assert page.evaluate("document.activeElement.tagName") == "H2"  # where the new ones begin
+    assert said == []
+
+
+def test_what_is_planted_in_a_story_stays_text(open_page, tiny_runs, tiny_data, tmp_path):
+    import dataclasses
+
+    from test_gallery import ODD
+
+    from storylib.report.gallery import write_gallery
+
+    def planted(story):
+        frames = tuple(dataclasses.replace(f, text=ODD) for f in story.frames)
+        return dataclasses.replace(story, title=ODD, credit=ODD, frames=frames)
+
+    data = dataclasses.replace(tiny_data, stories=[planted(s) for s in tiny_data.stories])
+    write_gallery({"a": tiny_runs[1.0, 0]}, data, tmp_path / "gallery.html")
+    page, said, _ = open_page()
+    go(page, tmp_path / "gallery.html")
+    assert "planted" not in page.title() and said == []
+    assert page.locator("article b").count() == 0 and page.locator("article script").count() == 0
+    assert " ".join(page.locator("figcaption").first.inner_text().split()).endswith(ODD)
+    assert page.locator("article img").first.get_attribute("alt").endswith(ODD)

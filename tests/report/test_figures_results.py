@@ -1,0 +1,144 @@
+"""Figures of results draw the numbers of their records."""
+
+from __future__ import annotations
+
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from storylib.experiments.comparison import Comparison, compare
+from storylib.experiments.records import pooled_metrics
+from storylib.experiments.studies import PRESETS, Factor
+from storylib.metrics.registry import METRICS
+from storylib.report import figures_results as figures
+
+FACTOR = Factor("dropout", ("on", "off"))
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def arm(tiny_runs):
+    return [tiny_runs[1.0, seed] for seed in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def comparison(tiny_runs):
+    return compare(*([tiny_runs[weight, seed] for seed in (0, 1)] for weight in (1.0, 0.0)), FACTOR, draws=50)
+
+
+@pytest.mark.parametrize(("weight", "panels"), [(1.0, 5), (0.0, 4)])
+def test_training_curves_show_the_losses_that_were_on(tiny_runs, weight, panels):
+    run = tiny_runs[weight, 0]
+    figure = figures.training_curves(run)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert len(titles) == panels and ("contrastive" in titles) == (weight > 0)
+    drawn = figure.axes[titles.index("text")].lines[0].get_ydata()
+    assert list(drawn) == run.history["train_text"].tolist()
+
+
+def test_baselines_stand_beside_the_model(arm):
+    metrics = pooled_metrics(arm)
+    names = ["image_recall@10", "cross_entropy", "image_l1", "image_to_text_mrr"]
+    figure = figures.beside_baselines(metrics, names)
+    assert len(figure.axes) == 4
+    for axis, name in zip(figure.axes, names, strict=True):
+        baselines = metrics[name]["baselines"]
+        assert [text.get_text() for text in axis.texts] == ["model", *sorted(baselines, key=baselines.get)]
+        assert " ".join(axis.get_title().split()) == METRICS[name].title
+
+
+def test_the_ablation_shows_every_metric_with_both_values_and_names_the_factor(comparison):
+    figure = figures.ablation(comparison)
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.get_yticklabels()] == comparison.frame["title"].tolist()
+    assert len(axis.texts) == len(comparison.frame) > 40
+    assert all("→" in text.get_text() for text in axis.texts)
+    assert axis.get_xlabel().startswith("with dropout minus without dropout") and "with dropout" in figure.get_gid()
+
+
+def test_right_is_better_whatever_the_metric(comparison):
+    rows = comparison.frame.set_index("metric")
+    names = ["image_l1", "image_mrr", "length_ratio"]  # smaller errors; smaller reciprocal ranks; further from 100
+    rows.loc[names, ["a", "b", "difference", "effect", "effect_low", "effect_high"]] = [
+        0.1,
+        0.2,
+        -0.1,
+        -0.5,
+        -0.7,
+        -0.3,
+    ]
+    (axis,) = figures.ablation(Comparison(rows.loc[names].reset_index())).axes
+    effects = [points.get_offsets()[0][0] for points in axis.collections]
+    assert effects == [pytest.approx(0.5), pytest.approx(-0.5), pytest.approx(-0.5)]
+
+
+def test_a_sweep_shows_both_arms_and_the_baselines():
+    table = pd.DataFrame({"value": [1, 1, 2, 2], "arm": ["off", "on"] * 2, "baseline: chance": [1.0, 1, 1.5, 1.5]})
+    table = table.assign(low=[1.0, 2, 3, 4], mean=[2.0, 3, 4, 5], high=[3.0, 4, 5, 6])
+    tables = {"batch_size": table, "fusion": table, "temporal": table}
+    figure = figures.sweeps(tables, "image_mrr", FACTOR, columns=2)
+    assert [axis.get_title() for axis in figure.axes] == ["batch size", "fusion", "temporal"]
+    axis = figure.axes[0]
+    assert [t.get_text() for t in axis.texts] == ["chance"] and list(axis.lines[0].get_ydata()) == [1, 1.5]
+    assert [list(container[0].get_ydata()) for container in axis.containers] == [[2, 4], [3, 5]]
+    legend = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert legend == ["without", "with"] and "with dropout (blue)" in figure.get_gid()
+
+
+def test_gains_of_the_published_presets_point_right_where_they_are_better():
+    record = PRESETS.load("storyworld")
+    figure = figures.gains(record, ["frame_mrr", "image_l1"])
+    for axis, name in zip(figure.axes, ("frame_mrr", "image_l1"), strict=True):
+        entries = [scores["metrics"][name] for scores in record["presets"].values() if name in scores["metrics"]]
+        signs = [np.sign(points.get_offsets()[0][0]) for points in axis.collections]
+        better = [entry["verdict"] == "better" for entry in entries]
+        assert all(sign == 1 for sign, is_better in zip(signs, better, strict=True) if is_better)
+
+
+def test_rank_histograms_count_every_window_in_percent(arm):
+    figure = figures.rank_histograms(arm)
+    assert len(figure.axes) == 2
+    for axis in figure.axes:
+        model = axis.patches[1].get_xy()[:, 1]  # the outline of the steps
+        assert 0 < model.max() <= 100
+    assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"recency", "model", "chance"}
+
+
+def test_similarities_stand_beside_a_random_frame_and_the_last_frame(arm):
+    figure = figures.similarities(arm)
+    assert [len(axis.lines) for axis in figure.axes] == [3, 3]
+    for axis, kind in zip(figure.axes, ("image", "text"), strict=True):
+        model = axis.lines[2].get_xdata()
+        values = pd.concat([run.model_rows[f"{kind}_cosine"] for run in arm])
+        assert model.min() <= values.median() <= model.max()
+
+
+def test_influence_shows_the_mean_over_seeds_and_the_mixture():
+    rng = np.random.default_rng(0)
+    mixture = {"image": [0.1, 0.2, 0.3, 0.4], "text": [0.25] * 4}
+    records = [{"influence": rng.random((2, 2, 4)).tolist(), "mixture": mixture} for _ in range(2)]
+    figure = figures.influence(records)
+    shown = [text.get_text() for axis in figure.axes[:2] for text in axis.texts]
+    mean = np.mean([record["influence"] for record in records], axis=0)
+    assert shown == [f"{value:.2f}" for value in mean.flatten()]
+    assert len(figure.axes[2].lines) == 3  # two mixtures and the zero line
+
+
+def test_easy_and_hard_stories_stand_in_order():
+    stories = pd.DataFrame({"model": [0.9, 0.1, 0.5], "baseline": [0.5, 0.2, 0.4]})
+    stories.attrs["baseline"] = "recency"
+    reasons = pd.DataFrame({"reason": ["length", "likeness"], "correlation": [0.5, 0.1], "low": [0.2, -0.2],
+                            "high": [0.7, 0.4]})  # fmt: skip
+    left, right = figures.easy_and_hard(stories, reasons).axes
+    assert list(left.lines[1].get_ydata()) == [0.1, 0.5, 0.9]
+    assert [line.get_color() for line in right.lines[:2]] == [figures.MODEL_COLOUR, figures.BASELINE_COLOUR]

@@ -1,0 +1,74 @@
+"""Every figure is described, transparent, and saved as the same SVG every time."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+
+from storylib.report import style
+
+ODD = """The "fox" paid $5 & $6, said <script>alert('x')</script> 100 % of_the time^2 \\alpha {x} — été."""
+MODULES = sorted(Path(style.__file__).parent.glob("figures_*.py"))
+
+
+@pytest.fixture(autouse=True)
+def _figures(monkeypatch, tmp_path):
+    monkeypatch.setenv("STORYLIB_FIGURES", str(tmp_path))
+    yield
+    plt.close("all")
+
+
+def drawing(alt="", caption=""):
+    figure, ((axis,),) = style.subplots(1, 1, (3, 2))
+    axis.plot([1, 2])
+    axis.set(title="apples", xlabel="day")
+    return style.save(style.describe(figure, alt, caption), "odd")
+
+
+def test_a_saved_figure_carries_its_description_and_is_reproducible(tmp_path):
+    saved = drawing(ODD, "What to see.")
+    data, metadata = saved._repr_mimebundle_()
+    alt = " ".join(ODD.split())
+    assert metadata["image/svg+xml"] == {"alt": alt, "caption": "What to see.", "name": "odd"}
+    root = ET.fromstring(data["image/svg+xml"])
+    assert root.get("role") == "img" and root.get("aria-label") == alt
+    first = (tmp_path / "odd.svg").read_bytes()
+    assert drawing(ODD, "What to see.").svg == saved.svg and (tmp_path / "odd.svg").read_bytes() == first
+    assert b"<text" in first and not plt.get_fignums()
+
+
+def test_figures_are_transparent():
+    figure, _ = style.subplots(1, 1, (3, 2))
+    assert figure.patch.get_facecolor()[3] == 0
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_every_figure_is_described(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    figures = [
+        f for f in tree.body if isinstance(f, ast.FunctionDef) and f.returns and ast.unparse(f.returns) == "Figure"
+    ]
+    undescribed = [f.name for f in figures if "return describe(" not in ast.unparse(f)]
+    assert figures and not undescribed
+    importlib.import_module(f"storylib.report.{path.stem}")
+
+
+def test_panels_are_as_many_as_asked():
+    figure, axes = style.panels(4, 3, (2, 2))
+    assert len(axes) == len(figure.axes) == 4
+
+
+def test_long_texts_are_cut():
+    assert style.shorten("a" * 30, 10) == "a" * 9 + "…"
+    assert style.shorten("short", 10) == "short" and style.shorten("one two three", 5) == "one…"
+
+
+def test_an_arm_has_one_colour_everywhere():
+    colours = style.arm_colours(["contrastive-off", "system-a", "contrastive-on", "system-b"])
+    assert (colours["contrastive-on"], colours["contrastive-off"]) == (style.ON, style.OFF)
+    assert len(set(colours.values())) == 4

@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import errno
+import io
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import flip, noise
+
+from storylib.data import store
+from storylib.data.splits import split_stories
+from storylib.data.store import StoreError, clear_cache
+from storylib.sources import SourceError, _dataset_rows, load_stories
+from storylib.sources._dataset_rows import parquet_files, rows
+from tests.stand_in import plain_stories, write_shards
+
+
+def jpeg(seed: int) -> bytes:
+    file = io.BytesIO()
+    noise(seed, (24, 16)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def write(folder, name, stories, texts="captions"):
+    """stories: id -> (number of pictures, captions); the plain schema that pandas or polars would write."""
+    folder.mkdir(exist_ok=True)
+    table = []
+    for key, (count, captions) in stories.items():
+        pictures = [{"bytes": jpeg(100 * ord(key[0]) + i), "path": None} for i in range(count)]
+        table.append({"pictures": pictures, texts: captions, "key": key})
+    pq.write_table(pa.Table.from_pylist(table), folder / name)
+
+
+def captions(key: str, count: int) -> list[str]:
+    return [f"Page {i} of {key}." for i in range(1, count + 1)]
+
+
+@pytest.fixture
+def folder(cache, tmp_path):
+    root = tmp_path / "albums"
+    write(
+        root, "train-0.parquet", {k: (5, captions(k, 5)) for k in "abcdefg"} | {"odd": (3, ["One.", "", "Three.", "?"])}
+    )
+    write(root, "test-0.parquet", {k: (5, captions(k, 5)) for k in "xy"})
+    return root
+
+
+def test_any_columns_by_name(folder):
+    stories = load_stories(f"hugging_face:{folder}?images=pictures&texts=captions&id=key&licence=CC0")
+    assert [s.id for s in stories] == [*"abcdefg", "odd", "x", "y"] and {s.licence for s in stories} == {"CC0"}
+    assert [(f.number, f.text) for f in stories[7].frames] == [(1, "One."), (3, "Three.")]
+    assert stories[0].frames[0].image.read_bytes() == jpeg(9700)
+    assert {s.id for s in split_stories(stories).test} == {"x", "y"}
+    unnamed = load_stories("hugging_face", root=folder, images="pictures", texts="captions", limit=4)
+    assert [s.id for s in unnamed] == ["train-00000", "train-00001", "train-00002", "test-00000"]
+
+
+def test_strict_stops_at_sequences_of_unequal_length(folder, caplog):
+    options = {"root": folder, "images": "pictures", "texts": "captions"}
+    load_stories("hugging_face", **options)
+    assert "train row 7: the surplus of 3 pictures but 4 texts" in caplog.text
+    with pytest.raises(SourceError, match=r"train row 7.*strict=False"):
+        load_stories("hugging_face", strict=True, **options)
+
+
+def test_errors_name_what_is_there(folder, tmp_path):
+    def message(source: str) -> str:
+        with pytest.raises(SourceError) as caught:
+            load_stories(source)
+        return str(caught.value)
+
+    assert "Unknown column 'images'. Known: captions, key, pictures." in message(
+        f"hugging_face:{folder}?texts=captions"
+    )
+    assert "Did you mean 'captions'?" in message(f"hugging_face:{folder}?images=pictures&texts=caption")
+    error = message(f"hugging_face:{folder}?images=pictures&texts=key")
+    assert "holds str, not sequences of texts" in error and str(folder) in error
+    assert "Unknown option 'image'. Did you mean 'images'?" in message(f"hugging_face:{folder}?image=pictures")
+    assert "Which data set?" in message("hugging_face")
+    assert "no Parquet file; expected train-" in message(f"hugging_face:{tmp_path}")
+    (folder / "train-1.parquet").write_bytes((folder / "train-0.parquet").read_bytes()[:-9])
+    error = message(f"hugging_face:{folder}?images=pictures&texts=captions")
+    assert "train-1.parquet cannot be read as Parquet" in error and "download it again" in error
+
+
+def test_splits_by_file_name(tmp_path):
+    names = ["train-0.parquet", "a-validation.parquet", "val_1.parquet", "data/test-0.parquet", "latest.parquet"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {split: [p.name for p in paths] for split, paths in parquet_files(tmp_path).items()}
+    assert found == {
+        "train": ["latest.parquet", "train-0.parquet"],
+        "validation": ["a-validation.parquet"],
+        "val": ["val_1.parquet"],
+        "test": ["test-0.parquet"],
+    }
+
+
+def read(folder, **options):
+    return [(r.split, r.number, r.values["key"], r.pictures) for r in rows(folder, ["key"], "pictures", **options)]
+
+
+def test_the_second_reading_needs_no_data_set_and_a_killed_one_goes_on(folder, cache, monkeypatch):
+    monkeypatch.setattr(_dataset_rows, "SHARD", 3)
+    looked = []
+    real = _dataset_rows._store_row
+    monkeypatch.setattr(_dataset_rows, "_store_row", lambda *a: looked.append(a[2]) or real(*a))
+    stream = rows(folder, ["key"], "pictures")
+    first = [next(stream) for _ in range(5)]
+    stream.close()  # as if killed: two whole shards are in the store
+    assert looked == [0, 1, 2, 3, 4, 5] and [r.number for r in first] == [0, 1, 2, 3, 4]
+    everything = read(folder)
+    assert looked[6:] == [6, 7, 0, 1] and len(everything) == 10
+    assert not list(cache.rglob("*.partial"))
+    monkeypatch.setattr(_dataset_rows, "_open_files", None)
+    assert read(folder) == everything
+
+
+def test_a_damaged_picture_is_read_again(folder, cache, caplog):
+    before = read(folder)
+    picture = before[2][3][0]
+    picture.write_bytes(b"half")
+    os.utime(picture, (1, 1))
+    assert read(folder) == before and picture.read_bytes() == jpeg(9900)
+    assert f"{picture} is missing or not what was written" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["splits.json", "train-000000.json"])
+def test_a_damaged_file_of_the_cache_is_made_again(folder, cache, caplog, name):
+    before = read(folder)
+    (path,) = cache.rglob(name)
+    content = path.read_bytes()
+    for place in (0, -2, -3):
+        flip(path, place)
+        assert read(folder) == before and path.read_bytes() == content
+    assert f"{path} is not what was written" in caplog.text
+
+
+def test_rows_that_older_code_wrote_are_not_read(folder, cache, monkeypatch):
+    before = read(folder)
+    monkeypatch.setattr(store, "code_fingerprint", lambda *modules: f"new {modules}")
+    again = read(folder)
+    assert [row[:3] for row in before] == [row[:3] for row in again]
+    assert not {p for row in before for p in row[3]} & {p for row in again for p in row[3]}
+
+
+def test_a_full_disk_is_said_so(folder, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store, "write_atomically", full)
+    with pytest.raises(StoreError, match=r"is full.*STORYLIB_CACHE"):
+        read(folder)
+
+
+TWO = """
+import sys
+from storylib.sources import _dataset_rows
+
+class Set:  # as slow as a real one, and without the import of one
+    def skip(self, n):
+        return iter([{"key": str(i), "pictures": [{"bytes": bytes([i]) * 50_000}] * 3} for i in range(n, 70)])
+
+_dataset_rows._open_files = lambda *_: {"train": Set()}
+print(sum(len(row.pictures) for row in _dataset_rows.rows(sys.argv[1], ["key"], "pictures")))
+"""
+
+
+def test_two_processes_fill_the_store_at_once(folder, cache):
+    both = [subprocess.Popen([sys.executable, "-c", TWO, str(folder)], stdout=subprocess.PIPE) for _ in range(2)]
+    assert [p.communicate()[0].split() for p in both] == [[b"210"], [b"210"]]
+    assert len(list(cache.rglob("train-*.json"))) == 3 and len(list(cache.rglob("*.bin"))) == 70
+    assert not list(cache.rglob("*.partial")) and not list(cache.rglob("*.tmp"))
+
+
+class Endless:
+    """A data set as ``datasets`` streams it: rows that are made when they are asked for."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def skip(self, n: int) -> Iterator[dict[str, object]]:
+        content = np.random.default_rng(0).bytes(100_000)
+        for i in range(n, self.size):
+            yield {"key": str(i) * 1000, "pictures": [{"bytes": content[i:]}]}
+
+
+def test_memory_does_not_grow_with_the_data_set(folder, cache, monkeypatch):
+    def peak(size: int) -> int:
+        monkeypatch.setattr(_dataset_rows, "_open_files", lambda *_: {"train": Endless(size)})
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in rows(folder, ["key"], "pictures", revision=str(size))) == size
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+            clear_cache("all")
+
+    assert peak(128) < 1.5 * peak(64) < 2_000_000  # the pictures of 64 rows have 6 MB
+
+
+def test_a_picture_that_is_not_embedded_is_never_fetched(cache, tmp_path, caplog):
+    table = [
+        {
+            "pictures": [{"bytes": None, "path": "/etc/hostname"}, {"bytes": jpeg(1), "path": None}],
+            "captions": ["a", "b"],
+        }
+    ]
+    pq.write_table(pa.Table.from_pylist(table), tmp_path / "train.parquet")
+    options = {"root": tmp_path, "images": "pictures", "texts": "captions"}
+    (story,) = load_stories("hugging_face", **options)
+    assert [f.number for f in story.frames] == [2] and "picture 1: the data set does not hold its bytes" in caplog.text
+    with pytest.raises(SourceError, match="does not hold its bytes"):
+        load_stories("hugging_face", strict=True, **options)
+
+
+@pytest.mark.parametrize("source", ["story_reasoning", "hugging_face:owner/name"])
+def test_a_hub_that_does_not_answer_names_the_way_round_it(cache, monkeypatch, source):
+    import datasets
+
+    requested = []
+
+    def silent(name: str, **options: object) -> None:
+        requested.append(name)
+        raise ConnectionError(f"Couldn't reach '{name}' on the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", silent)
+    monkeypatch.delenv("STORYLIB_STORY_REASONING", raising=False)
+    with pytest.raises(SourceError) as caught:
+        load_stories(source)
+    error = str(caught.value)
+    assert "could not be read from the Hugging Face hub (ConnectionError: Couldn't reach" in error
+    assert "train-*.parquet, test-*.parquet" in error and "'storyworld'" in error
+    assert requested == ["daniel3303/StoryReasoning" if source == "story_reasoning" else "owner/name"]
+    assert not list(cache.rglob("*"))  # nothing that a later call would take for data
+
+
+def test_the_hub_and_local_files_give_the_same(cache, tmp_path, monkeypatch):
+    import datasets
+
+    write_shards(tmp_path / "shards", plain_stories(12, frames=5, size=16))
+    local = load_stories(f"story_reasoning:{tmp_path / 'shards'}")
+    real = datasets.load_dataset
+
+    def load_from_hub(name: str, revision: object, streaming: bool) -> object:
+        files = {split: str(tmp_path / "shards" / f"{split}-*.parquet") for split in ("train", "test")}
+        return real("parquet", data_files=files, streaming=streaming, cache_dir=str(tmp_path / "hf"))
+
+    monkeypatch.setattr(datasets, "load_dataset", load_from_hub)
+    remote = load_stories("story_reasoning:daniel3303/StoryReasoning")
+    assert [(s.id, s.split, [f.text for f in s.frames]) for s in remote] == [
+        (s.id, s.split, [f.text for f in s.frames]) for s in local
+    ]
