@@ -103,7 +103,7 @@ def intervals(values: dict[str, np.ndarray], windows: pd.DataFrame, reduce: Redu
     """[value, low, high] of each predictor, from columns (windows, C)."""
     stories, seeds = windows["story"].to_numpy(), windows["seed"].to_numpy()
     estimates = {what: interval(story_sums(v, stories, seeds), reduce) for what, v in values.items()}
-    return {what: [round(x, 2) for x in (e.value, e.low, e.high)] for what, e in estimates.items()}
+    return {what: [round(x, 2) for x in estimate] for what, estimate in estimates.items()}
 
 
 def difference_of_means(sums: np.ndarray) -> np.ndarray:

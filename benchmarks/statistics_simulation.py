@@ -60,14 +60,18 @@ def simulate(name: str, seeds: int, stories: int, trials: int, draws: int) -> di
     for trial in range(trials):
         results = [difference(0.0, trial) for _ in range(METRICS)]
         corrected = holm(np.array([result.p for result in results]))
-        significant = [p < LEVEL and not r.holds_zero for p, r in zip(corrected, results, strict=True)]
+        significant = [p < LEVEL and excludes_zero(r) for p, r in zip(corrected, results, strict=True)]
         false_positives += any(significant)
     detectable, detected = float(np.median(errors)), 0
     for trial in range(trials):
         result = difference(detectable, trial)
-        detected += result.p < LEVEL and not result.holds_zero
+        detected += result.p < LEVEL and excludes_zero(result)
     rates = (covered / trials / 4, false_positives / trials, detected / trials)
     return {rate: 100 * value for rate, value in zip(RATES, rates, strict=True)}
+
+
+def excludes_zero(difference: Difference) -> bool:
+    return difference.low > 0 or difference.high < 0
 
 
 def arms(

@@ -280,7 +280,7 @@ class Targets:
             candidates = self.cross_modal[direction]
             ranks = torch.full((len(keys),), torch.nan)
             if not prediction.random:
-                ranks = ranks_by_block(queries, answers, candidates, BLOCK)
+                ranks = ranks_by_block(queries, answers, candidates)
             table[f"{name}_rank"] = ranks.numpy()
             table[f"{name}_candidates"] = candidates.counts.double().numpy()
         return pd.DataFrame(table | alignment_columns(image, text, prediction.random))

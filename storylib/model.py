@@ -1,4 +1,4 @@
-"""The story model: four frames in; the next frame's picture and text out, as embeddings, words and pixels.
+"""The story model: four frames in; the next frame's picture and text out, as embeddings, words and pixels. ::
 
     picture features -> projection \\                                        / next image embedding
                                     fusion -> temporal model -> story state -- next text embedding

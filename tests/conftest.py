@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,8 @@ def use_stub_scoring_encoders(patch: pytest.MonkeyPatch) -> dict[str, StubEncode
     stubs = {"image": StubEncoder("stub-image", 24), "text": StubEncoder("stub-text", 20)}
     patch.setattr("storylib.data.scoring.load_image_encoder", lambda name, device="cpu": stubs["image"])
     patch.setattr("storylib.data.scoring.load_text_encoder", lambda name, device="cpu": stubs["text"])
-    patch.setattr("storylib.metrics.text._wordnet", lambda: None)  # it takes seconds to load
+    no_synonyms = SimpleNamespace(synsets=lambda *_: [])  # WordNet takes seconds to load
+    patch.setattr("storylib.metrics.text._wordnet", lambda: no_synonyms)
     return stubs
 
 
@@ -283,7 +285,7 @@ def at_home(home: Path) -> Iterator[None]:
 
     forget_prepared_data()
     with pytest.MonkeyPatch.context() as patch:
-        use_stub_scoring_encoders(patch)  # METEOR without WordNet, whatever was done before
+        use_stub_scoring_encoders(patch)  # for METEOR without synonyms
         for name in ("load_image_encoder", "load_text_encoder"):
             patch.setattr(f"storylib.data.scoring.{name}", getattr(encoders, name))
         patch.setenv("STORYLIB_HOME", str(home))

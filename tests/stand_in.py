@@ -7,7 +7,6 @@ stories the faults that real ones have. Everything is streamed, so any number of
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from conftest import SMALL_GROUP
+
+from storylib.config import project_root
+from storylib.report.book import toc_pages
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group(SMALL_GROUP)]
 
@@ -15,7 +19,15 @@ def test_the_notebooks_make_runs_and_the_book_shows_them(small_home, small_book)
     arms = sorted((r["config"]["contrastive_weight"], r["config"]["seed"]) for r in records)
     assert arms == [(0.0, 0), (0.0, 1), (1.0, 0), (1.0, 1)]  # 02 and 03 trained those with the loss, none twice
     assert len(list((small_home / "runs").glob("*/metrics.json"))) == 4
-    landing = (small_book / "book" / "index.html").read_text()
-    assert "With the contrastive loss, all else equal" in landing
     ablation = (small_book / "notebooks" / "04_ablation.html").read_text()
     assert records[0]["id"] in ablation
+
+
+def test_every_page_of_the_book_is_there_with_what_is_generated(small_book):
+    pages = {page: (small_book / f"{page}.html").read_text() for page in toc_pages(project_root())}
+    landing = re.sub(r"<[^>]*>", "", pages["book/index"])
+    assert re.search(r"With the contrastive loss, \d+ of\s+\d+ metrics", landing)
+    assert '<svg id="architecture"' in pages["book/method"]
+    assert "contrastive_weight" in pages["book/parameters"]
+    assert 'id="storylib.model.StoryModel"' in pages["book/api"]
+    assert "CC0-1.0" in pages["book/credits"]

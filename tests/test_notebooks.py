@@ -120,12 +120,13 @@ def test_outputs_and_a_second_parameters_cell_are_found():
 
 
 READ_ONLY = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 import myst_nb
 glued = {}
-for path, end in json.loads(sys.argv[1]):
-    names, keys = {}, glued.setdefault(Path(path).name, [])
+for home, path, end in json.loads(sys.argv[1]):
+    os.environ["STORYLIB_HOME"] = home
+    names, keys = {}, glued.setdefault(f"{home} {Path(path).name}", [])
     myst_nb.glue = lambda key, value, display=True, keys=keys: keys.append(key)
     for cell in json.loads(Path(path).read_text(encoding="utf-8"))["cells"]:
         source = "".join(cell["source"])
@@ -147,23 +148,22 @@ def glue_references(notebook: str) -> set[str]:
     return {key for _, key in own} | {key for name, key in pages if name == notebook}
 
 
-@pytest.mark.parametrize("records", [True, False], ids=["with-records", "without-records"])
-def test_chapters_that_only_read_records_run_without_torch_and_glue_what_pages_use(records, tmp_path):
-    chapters = [("06_cost.ipynb", "")]
-    if records:
-        chapters += [("00_findings.ipynb", ""), ("05_audit.ipynb", "from storylib.audit import ladders")]
+def test_chapters_that_only_read_records_run_without_torch_and_glue_what_pages_use(tmp_path):
     root = Path(__file__).parents[1]
-    environment = os.environ | {"STORYLIB_FIGURES": str(tmp_path / "figures")}
-    if not records:
-        (tmp_path / "experiments.yml").write_text((root / "experiments.yml").read_text())
-        environment["STORYLIB_HOME"] = str(tmp_path)
-    paths = json.dumps([(str(root / "notebooks" / name), end) for name, end in chapters])
-    command = [sys.executable, "-c", READ_ONLY, paths]
+    (tmp_path / "experiments.yml").write_text((root / "experiments.yml").read_text())  # a project without records
+    chapters = [
+        (root, "00_findings.ipynb", ""),
+        (root, "05_audit.ipynb", "from storylib.audit import ladders"),  # runs the ladders from there on
+        (root, "06_cost.ipynb", ""),
+        (tmp_path, "06_cost.ipynb", ""),
+    ]
+    arguments = json.dumps([(str(home), str(root / "notebooks" / name), end) for home, name, end in chapters])
+    environment = os.environ | {"STORYLIB_FIGURES": str(tmp_path)}
+    command = [sys.executable, "-c", READ_ONLY, arguments]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["torch"] is False
-    for name in ("00_findings.ipynb", "06_cost.ipynb") if records else ("06_cost.ipynb",):
-        assert glue_references(name) <= set(result["glued"][name]), name
-    drawn = {path.stem for path in (tmp_path / "figures").glob("*.svg")}
-    assert drawn >= ({"findings_cross_modal", "audit", "cost_window", "cost_frames"} if records else set())
+    for home, name, end in chapters:
+        assert end or glue_references(name) <= set(result["glued"][f"{home} {name}"]), name
+    assert {path.stem for path in tmp_path.glob("*.svg")} >= {"findings_cross_modal", "audit", "cost_frames"}

@@ -94,6 +94,18 @@ def test_the_repository_is_the_same_everywhere():
             assert path in found, f"{name} names {found}, _config.yml {path}"
 
 
+def test_a_fork_replaces_the_address_with_the_command_of_the_page(tmp_path):
+    (command,) = re.findall(
+        r"^(grep -rl .* xargs sed .*)$", (ROOT / "book" / "reproducibility.md").read_text(), re.MULTILINE
+    )
+    for name in ("README.md", "CITATION.cff", "_config.yml", "book", "notebooks"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)
+    texts = [path.read_text() for path in tmp_path.rglob("*") if path.suffix in (".md", ".ipynb", ".cff", ".yml")]
+    assert not any("storylib/storylib" in text for text in texts)
+    assert sum("you/your-fork" in text for text in texts) >= 13
+
+
 def test_version_and_licence_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == storylib.__version__

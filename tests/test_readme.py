@@ -33,9 +33,11 @@ def test_there_are_commands_and_no_kind_that_is_not_tested_here():
     assert all(c.startswith(("make ", "papermill ", "storylib ", "source .venv/bin/activate")) for c in COMMANDS)
 
 
-@pytest.mark.parametrize("command", re.findall(r"`(storylib [^`]+)`", README) + [c for c in COMMANDS if "storylib " in c])
+@pytest.mark.parametrize(
+    "command", re.findall(r"`(storylib [^`]+)`", README) + [c for c in COMMANDS if "storylib " in c]
+)
 def test_the_command_knows_every_verb_and_option(command):
-    words = shlex.split(command)[1:]
+    words = shlex.split("".join(command))[1:]
     if words != ["--help"]:
         typer.main.get_command(app).commands[words[0]].make_context(words[0], words[1:])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def split_report(
     for way, title in WAYS.items():
         for seed in seeds:
             splits = split_stories(stories, seed=seed, by=way)
-            row = {"split": title, "seed": seed, **dataclasses.asdict(leakage(splits))}
+            row = {"split": title, "seed": seed, **leakage(splits)}
             rows.append(row | (baseline_recall(splits, features, context) if features is not None else {}))
     return pd.DataFrame(rows)
 

@@ -1,10 +1,10 @@
-"""A checklist for any model that writes the next text: six flaws that make a score look better than the model is.
+"""A checklist for any model that writes the next text: six flaws that make a score look better than the model is. ::
 
     check(predictor, windows)
 
 A predictor has ``predict(images, texts)``, as ``Storyteller`` does: K pictures and their texts in, a text or an object
 with a ``text`` out. An evaluation that may read more is passed as a function ``f(windows) -> texts`` or an object with
-``write(windows)``; whether it reads what it must not is then one of the checks. Optional members allow more checks:
+``write(windows)``; whether it reads what it must not is then one of the checks. Optional members allow more checks::
 
     targets(windows)            the reference texts, if not the text of the next frame
     inputs(windows)             the texts that it reads, if not those of the context; a list for each window

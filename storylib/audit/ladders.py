@@ -22,7 +22,7 @@ from storylib.data.device import cpu_threads
 from storylib.data.store import write_atomically
 from storylib.experiments.provenance import provenance
 from storylib.experiments.studies import AUDIT
-from storylib.metrics.text import bleu_signature, meteor_name
+from storylib.metrics.text import METEOR, signatures
 
 SYSTEMS: dict[str, tuple[type[SystemA] | type[SystemB], Sequence[Step[Any]]]] = {
     "a": (SystemA, LADDER_A),
@@ -67,8 +67,8 @@ def run_on(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
             "test": len(data.held_windows),
         },
         "word_pieces": len(data.pieces),
-        "bleu": bleu_signature(),
-        "meteor": meteor_name(),
+        "bleu": signatures()["bleu"],
+        "meteor": METEOR,
         "ladders": ladders,
     } | provenance("cpu")
 
@@ -77,7 +77,7 @@ def _run_ladder(name: str, data: AuditData, seed: int, settings: AuditSettings, 
     """The scores of one ladder's steps with one seed; from the cache where the same code has run on the same data."""
     system_class, steps = SYSTEMS[name]
     code = code_fingerprint("audit.system_a", "audit.system_b")
-    stamp = [data.data.fingerprint, data.encoders, code, asdict(settings), meteor_name()]
+    stamp = [data.data.fingerprint, data.encoders, code, asdict(settings)]
     trained: Any = None  # the system of the step before, whose training the next step may share
     results = []
     for step in steps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ def load_or_compute(folder: Path, items: Sequence[Any], load: Callable[[], Compu
     """
     batches = folder.with_name(f"{folder.name}.batches")
 
-    def make(partial: Path) -> None:
+    def make(target: Path) -> None:
         files = _compute(batches, items, load, title)
         for name in np.load(files[0]):
-            _join(files, name, partial / f"{name}.npy")
+            _join(files, name, target / f"{name}.npy")
 
     make_sealed(folder, make)
     shutil.rmtree(batches, ignore_errors=True)
@@ -46,8 +47,7 @@ def _compute(folder: Path, items: Sequence[Any], load: Callable[[], Compute], ti
             file = folder / f"{start:09d}.npz"
             if not file.exists():
                 compute = compute or load()
-                arrays = compute(batch)
-                replace_atomically(file, lambda partial: _save(partial, arrays), sync=True)
+                replace_atomically(file, partial(_save, arrays=compute(batch)), sync=True)
             files.append(file)
             bar.update(len(batch))
     return files
@@ -55,7 +55,7 @@ def _compute(folder: Path, items: Sequence[Any], load: Callable[[], Compute], ti
 
 def _save(path: Path, arrays: Arrays) -> None:
     with path.open("wb") as file:  # NumPy would append its own suffix to a path
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _join(files: Sequence[Path], name: str, path: Path) -> None:

@@ -16,22 +16,17 @@ def code_fingerprint(*modules: str) -> str:
     """Twelve hexadecimal digits that change with the code of some modules and of all that they import.
 
     modules: dotted, below storylib, such as "data.encoders". Comments, docstrings and layout do not count. Only imports
-    within storylib are followed; the versions of other packages are in the records.
+    within storylib are followed; the versions of other packages are in the records. Another minor version of Python
+    describes syntax trees differently, so it gives other fingerprints.
     """
-    files = sorted({path for module in modules for path in _with_imports(_file(module))})
-    return hashlib.sha256("\n".join(_syntax(path) for path in files).encode()).hexdigest()[:12]
-
-
-def _with_imports(path: Path) -> set[Path]:
-    """A file of storylib and all that it imports, directly or not."""
     files: set[Path] = set()
-    pending = [path]
+    pending = [_file(module) for module in modules]
     while pending:
         path = pending.pop()
         if path not in files:
             files.add(path)
             pending += _imports(path)
-    return files
+    return hashlib.sha256("\n".join(_syntax(path) for path in sorted(files)).encode()).hexdigest()[:12]
 
 
 @cache

@@ -69,10 +69,10 @@ def near_duplicate_pictures(pictures: Sequence[Picture]) -> Links:
         if picture.perceptual is not None and first.setdefault(picture.perceptual, index) != index:
             links.append((first[picture.perceptual], index))
     hashes = np.array(list(first), dtype=np.uint64)
-    indices = np.array(list(first.values()))
     for start in range(0, len(hashes), BLOCK):
         distances = np.bitwise_count(hashes[start : start + BLOCK, None] ^ hashes)  # (BLOCK, N)
-        links += _pairs(distances <= DISTANCE, start, indices)
+        rows, columns = np.nonzero(distances <= DISTANCE)
+        links += _once(rows + start, columns, list(first.values()))
     return links
 
 
@@ -89,22 +89,22 @@ def near_duplicate_texts(texts: Sequence[str]) -> Links:
         words = tuple(re.findall(r"\w+", text.lower()))
         if len(words) >= WORDS and first.setdefault(words, index) != index:
             links.append((first[words], index))
-    sets = [set(pairwise(words)) for words in first]
-    columns: dict[tuple[str, str], int] = {}
-    entries = [columns.setdefault(pair, len(columns)) for pairs in sets for pair in pairs]
-    sizes = np.array([len(pairs) for pairs in sets])
-    starts = np.concatenate([[0], np.cumsum(sizes)])
-    shape = (len(sets), len(columns))
-    matrix = csr_matrix((np.ones(len(entries), dtype=np.int32), entries, starts), shape=shape)
-    indices = np.array(list(first.values()))
-    for start in range(0, len(sets), BLOCK):
-        shared = (matrix[start : start + BLOCK] @ matrix.T).toarray()  # (BLOCK, N) word pairs in both texts
-        union = sizes[start : start + BLOCK, None] + sizes - shared
-        links += _pairs(shared >= SIMILARITY * union, start, indices)
+    numbers: dict[tuple[str, str], int] = {}  # of the word pairs
+    entries: list[int] = []
+    starts = [0]
+    for words in first:
+        entries += {numbers.setdefault(pair, len(numbers)) for pair in pairwise(words)}
+        starts.append(len(entries))
+    sizes = np.diff(starts)
+    matrix = csr_matrix((np.ones(len(entries), dtype=np.int32), entries, starts), shape=(len(first), len(numbers)))
+    for start in range(0, len(first), BLOCK):
+        shared = (matrix[start : start + BLOCK] @ matrix.T).tocoo()  # number of word pairs that are in both texts
+        rows, columns = shared.row + start, shared.col
+        near = shared.data >= SIMILARITY * (sizes[rows] + sizes[columns] - shared.data)
+        links += _once(rows[near], columns[near], list(first.values()))
     return links
 
 
-def _pairs(near: np.ndarray, start: int, indices: np.ndarray) -> Links:
-    """Pairs of ``indices`` that are near, each once. near: (rows, N) for the rows from ``start`` on."""
-    rows, columns = np.nonzero(np.triu(near, start + 1))
-    return list(zip(indices[rows + start].tolist(), indices[columns].tolist(), strict=True))
+def _once(rows: np.ndarray, columns: np.ndarray, indices: Sequence[int]) -> Links:
+    """Each pair of different rows and columns once, as ``indices``."""
+    return [(indices[a], indices[b]) for a, b in zip(rows.tolist(), columns.tolist(), strict=True) if a < b]

@@ -126,7 +126,7 @@ def encode(
     inputs = _Inputs(stories, image, text, image_size)
     images = load_or_compute(
         inputs.entry,
-        inputs.pictures,
+        list(inputs.pictures),
         lambda: _picture_encoding(inputs.images, image, image_size, device),
         f"encode pictures, {image}",
     )

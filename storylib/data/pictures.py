@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TypeAlias
 
@@ -33,48 +32,29 @@ def open_picture(image: PictureLike) -> Image.Image:
             if picture.width * picture.height > PIXELS:
                 raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
             return _rgb(picture)
-    except MemoryError:
-        raise
     except Image.DecompressionBombError as error:
         raise PictureError(f"{image} is too large ({error}): scale it to less than {PIXELS:,} pixels") from error
-    except PermissionError as error:
-        raise _unreadable(image, error) from error
     except Exception as error:  # a damaged file can make a decoder raise almost anything
-        cause = "the file is empty" if _is_empty(image) else error
-        raise PictureError(f"{image} cannot be read as a picture ({cause}): replace it by an intact copy") from error
+        raise _unreadable(image, error) from error
 
 
-def _unreadable(image: PictureLike, error: OSError) -> PictureError:
+def _unreadable(image: PictureLike, error: Exception) -> PictureError:
     if isinstance(error, PermissionError):
         return PictureError(f"{image} may not be read: give yourself permission (chmod u+r)")
-    return PictureError(f"{image} cannot be read ({error.strerror or error}): restore the file or correct its name")
-
-
-def _is_empty(image: PictureLike) -> bool:
-    return not isinstance(image, Image.Image) and os.path.isfile(image) and os.path.getsize(image) == 0
+    return PictureError(f"{image} cannot be read as a picture ({error}): replace it by an intact copy")
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
     """Convert to upright RGB. The picture itself may be changed: copies would take a sixth of the reading time."""
     picture.load()
     ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode.startswith(("I", "F")):  # Pillow would clip these at 255, so 16-bit pictures would become white
-        picture = _eight_bits(picture)
+    if picture.mode.startswith("I"):  # Pillow would clip these at 255, so 16-bit pictures would become white
+        picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).round().astype(np.uint8))
     if picture.has_transparency_data:  # the hidden colours under transparent pixels are often black
         background = Image.new("RGBA", picture.size, "white")
         background.alpha_composite(picture.convert("RGBA"))
         picture = background
     return picture if picture.mode == "RGB" else picture.convert("RGB")
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A grey picture of integers (above 255: of 16 bits) or floats (up to 1: in 0..1), scaled to 0..255."""
-    values = np.nan_to_num(np.asarray(picture, dtype=np.float64))
-    if picture.mode == "F":
-        values = values * 255 if values.max() <= 1 else values
-    elif picture.mode != "I" or values.max() > 255:
-        values = values / 257
-    return Image.fromarray(values.clip(0, 255).round().astype(np.uint8))
 
 
 def picture_digest(image: PictureLike) -> str:

@@ -111,22 +111,9 @@ def reused_frames(stories: Sequence[Story]) -> int:
     """Number of frames with a near-duplicate of their picture in another story."""
     owners = story_indices(stories)  # (frames,)
     clusters = connected(near_duplicate_pictures(inspect([f.image for s in stories for f in s.frames])), len(owners))
-    owners_of: dict[int, set[int]] = defaultdict(set)
-    for cluster, owner in zip(clusters.tolist(), owners.tolist(), strict=True):
-        owners_of[cluster].add(owner)
-    return sum(len(owners_of[cluster]) > 1 for cluster in clusters.tolist())
-
-
-@dataclass(frozen=True)
-class Leakage:
-    """How much of the test split was already seen in training."""
-
-    stories: int  # test stories
-    frames: int  # test frames
-    picture_frames: int  # test frames with a near-duplicate picture in training
-    text_frames: int  # test frames with a near-duplicate text in training
-    leaked_frames: int  # either of the two
-    leaked_stories: int  # test stories with at least one such frame
+    cluster_and_owner = np.unique(np.stack([clusters, owners]), axis=1)
+    stories_of_cluster = np.bincount(cluster_and_owner[0])
+    return int((stories_of_cluster[clusters] > 1).sum())
 
 
 def seen_frames(splits: Splits) -> tuple[np.ndarray, np.ndarray]:
@@ -134,27 +121,21 @@ def seen_frames(splits: Splits) -> tuple[np.ndarray, np.ndarray]:
     frames = [f for s in splits.train for f in s.frames]
     start = len(frames)  # frames from here on are test frames
     frames += [f for s in splits.test for f in s.frames]
-    by_picture = _seen_before(near_duplicate_pictures(inspect([f.image for f in frames])), start, len(frames))
-    by_text = _seen_before(near_duplicate_texts([f.text for f in frames]), start, len(frames))
-    return by_picture, by_text
+    pictures = connected(near_duplicate_pictures(inspect([f.image for f in frames])), len(frames))
+    texts = connected(near_duplicate_texts([f.text for f in frames]), len(frames))
+    return np.isin(pictures[start:], pictures[:start]), np.isin(texts[start:], texts[:start])
 
 
-def leakage(splits: Splits) -> Leakage:
-    """Count the test frames that repeat a training frame; compare ``split_stories(by="story")`` with the default."""
+def leakage(splits: Splits) -> dict[str, int]:
+    """How many test stories and frames there are, and how many repeat a picture or a text of a training frame."""
     owners = story_indices(splits.test)
     by_picture, by_text = seen_frames(splits)
     leaked = by_picture | by_text
-    return Leakage(
-        stories=len(splits.test),
-        frames=len(owners),
-        picture_frames=int(by_picture.sum()),
-        text_frames=int(by_text.sum()),
-        leaked_frames=int(leaked.sum()),
-        leaked_stories=len(set(owners[leaked].tolist())),
-    )
-
-
-def _seen_before(links: Sequence[tuple[int, int]], start: int, size: int) -> np.ndarray:
-    """Which nodes from ``start`` on are connected to an earlier node, (size - start,) bool."""
-    labels = connected(links, size)
-    return np.isin(labels[start:], labels[:start])
+    return {
+        "stories": len(splits.test),
+        "frames": len(owners),
+        "picture_frames": int(by_picture.sum()),
+        "text_frames": int(by_text.sum()),
+        "leaked_frames": int(leaked.sum()),
+        "leaked_stories": len(set(owners[leaked].tolist())),
+    }

@@ -12,7 +12,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -80,28 +79,28 @@ def make_sealed(folder: Path, make: Callable[[Path], None]) -> None:
 
 def seal(folder: Path) -> None:
     """Write the manifest of a folder whose files are complete; call it before the folder gets its final name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
-    lines = [f"{content_digest(path)}  {path.relative_to(folder).as_posix()}\n" for path in files]
-    write_atomically(folder / SUMS, "".join(lines).encode("utf-8", errors="surrogateescape"))  # names need not be UTF-8
+    lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(_file_digests(folder).items())]
+    write_atomically(folder / SUMS, "".join(lines))
 
 
 def find_damage(folder: Path) -> str | None:
     """The first difference between a folder and its manifest, as a reason that names a file; None if it is whole."""
     try:
-        sealed = read_sums(folder / SUMS)
-        if not sealed:
-            return f"{folder / SUMS} is missing: it was made by an older storylib or is half deleted"
-        present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {SUMS}
-        for name in sorted(sealed.keys() | present):
-            if name not in present:
-                return f"{folder / name} is missing"
-            if name not in sealed:
-                return f"{folder / name} is not in its manifest"
-            if content_digest(folder / name) != sealed[name]:
-                return f"{folder / name} is not what was written"
+        sealed, actual = read_sums(folder / SUMS), _file_digests(folder)
     except (OSError, ValueError) as error:
         return f"{folder} cannot be read ({error})"
+    if not sealed:
+        return f"{folder / SUMS} is missing or empty"
+    for name in sorted(sealed.keys() | actual.keys()):
+        if sealed.get(name) != actual.get(name):
+            return f"{folder / name} is not what was written"
     return None
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    """SHA-256 by relative path, of all files but the manifest."""
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
+    return {path.relative_to(folder).as_posix(): content_digest(path) for path in files}
 
 
 def discard_damaged(folder: Path) -> None:
@@ -133,35 +132,12 @@ def file_sha256(path: Path) -> str:
 
 def read_sums(path: Path) -> dict[str, str]:
     """SHA-256 by file name, from a file in the format of sha256sum; empty if there is no such file."""
-    text = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
-    lines = (line.partition("  ") for line in text.split("\n") if line)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = (line.partition("  ") for line in text.splitlines())
     return {name: sha256 for sha256, _, name in lines}
 
 
 # Single files
-
-
-def write_checked(path: Path, value: Any) -> None:
-    """Write a JSON value atomically, as a file that carries its own SHA-256."""
-    write_atomically(path, json.dumps({"sha256": _json_digest(value), "value": value}))
-
-
-def read_checked(path: Path) -> Any:
-    """The value that ``write_checked`` wrote; None if the file is missing or, with a warning, if it is damaged."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content["sha256"] == _json_digest(content["value"]):
-            return content["value"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
-    warn_damaged(f"{path} is not what was written")
-    return None
-
-
-def _json_digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

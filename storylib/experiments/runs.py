@@ -141,7 +141,7 @@ def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False)
     """Score a run on held-out stories and write its metrics; nothing is done if this code did so before."""
     if run.record["data"]["fingerprint"] != data.fingerprint:
         raise RunError(f"{run.id} was trained on other data or another split than the one it is to be evaluated on")
-    stamp = {"code": code_fingerprint("evaluation"), "split": split}
+    stamp = {"code": code_fingerprint("evaluation", "metrics.summary"), "split": split}
     path = run.path / "metrics.json"
     if not fresh and path.exists() and stamp.items() <= json.loads(path.read_text(encoding="utf-8")).items():
         return run

@@ -1,8 +1,4 @@
-"""How pictures and texts lie in their shared space, as unit vectors.
-
-Each measure is one column with a value per frame whose mean is the measure, so that it can be bootstrapped over stories
-like any other. Where a measure is over pairs of frames, the column holds jackknife pseudo-values.
-"""
+"""How pictures and texts lie in their shared space, as unit vectors: a value per frame, whose mean is the measure."""
 
 from __future__ import annotations
 
@@ -21,28 +17,25 @@ def chance_alignment(image: Tensor, text: Tensor) -> Tensor:
     return (image**2).sum(1) + (text**2).sum(1).mean() - 2 * image @ text.mean(0)
 
 
-def uniformity(vectors: Tensor, block: int = 1024) -> Tensor:
+def uniformity(vectors: Tensor) -> Tensor:
     """(P,) whose mean is that of exp(-2 d^2) over all pairs with distance d; its logarithm is the uniformity.
 
-    Wang and Isola 2020, t = 2. Lower is more uniform. Each pair has two frames, hence the pseudo-values 2 h_i - h of
-    the pair statistic h, with h_i the mean over the pairs of frame i. NaN for a single frame.
+    Wang and Isola 2020, t = 2. Lower is more uniform. Each pair has two frames, hence the jackknife pseudo-values
+    2 h_i - h of the pair statistic h, with h_i the mean over the pairs of frame i. NaN for a single frame.
     """
     count = len(vectors)
     if count < 2:
         return torch.full((count,), torch.nan)
     sums = []
-    for start in range(0, count, block):
-        similarity = vectors[start : start + block] @ vectors.T
+    for block in vectors.split(1024):
+        similarity = block @ vectors.T
         sums.append(torch.exp(-2 * (2 - 2 * similarity)).sum(1) - 1)  # without the frame paired with itself
     per_frame = torch.cat(sums) / (count - 1)
     return 2 * per_frame - per_frame.mean()
 
 
 def modality_gap(image: Tensor, text: Tensor) -> Tensor:
-    """(P,) whose mean is the distance between the centres of pictures and texts (Liang et al. 2022).
-
-    Each frame's own difference, projected on the direction of the gap.
-    """
+    """(P,) each frame's difference along the gap between the centres; its mean is the gap (Liang et al. 2022)."""
     difference = image - text
     return difference @ F.normalize(difference.mean(0), dim=0)
 
@@ -53,16 +46,15 @@ def shuffled_pairs(image: Tensor, text: Tensor, seed: int = 0) -> tuple[Tensor, 
     return torch.where(swap, text, image), torch.where(swap, image, text)
 
 
-def fit_linear_map(source: Tensor, target: Tensor, strength: float = 1.0) -> Tensor:
+def fit_linear_map(source: Tensor, target: Tensor) -> Tensor:
     """(D + 1, E) ridge regression from one space (P, D) to another (P, E); the last row is the intercept.
 
-    strength: of the penalty, in units of the mean eigenvalue of the source's second moments. Written out because
-    scikit-learn's Ridge is no shorter and its import costs a second.
+    The penalty is the mean eigenvalue of the source's second moments. scikit-learn's Ridge takes a second to import.
     """
     source_mean, target_mean = source.mean(0), target.mean(0)
     x, y = (source - source_mean).double(), (target - target_mean).double()
     gram = x.T @ x
-    penalty = strength * gram.trace() / len(gram) + 1e-9
+    penalty = gram.trace() / len(gram) + 1e-9
     weights = torch.linalg.solve(gram + penalty * torch.eye(len(gram), dtype=torch.double), x.T @ y)
     return torch.cat([weights, (target_mean.double() - source_mean.double() @ weights)[None]]).float()
 

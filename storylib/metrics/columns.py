@@ -11,15 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from storylib.metrics import alignment, cider, images, text
+from storylib.metrics import alignment, images, text
 from storylib.metrics.registry import BLEU_COLUMNS, DIRECTIONS, METRICS
 
 
 def text_columns(texts: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     """Scores of W plain texts against what is really written."""
     columns: dict[str, Any] = dict(zip(BLEU_COLUMNS, text.bleu_counts(texts, references).T, strict=True))
-    meteor = "meteor" if text.meteor_name() == text.METEOR else "meteor_exact_stem"
-    scorers = {"rouge_l": text.rouge_l, meteor: text.meteor, "chrf": text.chrf, "cider_d": cider.cider_d}
+    scorers = {"rouge_l": text.rouge_l, "meteor": text.meteor, "chrf": text.chrf, "cider_d": text.cider_d}
     columns |= {name: scorer(texts, references) for name, scorer in scorers.items()}
     for prefix, part in (("made", texts), ("true", references)):
         for n in (1, 2):
@@ -38,10 +37,7 @@ def picture_columns(pictures: Tensor, targets: Tensor) -> dict[str, Any]:
 
 
 def alignment_columns(image: Tensor, text: Tensor, random: bool) -> dict[str, Any]:
-    """How pictures and texts (F, D) lie relative to each other.
-
-    random: measure the same clouds with what is measured removed at random, as the value that chance gives.
-    """
+    """How pictures and texts (F, D) lie relative to each other; random: as chance gives it for the same vectors."""
     if random:
         distance = alignment.chance_alignment(image, text)
         image, text = alignment.shuffled_pairs(image, text)
@@ -70,10 +66,7 @@ def principal_directions(features: np.ndarray) -> np.ndarray:
 
 
 def best_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """The best of several predictions, metric by metric and window by window: an oracle's choice.
-
-    What is not a property of a single window, such as variety, has no best and is left out.
-    """
+    """The best of several predictions, metric by metric and window by window, for metrics of single windows."""
     best = tables[0][["story", "frame", "tokens"]].copy()
     for column in map(str, tables[0].columns):
         values = [table[column].to_numpy() for table in tables]

@@ -11,7 +11,7 @@ def moments(features: np.ndarray) -> np.ndarray:
     return np.concatenate([np.ones((len(features), 1)), features, products.reshape(len(features), -1)], axis=1)
 
 
-def frechet_from_moments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Distance between two normal distributions from sums of ``moments``, (..., 1 + D + D^2) each -> (...)."""
     (mean_a, covariance_a), (mean_b, covariance_b) = (_mean_and_covariance(sums) for sums in (a, b))
     values, vectors = np.linalg.eigh(covariance_a)
@@ -20,11 +20,6 @@ def frechet_from_moments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     cross = np.sqrt(np.linalg.eigvalsh(root @ covariance_b @ root).clip(min=0)).sum(-1)
     spread = np.trace(covariance_a, axis1=-2, axis2=-1) + np.trace(covariance_b, axis1=-2, axis2=-1)
     return np.maximum(((mean_a - mean_b) ** 2).sum(-1) + spread - 2 * cross, 0)
-
-
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Distance between the normal distributions fitted to features (N, D) and (M, D)."""
-    return float(frechet_from_moments(moments(a).sum(0), moments(b).sum(0)))
 
 
 def _mean_and_covariance(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

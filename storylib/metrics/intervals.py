@@ -1,11 +1,10 @@
 """Intervals and differences: bootstrap over stories and seeds, paired by window, corrected for many tests.
 
-Two things vary that a conclusion must survive: the held-out stories, a few dozen, and the training seeds, a handful.
-They are crossed: every seed is evaluated on every story. Percentiles of a crossed bootstrap (Owen 2007) are too wide
-where stories and seeds interact and too narrow where seeds differ, because a few seeds say little about the next one.
-So the bootstrap gives the interval its shape, and its width comes from the variance components of the same table of
-seeds and stories, with Satterthwaite's (1946) degrees of freedom (benchmarks/statistics_simulation.py). scipy's
-permutation_test cannot add the variance between seeds; statsmodels' Holm would be an import of seconds for five lines.
+A conclusion must hold for other held-out stories and other training seeds. They are crossed: every seed is evaluated on
+every story. Percentiles of a crossed bootstrap (Owen 2007) are too wide where stories and seeds interact, and too narrow
+where seeds differ, because a few seeds say little about the next one. So the bootstrap gives an interval its shape, and
+its width comes from the variance components of the same table, with Satterthwaite's (1946) degrees of freedom
+(benchmarks/statistics_simulation.py). scipy's permutation_test cannot add the variance between seeds.
 """
 
 from __future__ import annotations
@@ -26,23 +25,13 @@ Reduce = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """An estimate with its 95 % interval."""
+class Difference:
+    """A paired difference with its 95 % interval."""
 
     value: float
     low: float
     high: float
-
-    @property
-    def holds_zero(self) -> bool:
-        return self.low <= 0 <= self.high
-
-
-@dataclass(frozen=True)
-class Difference(Interval):
-    """A paired difference."""
-
-    p: float  # two-sided: the largest of a sign-flip test over stories and two tests that allow for skewness
+    p: float  # two-sided, of "there is no difference"
     effect: float  # the difference in standard deviations of the stories' differences
     effect_low: float
     effect_high: float
@@ -62,21 +51,10 @@ class Spread:
 
     stories: float  # variance of the mean that stories contribute, interaction with seeds included
     seeds: float  # variance that seeds add
-    bootstrap: float  # variance of the crossed bootstrap of the same table
-    freedom: float  # degrees of freedom of stories and seeds together
+    variance: float  # of both
+    freedom: float  # degrees of freedom of both
+    factor: float  # what deviations of the bootstrap are multiplied by
     n_seeds: int
-
-    @property
-    def variance(self) -> float:
-        return self.stories + self.seeds
-
-    @property
-    def factor(self) -> float:
-        """What deviations of the bootstrap are multiplied by."""
-        if self.bootstrap <= 0 or self.variance <= 0:
-            return 1.0
-        quantile = stdtrit(self.freedom, 1 - LEVEL / 2) / ndtri(1 - LEVEL / 2)
-        return float(quantile * np.sqrt(self.variance / self.bootstrap))
 
 
 def story_sums(columns: np.ndarray, stories: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -89,10 +67,7 @@ def story_sums(columns: np.ndarray, stories: np.ndarray, seeds: np.ndarray) -> n
 
 
 def influence(sums: np.ndarray, reduce: Reduce) -> np.ndarray:
-    """(seeds, stories) how far each cell of the table pulls the metric from its value, by leaving it out (jackknife).
-
-    The mean of metric + influence is the metric; for a mean over equally many windows it is the cell's deviation.
-    """
+    """(seeds, stories) how far each cell of the table pulls the metric from its value, by leaving it out (jackknife)."""
     total, cells = sums.sum((0, 1)), sums.shape[0] * sums.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
         pull = (cells - 1) * (reduce(total) - reduce(total - sums))
@@ -117,8 +92,12 @@ def spread(pull: np.ndarray) -> Spread:
         parts += seed_square**2 / (n_seeds - 1) + rest_square**2 / max(1, (n_seeds - 1) * (n_stories - 1))
     freedom = ((stories + seeds) * cells) ** 2 / parts if parts > 0 else 1.0
     bootstrap = (1 - 1 / n_stories) * (pull.sum(1) ** 2).sum() + (1 - 1 / n_seeds) * (pull.sum(0) ** 2).sum()
-    bootstrap = (bootstrap + (pull**2).sum()) / cells**2
-    return Spread(float(stories), float(seeds), float(bootstrap), max(1.0, float(freedom)), n_seeds)
+    bootstrap = (bootstrap + (pull**2).sum()) / cells**2  # variance of the crossed bootstrap of the same table
+    variance, freedom, factor = float(stories) + float(seeds), max(1.0, float(freedom)), 1.0
+    if bootstrap > 0 and variance > 0:
+        quantile = stdtrit(freedom, 1 - LEVEL / 2) / ndtri(1 - LEVEL / 2)
+        factor = float(quantile * np.sqrt(variance / bootstrap))
+    return Spread(float(stories), float(seeds), variance, freedom, factor, n_seeds)
 
 
 @lru_cache(maxsize=32)
@@ -128,11 +107,11 @@ def resampled(count: int, draws: int, seed: int) -> np.ndarray:
     return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
 
 
-def bootstrap_sums(sums: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.ndarray:
+def bootstrap_sums(sums: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
     """(draws, C) column sums under resampling of stories and, crossed with them, of seeds.
 
-    Stories are the unit of independence, not windows: neighbouring windows share frames. Every call with the same
-    shape and seed draws the same samples, so that arms stay paired.
+    Stories are the unit of independence, not windows, because neighbouring windows share frames. Tables of the same
+    shape get the same samples, so that arms stay paired.
     """
     n_seeds, n_stories, columns = sums.shape
     stories, seeds = resampled(n_stories, draws, seed), resampled(n_seeds, draws, seed + 1)
@@ -140,11 +119,11 @@ def bootstrap_sums(sums: np.ndarray, draws: int = DRAWS, seed: int = 0) -> np.nd
     return (seeds[:, :, None] * over_stories.reshape(draws, n_seeds, columns)).sum(1)
 
 
-def interval(sums: np.ndarray, reduce: Reduce, draws: int = DRAWS, seed: int = 0) -> Interval:
-    """A metric with its bootstrap interval. sums: (seeds, stories, C)."""
+def interval(sums: np.ndarray, reduce: Reduce, draws: int = DRAWS, seed: int = 0) -> tuple[float, float, float]:
+    """(value, low, high) of a metric with its bootstrap interval. sums: (seeds, stories, C)."""
     value = float(reduce(sums.sum((0, 1))))
     low, high = ends(reduce(bootstrap_sums(sums, draws, seed)) - value, spread(influence(sums, reduce)).factor)
-    return Interval(value, value + low, value + high)
+    return value, value + low, value + high
 
 
 def ends(deviations: np.ndarray, factor: float) -> tuple[float, float]:
@@ -166,18 +145,14 @@ def paired_difference(a: np.ndarray, b: np.ndarray, reduce: Reduce, draws: int =
     parts = spread(pull)
     low, high = ends(deviations, parts.factor)
     per_story = value + pull.mean(0)  # (stories,)
-    p = max(
-        sign_flip_p(a, b, reduce, parts, draws, seed),
-        skewed_t_p(per_story, value, parts),
-        bootstrap_t_p(per_story, value, parts, draws, seed),
-    )
-    effect = _effect(per_story, value, low, high, draws, seed)
+    p = max(sign_flip_p(a, b, reduce, parts, draws, seed), p_value(per_story, value, parts, draws, seed))
+    effect = _effect(per_story, value, low, high, resampled(len(per_story), draws, seed))
     error = float(np.sqrt(parts.variance))
     return Difference(value, value + low, value + high, p, *effect, error=error, freedom=parts.freedom)
 
 
 def _effect(
-    per_story: np.ndarray, value: float, low: float, high: float, draws: int, seed: int
+    per_story: np.ndarray, value: float, low: float, high: float, weights: np.ndarray
 ) -> tuple[float, float, float]:
     """Cohen's d for pairs, value / standard deviation of the stories' differences (stories,), with its interval.
 
@@ -186,7 +161,6 @@ def _effect(
     deviation = per_story.std(ddof=1) if len(per_story) > 1 else 0.0
     if deviation <= 1e-12:
         return (0.0, 0.0, 0.0) if not value else (np.inf * np.sign(value), -np.inf, np.inf)
-    weights = resampled(len(per_story), draws, seed)
     first, second = weights @ per_story / len(per_story), weights @ per_story**2 / len(per_story)
     deviations = np.sqrt(np.maximum(second - first**2, 0))
     relative_error = np.std(np.log(np.maximum(deviations, 1e-12) / deviation))
@@ -199,8 +173,8 @@ def sign_flip_p(
 ) -> float:
     """Two-sided p of "the arms are exchangeable": swap the arms of random stories, all seeds together.
 
-    Stories alone would ask whether these very trainings differ. The variance between seeds is added to each swap as a
-    draw of Student's t with one degree of freedom less than there are seeds. parts: the spread of the difference.
+    The variance between seeds is added to each swap as a draw of Student's t with one degree of freedom less than there
+    are seeds; without it the test would be about these very trainings. parts: the spread of the difference.
     """
     a, b = a.sum(0), b.sum(0)  # (stories, C)
     observed = abs(reduce(a.sum(0)) - reduce(b.sum(0)))
@@ -214,40 +188,41 @@ def sign_flip_p(
     return float((extreme.sum() + 1) / (draws + 1))
 
 
-def skewed_t_p(per_story: np.ndarray, value: float, parts: Spread) -> float:
-    """Two-sided p of "the mean is zero" by Hall's (1992) transformation of t, which removes skewness.
+def p_value(per_story: np.ndarray, value: float, parts: Spread, draws: int = DRAWS, seed: int = 0) -> float:
+    """Two-sided p of "the mean is zero", the larger of two tests that allow for skewed differences (stories,).
 
     Swaps presume that differences are as likely to be large upwards as downwards. Where a few stories differ much, all
     in one direction, they reject too often, above all far out in the tail where Holm's correction looks.
-    per_story: (stories,) differences. parts: their spread.
     """
     deviations = per_story - per_story.mean()
-    scale = deviations.std()
-    if scale <= 1e-12 or parts.variance <= 0:
-        return 1.0 if not value else 0.0
-    skew = (deviations**3).mean() / scale**3 / np.sqrt(len(per_story)) * parts.stories / parts.variance
+    if deviations.std() <= 1e-12 or parts.variance <= 0:
+        return 0.0 if value else 1.0
     t = value / np.sqrt(parts.variance)
+    return max(skewed_t_p(deviations, t, parts), bootstrap_t_p(deviations, t, parts, draws, seed))
+
+
+def skewed_t_p(deviations: np.ndarray, t: float, parts: Spread) -> float:
+    """By Hall's (1992) transformation of t, which removes the skewness of the stories' deviations (stories,)."""
+    skew = (deviations**3).mean() / deviations.std() ** 3
+    skew = skew / np.sqrt(len(deviations)) * parts.stories / parts.variance
     straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
     return float(2 * stdtr(parts.freedom, -abs(straight)))
 
 
-def bootstrap_t_p(per_story: np.ndarray, value: float, parts: Spread, draws: int = DRAWS, seed: int = 0) -> float:
-    """Two-sided p of "the mean is zero" by the bootstrap of t (Efron and Tibshirani 1993), which keeps its skewness.
+def bootstrap_t_p(deviations: np.ndarray, t: float, parts: Spread, draws: int, seed: int) -> float:
+    """By the bootstrap of t (Efron and Tibshirani 1993) over deviations (stories,), which keeps their skewness.
 
-    The variance between seeds is added to each draw as in ``sign_flip_p``. per_story: (stories,) differences.
+    The variance between seeds is added to each draw as in ``sign_flip_p``.
     """
-    deviations, count = per_story - per_story.mean(), len(per_story)
-    if deviations.std() <= 1e-12 or parts.variance <= 0:
-        return 1.0 if not value else 0.0
+    count = len(deviations)
     weights = resampled(count, draws, seed)
     mean = weights @ deviations / count
     variance = np.maximum(weights @ deviations**2 / count - mean**2, 1e-12) / (count - 1)
-    t = mean / np.sqrt(variance) * np.sqrt(parts.stories / parts.variance)
+    drawn = mean / np.sqrt(variance) * np.sqrt(parts.stories / parts.variance)
     if parts.seeds > 0:
         rng = np.random.default_rng([seed, 3])
-        t = t + np.sqrt(parts.seeds / parts.variance) * rng.standard_t(parts.n_seeds - 1, size=draws)
-    observed = value / np.sqrt(parts.variance)
-    tail = min((t <= observed).sum(), (t >= observed).sum()) + 1
+        drawn = drawn + np.sqrt(parts.seeds / parts.variance) * rng.standard_t(parts.n_seeds - 1, size=draws)
+    tail = min((drawn <= t).sum(), (drawn >= t).sum()) + 1
     return float(min(1.0, 2 * tail / (draws + 1)))
 
 

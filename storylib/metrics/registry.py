@@ -1,8 +1,4 @@
-"""The metrics of the report: what each is called, which columns of the per-window table it needs, how they reduce.
-
-Every metric is a function of summed columns, so that one bootstrap serves all: a mean is sum / count, corpus BLEU a
-function of ten sums, the Fréchet distance one of sums and sums of products.
-"""
+"""The metrics of the report, each a function of summed columns, so that one bootstrap serves all."""
 
 from __future__ import annotations
 
@@ -12,26 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from storylib.metrics.chance import chance_recall, chance_reciprocal_rank
-from storylib.metrics.frechet import frechet_from_moments, moments
+from storylib.metrics.frechet import frechet_distance, moments
 from storylib.metrics.intervals import LEVEL, Reduce, story_sums
-from storylib.metrics.text import METEOR, METEOR_WITHOUT_WORDNET, bleu_from_counts
+from storylib.metrics.text import METEOR, bleu_from_counts
 
 MODEL, ORACLE = "model", "best of context"  # predictors: the trained one, and one that knows the answer
-BASELINE_TITLES = {
-    "chance": "a random order, a random frame of a training story",
-    "copy-last": "the last frame repeated",
-    "context": "the four context pictures",
-    "mean": "mean of the context",
-    "recency": "mean of the context, weights 1 : 2 : 3 : 4",
-    "nearest": "what followed the most similar training window",
-    "median": "median training picture",
-    "unigram": "word frequencies of the training texts, mixed with the context's words",
-    "trigram": "a trigram model of the training texts; knows no story",
-    "trigram and cache": "a trigram model of the training texts, mixed with the context's words",
-    "linear map": "ridge regression from the frozen pictures to the frozen texts",
-    "best of context": "the best of the four context frames, chosen by an oracle that knows the target",
-}
 VERDICTS = ("better", "worse", "no difference")
 BLEU_COLUMNS = [f"bleu_{i}" for i in range(10)]
 DIRECTIONS = 16  # principal directions of picture features in which the Fréchet distance is taken
@@ -74,10 +55,7 @@ class Metric:
         return {name: value for name, value in values.items() if value is not None}
 
     def sums(self, rows: pd.DataFrame) -> np.ndarray:
-        """(seeds, stories, C) sums for the statistics, of the stories that contribute to the metric.
-
-        Rows without a ``seed`` column are one seed.
-        """
+        """(seeds, stories, C) sums of the stories that contribute; rows without a ``seed`` column are one seed."""
         seeds = rows["seed"] if "seed" in rows else pd.Series(0, index=rows.index)
         sums = story_sums(self.columns(rows), rows["story"].to_numpy(), seeds.to_numpy())
         return sums[:, (sums != 0).any((0, 2))]
@@ -86,8 +64,12 @@ class Metric:
         """A value as tables show it. sign: "+" for differences."""
         return f"{value:{sign}.{self.digits}f}"
 
+    def interval_text(self, value: float, low: float, high: float, sign: str = "") -> str:
+        """A value with its interval as tables show it."""
+        return f"{self.text(value, sign)} ({self.text(low, sign)} to {self.text(high, sign)})"
+
     def competes(self, baseline: str) -> bool:
-        """Whether a baseline is there to be beaten: not the oracle, which knows the answer, nor one of the limits."""
+        """Whether a baseline is there to be beaten: neither the oracle nor one of the limits."""
         return baseline != ORACLE and baseline not in self.limits
 
 
@@ -103,50 +85,63 @@ def verdict(metric: Metric, a: float, b: float, low: float, high: float, p_holm:
     return "better" if metric.merit(a) > metric.merit(b) else "worse"
 
 
+def chance_recall(counts: np.ndarray, k: int) -> np.ndarray:
+    """Expected recall@k of a random order of ``counts`` candidates."""
+    return np.minimum(k / np.maximum(counts, 1), 1.0)
+
+
+def chance_reciprocal_rank(counts: np.ndarray) -> np.ndarray:
+    """Expected reciprocal rank of a random order: the n-th harmonic number over n; NaN without candidates."""
+    harmonic = np.concatenate([[np.nan], np.cumsum(1 / np.arange(1, max(int(counts.max()), 1) + 1))])
+    return harmonic[counts] / np.maximum(counts, 1)
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return a / b
+
+
 def _ratio(sums: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return sums[..., 0] / sums[..., 1]
-
-
-def _log_ratio(sums: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.log(_ratio(sums))
+    return _divide(sums[..., 0], sums[..., 1])
 
 
 def _mean_of(values: np.ndarray) -> np.ndarray:
     return np.stack([np.nan_to_num(values), ~np.isnan(values)], axis=1)
 
 
-def _column(name: str, scale: float = 1.0) -> Columns:
-    return lambda table: _mean_of(scale * table[name].to_numpy(float))
-
-
 def _mean(column: str, title: str, group: str, scale: float = 1.0, higher: bool = True, digits: int = 3) -> Metric:
-    return Metric(column, title, group, _column(column, scale), _ratio, higher, digits)
+    def columns(table: pd.DataFrame) -> np.ndarray:
+        return _mean_of(scale * table[column].to_numpy(float))
+
+    return Metric(column, title, group, columns, _ratio, higher, digits)
 
 
-def _uniformity(side: str, title: str) -> Metric:
-    column = _column(f"{side}_uniformity")
-    return Metric(f"{side}_uniformity", title, "alignment", column, _log_ratio, False, 3, limits=("chance",))
+def _uniformity(column: str, title: str) -> Metric:
+    def log_ratio(sums: np.ndarray) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.log(_ratio(sums))
+
+    return replace(_mean(column, title, "alignment", higher=False), reduce=log_ratio, limits=("chance",))
 
 
-def _recall(task: str, title: str, group: str, k: int) -> Metric:
-    """Recall@k in percent; a predictor with candidates but without ranks is chance and gets its expectation."""
+def _ranking(task: str, of_rank: Reduce, of_chance: Reduce) -> Columns:
+    """A score of each rank. A predictor with candidates but without ranks is chance and gets its expectation."""
 
     def columns(table: pd.DataFrame) -> np.ndarray:
         rank, count = (table[f"{task}_{column}"].to_numpy(float) for column in ("rank", "candidates"))
-        hit = np.where(np.isnan(rank), chance_recall(count, k), rank <= k)
-        return _mean_of(np.where(np.isnan(count), np.nan, 100 * hit))
+        scores = np.where(np.isnan(rank), of_chance(np.nan_to_num(count).astype(int)), of_rank(rank))
+        return _mean_of(np.where(np.isnan(count), np.nan, scores))
 
+    return columns
+
+
+def _recall(task: str, title: str, group: str, k: int) -> Metric:
+    columns = _ranking(task, lambda rank: 100.0 * (rank <= k), lambda count: 100 * chance_recall(count, k))
     return Metric(f"{task}_recall@{k}", f"{title}, recall@{k}", group, columns, _ratio)
 
 
 def _reciprocal_rank(task: str, title: str, group: str) -> Metric:
-    def columns(table: pd.DataFrame) -> np.ndarray:
-        rank, count = (table[f"{task}_{column}"].to_numpy(float) for column in ("rank", "candidates"))
-        chance = chance_reciprocal_rank(np.nan_to_num(count).astype(int))
-        return _mean_of(np.where(np.isnan(count), np.nan, np.where(np.isnan(rank), chance, 1 / rank)))
-
+    columns = _ranking(task, lambda rank: 1 / rank, chance_reciprocal_rank)
     return Metric(f"{task}_mrr", f"{title}, mean reciprocal rank", group, columns, _ratio, digits=3)
 
 
@@ -169,8 +164,8 @@ def _variety(n: int) -> Metric:
         return np.where(np.isnan(values[:, :1]), 0.0, np.nan_to_num(values))
 
     def relative(sums: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return 100 * sums[..., 0] / sums[..., 1] / (sums[..., 2] / sums[..., 3])
+        made, true = _divide(100 * sums[..., 0], sums[..., 1]), _divide(sums[..., 2], sums[..., 3])
+        return _divide(made, true)
 
     return Metric(f"distinct_{n}", f"distinct-{n}, % of the true texts' own", "writing", columns, relative, ideal=100.0)
 
@@ -182,12 +177,9 @@ def _frechet_columns(table: pd.DataFrame) -> np.ndarray:
 
 
 def _frechet(sums: np.ndarray) -> np.ndarray:
-    half = sums.shape[-1] // 2
     enough = sums[..., :1] > 1
-    with np.errstate(invalid="ignore", divide="ignore"):
-        usable = np.where(enough, sums, 1.0)
-        distance = frechet_from_moments(usable[..., :half], usable[..., half:])
-    return np.where(enough[..., 0], distance, np.nan)
+    made, true = np.split(np.where(enough, sums, 1.0), 2, axis=-1)
+    return np.where(enough[..., 0], frechet_distance(made, true), np.nan)
 
 
 METRICS: dict[str, Metric] = {
@@ -210,8 +202,8 @@ METRICS: dict[str, Metric] = {
         _reciprocal_rank("text_to_image", "text to its picture", "cross-modal"),
         _recall("probe", "picture to its text through a linear probe", "alignment", 10),
         _mean("alignment", "alignment: squared distance of picture and text", "alignment", higher=False),
-        _uniformity("image", "uniformity of pictures"),
-        _uniformity("text", "uniformity of texts"),
+        _uniformity("image_uniformity", "uniformity of pictures"),
+        _uniformity("text_uniformity", "uniformity of texts"),
         replace(_mean("modality_gap", "modality gap", "alignment", higher=False), limits=("chance",)),
         Metric("cross_entropy", "cross-entropy, nats per token", "text", _quotient("nll", "tokens"), _ratio, False, 3),
         Metric("perplexity", "perplexity", "text", _quotient("nll", "tokens"), lambda s: np.exp(_ratio(s)), False),
@@ -224,7 +216,6 @@ METRICS: dict[str, Metric] = {
         _mean("chrf", "chrF", "writing", digits=1),
         _mean("rouge_l", "ROUGE-L", "writing", 100, digits=1),
         _mean("meteor", METEOR, "writing", 100, digits=1),
-        _mean("meteor_exact_stem", METEOR_WITHOUT_WORDNET, "writing", 100, digits=1),
         _mean("cider_d", "CIDEr-D", "writing"),
         _mean("text_similarity", "similarity of meaning (centred cosine)", "writing"),
         *(_variety(n) for n in (1, 2)),

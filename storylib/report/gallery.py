@@ -34,20 +34,17 @@ def make_gallery(source: str, profile: str, path: Path) -> Path:
     """Write the gallery of all arms, with the first seed of the profile. Missing runs are trained."""
     from storylib.experiments.runs import evaluate_run, prepare, train
 
-    configs = {
-        arm: configure(profile, arm, source=source, seed=seeds(profile)[0]) for arm in experiments()["arms"]
-    }
+    configs = {arm: configure(profile, arm, source=source, seed=seeds(profile)[0]) for arm in experiments()["arms"]}
     data = prepare(next(iter(configs.values())))
     runs = {arm: evaluate_run(train(config, data), data) for arm, config in configs.items()}
     return write_gallery(runs, data, path)
 
 
-def write_gallery(runs: Mapping[str, Run], data: Data, path: Path, limit: int = LIMIT) -> Path:
+def write_gallery(runs: Mapping[str, Run], data: Data, path: Path) -> Path:
     """One HTML page with every test window and what each run predicted.
 
-    runs: by the name of their arm, all evaluated on the same windows.
-    limit: bytes of the page; pictures are made smaller until it fits, and the page says so.
-    Raises RunError when even the smallest pictures do not fit.
+    runs: by the name of their arm, all evaluated on the same windows. Pictures are made smaller until the page has at
+    most ``LIMIT`` bytes, and the page says so. Raises RunError when even the smallest pictures do not fit.
     """
     facts = contents(runs, data)
     pictures: Sequence[PictureLike] = facts.pop("pictures")
@@ -57,14 +54,12 @@ def write_gallery(runs: Mapping[str, Run], data: Data, path: Path, limit: int = 
         facts["pictures"] = [data_uri(picture, size) for picture in pictures]
         # "</script>" or "<!--" in a story would end the data; JSON reads the escape as the same text.
         encoded = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
-        page = template.replace("{title}", html.escape(facts["source"])).replace("{facts}", encoded)
-        if len(page.encode()) <= limit:
+        page = template.replace("{facts}", encoded, 1).replace("{title}", html.escape(facts["source"]), 1)
+        if len(page.encode()) <= LIMIT:
             write_atomically(path, page)
             return path
-    raise RunError(
-        f"{len(facts['windows'])} windows do not fit into {limit:,} bytes even with pictures of {SIZES[-1]} pixels: "
-        f"show fewer arms or give write_gallery a larger limit"
-    )
+    windows = len(facts["windows"])
+    raise RunError(f"{windows} windows do not fit into {LIMIT:,} bytes, even with small pictures: show fewer arms")
 
 
 def contents(runs: Mapping[str, Run], data: Data) -> dict[str, Any]:
@@ -111,7 +106,7 @@ def contents(runs: Mapping[str, Run], data: Data) -> dict[str, Any]:
     }
 
 
-def ranks(row: Mapping[str, Any]) -> dict[str, list[float]]:
+def ranks(row: Mapping[Any, Any]) -> dict[str, list[float]]:
     """[rank of the target, number of candidates] of each kind of retrieval that the run was scored on."""
     scored = {name: title for name, title in RANKS.items() if not np.isnan(row[f"{name}_rank"])}
     return {title: [row[f"{name}_rank"], int(row[f"{name}_candidates"])] for name, title in scored.items()}

@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -152,10 +152,8 @@ def _converted(notebook: Path, name: str, value: Any, default: Any) -> Any:
     """A value as the type of the default; a default of None accepts any type."""
     wanted = type(default)
     if isinstance(value, str) and wanted is not str:
-        try:
+        with suppress(ValueError, SyntaxError):  # stays a text, which is an error below unless the default is None
             value = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
-        except (ValueError, SyntaxError):
-            pass  # stays a text, which is an error below unless the default is None
     if wanted is float and type(value) is int:
         return float(value)
     if default is None or type(value) is wanted:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from storylib.experiments.storyteller import KnownPictures, Storyteller
 
 BUNDLED = Path(__file__).with_name("bundled")
+SIZE = 96  # pixels of the longer side of a known picture
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 SMALL: dict[str, Any] = {  # the bundled storyteller
     "source": "storyworld",
@@ -29,7 +30,9 @@ SMALL: dict[str, Any] = {  # the bundled storyteller
     "epochs": 20,
     "device": "cpu",
 }
-OUTDATED = "The bundled storyteller does not fit this version of the model. `storylib bundle` trains it again (minutes)."
+OUTDATED = (
+    "The bundled storyteller does not fit this version of the model; `storylib bundle` trains it again (minutes)."
+)
 
 
 class YourStoryError(ValueError):
@@ -132,12 +135,12 @@ def make_bundle(profile: str = "quick", folder: Path | None = None) -> int:
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
-def write_frames(frames: Sequence[tuple[Story, Frame]], path: Path, size: int = 96) -> None:
-    """Frames with their stories in one file. The longer side of each picture is reduced to ``size`` pixels."""
+def write_frames(frames: Sequence[tuple[Story, Frame]], path: Path) -> None:
+    """Frames with their stories in one file. The longer side of each picture is reduced to ``SIZE`` pixels."""
     rows = []
     for story, frame in frames:
         picture, data = open_picture(frame.image), io.BytesIO()
-        picture.thumbnail((size, size))
+        picture.thumbnail((SIZE, SIZE))
         picture.save(data, "JPEG", quality=75)
         rows.append(
             {"story": story.id, "title": story.title, "licence": story.licence, "credit": story.credit}

@@ -1,7 +1,7 @@
 """Rows of a Hugging Face data set, read once as a stream and kept in the cache.
 
-Later calls read from the cache, and an interrupted call continues where it stopped. A cache entry holds pictures named
-by their SHA-256, and shards of a few rows; a shard that is not full is the last of its split.
+Later calls read from the cache, and an interrupted call continues where it stopped. A cache entry holds sealed shards,
+each with a few rows and their pictures; a shard that is not full is the last of its split.
 """
 
 from __future__ import annotations
@@ -70,19 +70,17 @@ def rows(
     def open_splits() -> dict[str, Any]:
         return _open_files(files, wanted, images) if files else _open_hub(str(root), revision, wanted, images)
 
-    try:
-        yield from _cached_rows(entry, open_splits, images, limit)
-    except OSError as error:
-        raise store.write_error(error, entry / "pictures") from error
+    yield from _cached_rows(entry, open_splits, images, limit)
 
 
 def _cached_rows(
     entry: Path, open_splits: Callable[[], dict[str, Any]], images: str, limit: int | None
 ) -> Iterator[Row]:
-    names = store.read_checked(entry / "splits.json")
-    if names is None:
-        names = list(open_splits())
-        store.write_checked(entry / "splits.json", names)
+    def write_names(folder: Path) -> None:
+        (folder / "names.json").write_text(json.dumps(list(open_splits())), encoding="utf-8")
+
+    store.make_sealed(entry / "splits", write_names)
+    names = json.loads((entry / "splits" / "names.json").read_text(encoding="utf-8"))
     held_out = [name for name in names if name in HELD_OUT]
     for split in sorted(names, key=lambda name: name in HELD_OUT):
         wanted = limit
@@ -97,21 +95,24 @@ def _cached_split(
     """The first ``wanted`` rows of a split. Shards that are missing are read from the data set."""
     stream: Iterator[dict[str, Any]] = iter(())
     position = -1  # of the stream
+
+    def write_shard(folder: Path) -> None:
+        nonlocal stream, position
+        if position != start:
+            stream = _checked_stream(open_splits()[split].skip(start), entry.name)
+            stream = iter(tqdm(stream, desc=f"read {split}", unit="story", initial=start))
+        rows = [_store_row(folder, row, images) for row in itertools.islice(stream, SHARD)]
+        (folder / "rows.json").write_text(json.dumps(rows, default=str), encoding="utf-8")
+        position = start + len(rows)
+
     for start in itertools.count(0, SHARD):
         if wanted is not None and start >= wanted:
             break
-        path = entry / f"{split}-{start:06d}.json"
-        shard = _read_shard(path, split, start)
-        if shard is None:
-            if position != start:
-                stream = _checked_stream(open_splits()[split].skip(start), entry.name)
-                stream = iter(tqdm(stream, desc=f"read {split}", unit="story", initial=start))
-            values = enumerate(itertools.islice(stream, SHARD), start)
-            shard = [_store_row(entry, split, number, row, images) for number, row in values]
-            position = start + len(shard)
-            content = [[row.values, [picture.name if picture else None for picture in row.pictures]] for row in shard]
-            store.write_checked(path, content)
-        yield from shard[: None if wanted is None else wanted - start]
+        folder = entry / f"{split}-{start:06d}"
+        store.make_sealed(folder, write_shard)
+        shard = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
+        for number, (values, names) in enumerate(shard[: None if wanted is None else wanted - start], start):
+            yield Row(split, number, values, [folder / name if name else None for name in names])
         if len(shard) < SHARD:
             break
 
@@ -127,41 +128,18 @@ def _checked_stream(stream: Any, name: str) -> Iterator[dict[str, Any]]:
         ) from error
 
 
-def _store_row(entry: Path, split: str, number: int, values: dict[str, Any], images: str) -> Row:
-    pictures: list[Path | None] = []
+def _store_row(folder: Path, values: dict[str, Any], images: str) -> tuple[dict[str, Any], list[str | None]]:
+    """Write the pictures of a row; its other values, and the file name of each picture."""
+    names: list[str | None] = []
     for item in values.pop(images) or []:
         content = item.get("bytes") if isinstance(item, dict) else None
         if not content:  # a path is not followed: in a file of unknown origin it could point at anything
-            pictures.append(None)
+            names.append(None)
             continue
-        path = entry / "pictures" / (hashlib.sha256(content).hexdigest() + ENDINGS.get(content[:2], ".bin"))
-        if not path.exists():
-            store.write_atomically(path, content)
-        pictures.append(path)
-    return Row(split, number, json.loads(json.dumps(values, default=str)), pictures)  # as a shard will return it
-
-
-def _read_shard(path: Path, split: str, start: int) -> list[Row] | None:
-    """The rows of a shard; None if the shard or one of its pictures is missing or damaged."""
-    content = store.read_checked(path)
-    if content is None:
-        return None
-    folder = path.parent / "pictures"
-    shard = []
-    for number, (values, names) in enumerate(content, start):
-        shard.append(Row(split, number, values, [folder / name if name else None for name in names]))
-    damaged = {path for row in shard for path in row.pictures if path and not _is_whole(path)}
-    for path in sorted(damaged):
-        store.warn_damaged(f"{path} is missing or not what was written")
-        path.unlink(missing_ok=True)
-    return None if damaged else shard
-
-
-def _is_whole(path: Path) -> bool:
-    try:
-        return store.content_digest(path) == path.stem
-    except OSError:
-        return False
+        name = hashlib.sha256(content).hexdigest() + ENDINGS.get(content[:2], ".bin")
+        (folder / name).write_bytes(content)
+        names.append(name)
+    return values, names
 
 
 def _is_folder(root: str | os.PathLike) -> bool:

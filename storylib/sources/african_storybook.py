@@ -1,6 +1,6 @@
 """Illustrated children's stories of the African Storybook Project (https://africanstorybook.org), CC-BY and CC-BY-NC.
 
-Texts come from https://github.com/global-asp/asp-source, pictures from https://github.com/global-asp/asp-imagebank:
+Texts come from https://github.com/global-asp/asp-source, pictures from https://github.com/global-asp/asp-imagebank. ::
 
     asp-source/<language>/NNNN_slug.md       title; a line ``##`` starts each page; the last block is licence metadata
     asp-imagebank/README.md                  a table of the illustrators of each story

@@ -1,4 +1,4 @@
-"""Your own pictures, in the imagefolder convention of Hugging Face: a folder with metadata.jsonl or metadata.csv.
+"""Your own pictures, in the imagefolder convention of Hugging Face: a folder with metadata.jsonl or metadata.csv. ::
 
     {"file_name": "a/1.jpg", "text": "A dog wakes up.", "story_id": "a", "position": 1}
 

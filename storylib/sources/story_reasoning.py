@@ -3,7 +3,7 @@
 Read from the Hugging Face hub, or from local Parquet files with the same columns: story_id, images, frame_count, and
 two texts that a language model wrote and whose form therefore cannot be relied on.
 
-``story`` has one block per picture; tags mark entities, actions and places, and are removed:
+``story`` has one block per picture; tags mark entities, actions and places, and are removed::
 
     <gdi image1> <gdo char1>Sarah</gdo> <gda char1>held</gda> <gdo obj3>the book</gdo> near
     <gdl bg1>the shoreline</gdl>. </gdi> <gdi image2> ... </gdi>

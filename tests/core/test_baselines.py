@@ -26,7 +26,6 @@ from storylib.baselines import (
 )
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import as_pixels
-from storylib.metrics.registry import BASELINE_TITLES, ORACLE
 
 
 @pytest.fixture
@@ -39,10 +38,6 @@ def sets(build, tiny_sets):
 def predictions(build, tiny_sets):
     build()
     return baselines(tiny_sets["train"], tiny_sets["test"], tiny_sets["vocabulary"])
-
-
-def test_every_baseline_has_a_title(predictions):
-    assert {*predictions, ORACLE} == set(BASELINE_TITLES)
 
 
 def test_a_baseline_predicts_only_what_it_can_know(predictions):

@@ -7,7 +7,18 @@ import dataclasses
 import pytest
 
 from storylib import config as configuration
-from storylib.config import Config, ConfigError, cache_dir, configure, digest, experiments, project_root, seeds, unknown
+from storylib.config import (
+    Config,
+    ConfigError,
+    cache_dir,
+    configure,
+    digest,
+    experiments,
+    project_root,
+    seeds,
+    slug,
+    unknown,
+)
 
 
 def test_replace_changes_one_field_and_leaves_the_original():
@@ -164,3 +175,11 @@ def test_the_ablation_is_one_number():
 def test_a_size_of_zero_is_refused(name):
     with pytest.raises(ConfigError, match=name):
         Config().replace(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("hf:a/b c", "hf_a_b_c"), ("../x", "x"), ("ok-1.5_b", "ok-1.5_b"), ("", "unnamed"), ("Čaj", "aj")],
+)
+def test_any_text_becomes_a_file_name(text, name):
+    assert slug(text) == name

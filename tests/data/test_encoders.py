@@ -23,11 +23,11 @@ def minilm():
 
 
 def encode_one_by_one(encoder, items):
-    return torch.cat([encoder.embed([encoder.prepare(i)]) for i in items])
+    return torch.cat([encode_together(encoder, [item]) for item in items])
 
 
 def encode_together(encoder, items):
-    return encoder.embed([encoder.prepare(i) for i in items])
+    return encoder.embed(items if isinstance(items[0], str) else [encoder.prepare(item) for item in items])
 
 
 def test_efficientnet_gives_the_same_vectors_in_any_batch(efficientnet):
@@ -73,9 +73,9 @@ def test_efficientnet_has_every_tensor_of_the_package(efficientnet):
 
 def test_pixels_are_prepared_as_published(efficientnet):
     pixels = efficientnet.prepare(Image.new("RGB", (50, 70), (255, 0, 51)))
-    assert pixels.shape == (3, 224, 224) and pixels.dtype == torch.uint8
+    assert pixels.shape == (224, 224, 3) and pixels.dtype == torch.uint8
     seen = []
-    stub = encoders.ImageEncoder("x", 3, lambda x: seen.append(x) or x.mean((2, 3)), *[torch.full((3,), 0.5)] * 2)
+    stub = encoders.ImageEncoder("x", 3, lambda x: seen.append(x) or x.mean((2, 3)), (0.5,) * 3, (0.5,) * 3)
     assert torch.allclose(stub.embed([pixels]), torch.tensor([[1.0, -1.0, -0.6]]))
     assert seen[0].shape == (1, 3, 224, 224)
 
@@ -118,7 +118,7 @@ def test_torchvision_networks_give_pooled_features(name, monkeypatch):
     picture = noise(3)
     vector = encode_together(encoder, [picture])
     assert vector.shape == (1, encoder.dim) == (1, reference.fc.in_features)
-    pixels = encoder.prepare(picture)[None].float() / 255
+    pixels = encoder.prepare(picture).permute(2, 0, 1)[None].float() / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.inference_mode():
         scores = reference((pixels - mean.view(3, 1, 1)) / std.view(3, 1, 1))

@@ -7,8 +7,6 @@ import errno
 import re
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from conftest import flip, noise
 from PIL import Image
 
 from storylib.config import cache_dir
+from storylib.data import arrays
 from storylib.data import features as module
 from storylib.data.features import Rows, encode, features_fingerprint
 from storylib.data.store import StoreError
@@ -132,7 +131,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("kind", ["image", "text"])
 def test_a_killed_pass_goes_on_from_the_last_batch(stub_encoders, monkeypatch, kind, tmp_path):
-    monkeypatch.setattr(module, "BATCH", 2)
+    monkeypatch.setattr(arrays, "BATCH", 2)
     whole = encode(STORIES, image_size=8)
     monkeypatch.setenv("STORYLIB_CACHE", str(tmp_path / "again"))
     stub, embed, calls = stub_encoders[kind], stub_encoders[kind].embed, []
@@ -150,7 +149,7 @@ def test_a_killed_pass_goes_on_from_the_last_batch(stub_encoders, monkeypatch, k
     assert calls == ([2, 2, 1, 1] if kind == "image" else [2, 2, 2, 2])  # the killed batch, and no other, twice
     for name in ("image_vectors", "text_vectors", "thumbnails"):
         assert np.array_equal(getattr(whole, name), getattr(again, name))
-    assert not list(cache_dir("features").glob("*.partial"))
+    assert {p.suffix for p in cache_dir("features").iterdir()} == {"", ".lock"}
 
 
 def test_a_pass_killed_before_its_first_batch_starts_anew(stub_encoders, monkeypatch):
@@ -173,10 +172,11 @@ def test_a_pass_killed_after_its_last_batch_ends_well_later(stub_encoders, monke
         raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.Path, "rename", stop)
+        patch.setattr("pathlib.Path.rename", stop)
         with pytest.raises(Stop):
             encode(STORIES, image_size=8)
     assert encode(STORIES, image_size=8).image_vectors.any(1).all()
+    assert stub_encoders["image"].seen == 5
 
 
 def test_pictures_on_disk_count_by_content(stub_encoders, tmp_path):
@@ -239,9 +239,9 @@ def test_a_lost_an_added_and_an_unsealed_file_are_noticed(stub_encoders, caplog)
     whole = encode(STORIES, image_size=8)
     (folder,) = cache_dir("features").glob("image-*[!k]")
     for change, reason in (
-        (lambda: (folder / "vectors.npy").unlink(), "vectors.npy is missing"),
-        (lambda: (folder / "more.npy").write_bytes(b"x"), "more.npy is not in its manifest"),
-        (lambda: (folder / "SHA256SUMS").unlink(), "made by an older storylib"),  # which wrote no manifest
+        (lambda: (folder / "vectors.npy").unlink(), "vectors.npy is not what was written"),
+        (lambda: (folder / "more.npy").write_bytes(b"x"), "more.npy is not what was written"),
+        (lambda: (folder / "SHA256SUMS").unlink(), "SHA256SUMS is missing"),
     ):
         caplog.clear()
         change()
@@ -267,59 +267,13 @@ def test_a_disk_that_fills_half_way_leaves_nothing_that_is_loaded(stub_encoders,
     whole = encode(STORIES, image_size=8)
     monkeypatch.setenv("STORYLIB_CACHE", str(cache_dir("again")))
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for name in ("storylib.data.features._append", "os.replace", "storylib.data.features.seal"):
+    for name in ("numpy.savez", "storylib.data.arrays._join", "storylib.data.store.seal"):
         with monkeypatch.context() as patch:
-            patch.setattr(name, full)  # at the first batch, at the count of a batch, at the manifest
+            patch.setattr(name, full)  # at the first batch, when all are joined, at the manifest
             with pytest.raises(StoreError, match=r"The disk of .* is full\. Free some space, or set STORYLIB_CACHE"):
                 encode(STORIES, image_size=8)
-        assert {p.suffix for p in cache_dir("features").iterdir()} <= {".lock", ".partial"}
+        assert {p.suffix for p in cache_dir("features").iterdir()} <= {".lock", ".batches"}
     assert same(encode(STORIES, image_size=8), whole)
-
-
-def emptied(path):
-    path.write_bytes(b"")
-
-
-@pytest.mark.parametrize(
-    ("name", "damaged"), [("done.json", emptied), ("vectors.npy", emptied), ("vectors.npy", Path.unlink)]
-)
-def test_a_killed_pass_whose_rest_is_damaged_begins_anew(stub_encoders, monkeypatch, caplog, name, damaged):
-    monkeypatch.setattr(module, "BATCH", 2)
-    whole = encode(STORIES, image_size=8)
-    monkeypatch.setenv("STORYLIB_CACHE", str(cache_dir("again")))
-    embed, calls = stub_encoders["image"].embed, []
-
-    def kill_in_the_second_batch(prepared):
-        calls.append(len(prepared))
-        if len(calls) == 2:
-            raise Killed
-        return embed(prepared)
-
-    monkeypatch.setattr(stub_encoders["image"], "embed", kill_in_the_second_batch)
-    with pytest.raises(Killed):
-        encode(STORIES, image_size=8)
-    (partial,) = cache_dir("features").glob("*.partial")
-    damaged(partial / name)
-    assert same(encode(STORIES, image_size=8), whole) and calls == [2, 2, 2, 2, 1]
-    assert f"the cache is damaged, {partial}" in caplog.text and "made again" in caplog.text
-
-
-def test_two_at_once_encode_once(tmp_path, monkeypatch):
-    started, calls, real_lock = threading.Semaphore(0), [], module.locked
-
-    def lock(folder):
-        started.release()
-        return real_lock(folder)
-
-    def batches(done):
-        calls.append(done)
-        assert all(started.acquire(timeout=60) for _ in range(2))  # until both want to compute
-        yield {"vectors": np.ones((2, 3), np.float32)}
-
-    monkeypatch.setattr(module, "locked", lock)
-    with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: module._load_or_compute(tmp_path / "store", 2, batches, "test"), range(2)))
-    assert calls == [0] and all(np.array_equal(arrays["vectors"], np.ones((2, 3))) for arrays in both)

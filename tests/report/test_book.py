@@ -1,104 +1,89 @@
-"""The book builds strictly from its real pages, refuses unfit notebooks, and loads nothing from the network."""
+"""The book builds strictly, refuses unfit notebooks, and loads nothing from the network.
+
+The real pages are built once, from executed notebooks, in test_end_to_end.py; here is a book of one page and one notebook.
+"""
+
+from __future__ import annotations
 
 import re
-from pathlib import Path
+import shutil
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from storylib.report.acknowledgements import acknowledge
-from storylib.report.book import MATHJAX, BookError, build_book, check_html, check_notebook, main, toc_pages
-from storylib.report.pages import fill
+from storylib.config import project_root
+from storylib.report.book import MATHJAX, BookError, build_book, check_html, check_notebook, toc_pages
 
-ROOT = Path(__file__).parents[1]
+ROOT = project_root()
 SVG = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9" width="9" height="9"/>'
-GLUE = re.compile(r"\{glue:text\}`/(notebooks/\w+)\.ipynb::(\w+):([^`]*)`")
-NAMED = re.compile(r"\{numref\}`figure-([\w-]+)`")
-FIGURE = re.compile(r"\{figure\} /(figures/\S+)")
+PAGE = """# Page
+
+{glue:text}`/notebooks/a.ipynb::answer:.1f` is shown in {numref}`figure-bars`. $x = 1$
+
+<!-- generated: costs -->
+"""
 
 
 def cell(source="1", outputs=(), count=1):
     return new_code_cell(source, outputs=list(outputs), execution_count=count)
 
 
-def drawn(alt, caption, name=""):
-    told = {"image/svg+xml": {"alt": alt, "caption": caption, "name": name}}
-    return new_output("display_data", {"image/svg+xml": SVG}, metadata=told)
-
-
-def glued(name, value):
-    data = {"text/plain": repr(value)}
-    return new_output("display_data", data, metadata={"scrapbook": {"name": name, "mime_prefix": ""}})
-
-
 @pytest.fixture
-def executed(tmp_path):
-    """Executed notebooks and figures that provide just what the real pages ask for."""
-    folder = tmp_path / "world-quick" / "executed"
-    pages = "\n".join(
-        fill(p.read_text(encoding="utf-8"), ROOT, folder.parent) for p in sorted((ROOT / "book").rglob("*.md"))
-    )
-    (folder / "notebooks").mkdir(parents=True)
-    (folder / "figures").mkdir()
-    (folder / "gallery.html").write_text("<h1>gallery</h1>")
-    (folder / "credits.md").write_text(acknowledge("storyworld"))
-    for name in set(FIGURE.findall(pages)):
-        (folder / name).write_text(SVG)
-    values = {"d": 3, "s": "a word", "f": 0.5}
-    wanted = {(page, name): values[form[-1]] for page, name, form in GLUE.findall(pages)}
-    for page in toc_pages(ROOT):
-        if page.startswith("notebooks/"):
-            numbers = [glued(name, value) for (where, name), value in wanted.items() if where == page]
-            seen = new_output("stream", text="seen")
-            figure = cell(outputs=[drawn('Bars: "a" < b', "What to *see*.")])
-            notebook = new_notebook(cells=[new_markdown_cell(f"# {page}"), figure, cell(outputs=[seen, *numbers])])
-            if page.endswith("01_data"):
-                named = sorted(set(NAMED.findall(pages)))
-                notebook.cells += [cell(outputs=[drawn(f"Of {name}", "See.", name)]) for name in named]
-            notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
-            nbformat.write(notebook, folder / f"{page}.ipynb")
-    return folder
+def project(tmp_path, monkeypatch):
+    """A project of one page and one notebook, and the folder of what was executed."""
+    root, executed = tmp_path / "root", tmp_path / "world-quick" / "executed"
+    (root / "book").mkdir(parents=True)
+    (root / "book" / "index.md").write_text(PAGE)
+    shutil.copytree(ROOT / "book" / "_static", root / "book" / "_static")
+    (root / "book" / "references.bib").touch()
+    (root / "_toc.yml").write_text("format: jb-book\nroot: book/index\nchapters:\n  - file: notebooks/a\n")
+    for name in ("_config.yml", "experiments.yml"):
+        shutil.copy(ROOT / name, root)
+    (executed / "notebooks").mkdir(parents=True)
+    (executed / "gallery.html").write_text("<h1>gallery</h1>")
+    (executed / "credits.md").write_text("nobody")
+    facts = {"image/svg+xml": {"alt": 'Bars: "a" < b', "caption": "What to *see*.", "name": "bars"}}
+    figure = new_output("display_data", {"image/svg+xml": SVG}, metadata=facts)
+    answer = {"scrapbook": {"name": "answer", "mime_prefix": ""}}
+    number = new_output("display_data", {"text/plain": "0.5"}, metadata=answer)
+    notebook = new_notebook(cells=[new_markdown_cell("# A"), cell(outputs=[figure]), cell(outputs=[number])])
+    notebook.metadata["language_info"] = {"name": "python", "pygments_lexer": "ipython3"}
+    nbformat.write(notebook, executed / "notebooks" / "a.ipynb")
+    monkeypatch.setenv("STORYLIB_HOME", str(root))
+    return executed
 
 
-def test_the_real_pages_build_and_a_failed_build_leaves_them(executed, tmp_path, capsys):
+def test_a_book_is_built_and_a_failed_build_leaves_it(project, tmp_path):
     out = tmp_path / "out"
-    assert main(["--executed", str(executed), "--output", str(out)]) == 0
-    assert "open " + str(out / "html" / "index.html") in capsys.readouterr().err
+    assert build_book(project, out) == out / "html" / "index.html"
     html = out / "html"
-    for page in toc_pages(ROOT):
-        assert (html / f"{page}.html").is_file()
-    method = (html / "book" / "method.html").read_text()
-    assert method.count('src="../_static/mathjax/startup.js') == 1
+    page = (html / "book" / "index.html").read_text()
+    assert "0.5 is shown" in re.sub(r"<[^>]*>", "", page) and "nothing was measured" in page
+    assert page.count('src="../_static/mathjax/startup.js') == 1
     assert all((html / "_static" / "mathjax" / part).stat().st_size > 1000 for part in MATHJAX)
-    assert '<svg id="architecture"' in method
-    assert "free for any use (CC0 1.0)" in (html / "book" / "credits.html").read_text()
-    notebook = (html / "notebooks" / "02_train.html").read_text()
-    assert re.search(r"colab\.research\.google\.com/github/[^\"]*/notebooks/02_train\.ipynb", notebook)
-    # a figure of a notebook has its description and a numbered caption
+    notebook = (html / "notebooks" / "a.html").read_text()
+    assert "mathjax/startup.js" not in notebook  # it has no equation
+    assert re.search(r"colab\.research\.google\.com/github/[^\"]*/notebooks/a\.ipynb", notebook)
     assert 'alt="Bars: &quot;a&quot; &lt; b"' in notebook
     assert re.search(r'caption-number">Fig. \d+ </span>.*?What to <em>see</em>', notebook, flags=re.DOTALL)
-    assert "Executed from" in notebook and "/blob/main/notebooks/02_train.ipynb" in notebook
+    assert "Executed from" in notebook and "/blob/main/notebooks/a.ipynb" in notebook
     assert (html / "gallery.html").read_text() == "<h1>gallery</h1>"
-    # what is generated is there
-    assert "contrastive_weight" in (html / "book" / "parameters.html").read_text()
-    assert 'id="storylib.model.StoryModel"' in (html / "book" / "api.html").read_text()
-    assert [p.name for p in out.iterdir()] == ["html"]
 
-    # a number that no notebook provides fails the build, names it, and the book from before stays
-    before = {p: p.stat().st_mtime_ns for p in html.rglob("*")}
-    path = executed / "notebooks" / "04_ablation.ipynb"
+    # a number that no notebook provides fails the build and is named; the earlier book stays
+    before = {path: path.stat().st_mtime_ns for path in html.rglob("*")}
+    path = project / "notebooks" / "a.ipynb"
     broken = nbformat.read(path, as_version=4)
-    broken.cells[-1].outputs = [o for o in broken.cells[-1].outputs if "answer" not in str(o.get("metadata"))]
+    broken.cells[-1].outputs[0].metadata["scrapbook"]["name"] = "question"
     nbformat.write(broken, path)
-    assert main(["--executed", str(executed), "--output", str(out)]) == 1
-    assert re.search(r"index\.md.*'answer'", capsys.readouterr().err)
-    assert {p: p.stat().st_mtime_ns for p in html.rglob("*")} == before
-    assert [p.name for p in out.iterdir()] == ["html"]
+    with pytest.raises(BookError, match=r"index\.md.*'answer'"):
+        build_book(project, out)
+    assert {path: path.stat().st_mtime_ns for path in html.rglob("*")} == before
+    assert [path.name for path in out.iterdir()] == ["html"]
 
 
 @pytest.mark.parametrize(
-    ("notebook", "says"),
+    ("notebook", "message"),
     [
         (
             new_notebook(cells=[cell(outputs=[new_output("error", ename="E", evalue="")])]),
@@ -112,17 +97,17 @@ def test_the_real_pages_build_and_a_failed_build_leaves_them(executed, tmp_path,
         (new_notebook(cells=[cell()]), "shows nothing"),
     ],
 )
-def test_an_unfit_notebook_is_refused(notebook, says, tmp_path):
+def test_an_unfit_notebook_is_refused(notebook, message, tmp_path):
     nbformat.write(notebook, tmp_path / "a.ipynb")
-    assert says in " ".join(check_notebook(tmp_path / "a.ipynb"))
+    assert message in " ".join(check_notebook(tmp_path / "a.ipynb"))
 
 
 def test_every_missing_notebook_is_listed_at_once(tmp_path):
     with pytest.raises(BookError) as error:
         build_book(tmp_path, tmp_path / "out")
     assert str(error.value).count(".ipynb does not exist") == len([p for p in toc_pages(ROOT) if "notebooks/" in p])
-    assert "credits.md does not exist: python -m storylib.report.acknowledgements makes it" in str(error.value)
-    assert "gallery.html does not exist: make it first" in str(error.value)
+    assert "credits.md does not exist: `storylib credits` writes it" in str(error.value)
+    assert "gallery.html does not exist: `storylib gallery` writes it" in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +133,7 @@ def test_a_page_that_is_not_fit_to_publish_is_refused(text, tmp_path):
     assert len(check_html(tmp_path)) == 1
 
 
-def test_styles_are_looked_through_and_links_are_no_fault(tmp_path):
+def test_style_sheets_are_checked_and_links_are_no_fault(tmp_path):
     (tmp_path / "a.html").write_text(
         '<a href="https://x.org">x</a><link rel="canonical" href="https://x.org"><img alt="a" src="_images/a.svg">'
         '<a href="#b">x</a><a href="a.html?x=1#b">x</a><a href="a.css" name="b">x</a><a href="mailto:a@x.org">x</a>'
@@ -160,7 +145,7 @@ def test_styles_are_looked_through_and_links_are_no_fault(tmp_path):
     assert "a.woff2" in check_html(tmp_path)[0]
 
 
-def test_the_drawings_follow_the_text_colour_and_say_what_they_show():
+def test_the_drawings_follow_the_text_colour_and_are_described():
     for name in ("architecture", "pipeline"):  # drawn by hand; the others are figures of a run
         drawing = ROOT / "book" / "images" / f"{name}.svg"
         text = drawing.read_text()
@@ -173,11 +158,3 @@ def test_every_page_in_the_folder_is_in_the_table_of_contents():
         f"notebooks/{p.stem}" for p in ROOT.glob("notebooks/*.ipynb")
     }
     assert pages <= set(toc_pages(ROOT))
-
-
-def test_the_reference_names_every_module():
-    named = set(re.findall(r"automodule:: storylib\.(\w+)", (ROOT / "book" / "api.md").read_text()))
-    modules = {p.stem for p in (ROOT / "storylib").glob("*.py")} | {
-        p.parent.name for p in (ROOT / "storylib").glob("*/__init__.py")
-    }
-    assert named == {m for m in modules if not m.startswith("__")}

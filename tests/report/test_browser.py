@@ -1,7 +1,7 @@
-"""The built book in a real browser: quiet, offline, legible on a phone and in the dark, usable without eyes or mouse.
+"""The built book in a real browser: no errors, offline, legible on a phone and in dark mode, usable without a mouse.
 
 These tests drive the Chromium of the machine and download none. They look at the small book, or at the one that
-STORYLIB_BOOK names: STORYLIB_BOOK=_build/html python -m pytest tests/test_browser.py
+STORYLIB_BOOK names: STORYLIB_BOOK=_build/html python -m pytest tests/report/test_browser.py
 """
 
 from __future__ import annotations
@@ -51,16 +51,16 @@ def browser():
 
 @pytest.fixture
 def open_page(browser):
-    """Opens a file in a fresh window: the page, what it said on its console, and every address that it asked for."""
+    """A fresh window: the page, the errors on its console, and every address that it requests."""
     contexts = []
 
     def opened(viewport=LAPTOP, scheme="light"):
         contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
-        page, said, asked = contexts[-1].new_page(), [], []
-        page.on("console", lambda m: said.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url))
-        return page, said, asked
+        page, errors, requests = contexts[-1].new_page(), [], []
+        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: requests.append(request.url))
+        return page, errors, requests
 
     yield opened
     for context in contexts:
@@ -76,14 +76,14 @@ def go(page, path):
 def test_every_page_is_quiet_offline_legible_and_fits_a_phone(book, pages, open_page, scheme):
     from axe_playwright_python.sync_playwright import Axe
 
-    page, said, asked = open_page(PHONE, scheme)
+    page, errors, requests = open_page(PHONE, scheme)
     faults = []
     for path in pages:
-        asked.clear()
+        requests.clear()
         go(page, path)
         name = path.relative_to(book)
-        faults += [f"{name}: {text}" for text in said]
-        faults += [f"{name} asks for {url}" for url in asked if not url.startswith(("file:", "data:", "blob:"))]
+        faults += [f"{name}: {text}" for text in errors]
+        faults += [f"{name} requests {url}" for url in requests if not url.startswith(("file:", "data:", "blob:"))]
         width = page.evaluate("document.documentElement.scrollWidth")
         if width > PHONE["width"]:
             faults.append(f"{name} is {width} pixels wide on a phone")
@@ -97,7 +97,7 @@ def test_every_page_is_quiet_offline_legible_and_fits_a_phone(book, pages, open_
         for fault in Axe().run(page, options=options).response["violations"]:
             if fault["impact"] in ("serious", "critical"):
                 faults.append(f"{name}: {fault['id']}, {len(fault['nodes'])} times: {fault['nodes'][0]['html'][:200]}")
-        said.clear()
+        errors.clear()
     assert faults == []
 
 
@@ -115,21 +115,21 @@ def test_every_picture_is_described(pages, open_page):
 
 
 def test_every_page_is_light(book, pages, open_page):
-    page, _, asked = open_page()
+    page, _, requests = open_page()
     for path in pages:
-        asked.clear()
+        requests.clear()
         go(page, path)
-        files = {Path(unquote(urlparse(url).path)) for url in asked if url.startswith("file:")}
+        files = {Path(unquote(urlparse(url).path)) for url in requests if url.startswith("file:")}
         weight = sum(file.stat().st_size for file in files)
         assert 10_000 < weight < WEIGHT, f"{path.relative_to(book)} weighs {weight:,} bytes"
 
 
 def test_search_finds_what_is_on_the_pages(book, open_page):
-    page, said, _ = open_page()
+    page, errors, _ = open_page()
     page.goto((book / "search.html").as_uri() + "?q=contrastive")
     for wanted in ("method.html", "04_ablation.html"):  # they are listed one after the other
         page.wait_for_selector(f"#search-results li a[href*='{wanted}']")
-    assert said == []
+    assert errors == []
 
 
 def test_the_first_figure_is_seen_without_scrolling(book, open_page):
@@ -172,7 +172,7 @@ def test_the_keyboard_alone_reaches_the_gallery_and_uses_it(book, open_page):
 
 
 def test_the_gallery_sorts_and_compares(book, open_page):
-    page, said, _ = open_page()
+    page, errors, _ = open_page()
     go(page, book / "gallery.html")
 
     def ranks():
@@ -194,7 +194,7 @@ def test_the_gallery_sorts_and_compares(book, open_page):
         page.locator("#more").press("Enter")
         assert page.locator("article").count() > shown
         assert page.evaluate("document.activeElement.tagName") == "H2"  # where the new ones begin
-    assert said == []
+    assert errors == []
 
 
 def test_what_is_planted_in_a_story_stays_text(open_page, tiny_runs, tiny_data, tmp_path):
@@ -210,9 +210,9 @@ def test_what_is_planted_in_a_story_stays_text(open_page, tiny_runs, tiny_data, 
 
     data = dataclasses.replace(tiny_data, stories=[planted(s) for s in tiny_data.stories])
     write_gallery({"a": tiny_runs[1.0, 0]}, data, tmp_path / "gallery.html")
-    page, said, _ = open_page()
+    page, errors, _ = open_page()
     go(page, tmp_path / "gallery.html")
-    assert "planted" not in page.title() and said == []
+    assert "planted" not in page.title() and errors == []
     assert page.locator("article b").count() == 0 and page.locator("article script").count() == 0
     assert " ".join(page.locator("figcaption").first.inner_text().split()).endswith(ODD)
     assert page.locator("article img").first.get_attribute("alt").endswith(ODD)

@@ -52,12 +52,14 @@ def test_nothing_of_a_story_is_read_as_html(runs, tiny_data, tmp_path):
 
     data = dataclasses.replace(tiny_data, stories=[planted(s) for s in tiny_data.stories])
     path = write_gallery(runs, data, tmp_path / "gallery.html")
-    assert path.read_text().count("<script") == 2  # the data and the page's own
+    text = path.read_text()
+    assert text.count("<script") == 2  # the data and the page's own
+    assert "`retrieved: ${title}, frame" in text  # only the page's title is filled in, not the script's
     page = facts(path)
     assert {frame["text"] for frame in page["frames"]} == {story["title"] for story in page["stories"]} == {ODD}
 
 
-def test_pictures_shrink_until_the_page_fits_and_the_page_says_so(runs, tiny_data, tmp_path):
+def test_pictures_shrink_until_the_page_fits_and_the_page_says_so(runs, tiny_data, tmp_path, monkeypatch):
     board = Image.effect_noise((400, 300), 90)
     noisy = [
         dataclasses.replace(s, frames=tuple(dataclasses.replace(f, image=board) for f in s.frames))
@@ -67,10 +69,12 @@ def test_pictures_shrink_until_the_page_fits_and_the_page_says_so(runs, tiny_dat
     whole = facts(write_gallery(runs, data, tmp_path / "whole.html"))
     assert (whole["size"], whole["smaller"]) == (160, False)
     limit = (tmp_path / "whole.html").stat().st_size // 2
-    page = write_gallery(runs, data, tmp_path / "small.html", limit)
+    monkeypatch.setattr("storylib.report.gallery.LIMIT", limit)
+    page = write_gallery(runs, data, tmp_path / "small.html")
     assert page.stat().st_size <= limit and facts(page)["smaller"]
+    monkeypatch.setattr("storylib.report.gallery.LIMIT", 5000)
     with pytest.raises(RunError, match="show fewer arms"):
-        write_gallery(runs, data, tmp_path / "none.html", 5000)
+        write_gallery(runs, data, tmp_path / "none.html")
     assert not (tmp_path / "none.html").exists()
 
 

@@ -114,7 +114,9 @@ def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     assert make(tree) == (0, [])
     assert "nothing to do" in capsys.readouterr().err
     add(tree / "storylib" / "model.py", "\n# a comment\n")
-    add(tree / "experiments.yml", "# a comment\n")  # a page quotes it and pages show docstrings: the book is built again
+    add(
+        tree / "experiments.yml", "# a comment\n"
+    )  # a page quotes it and pages show docstrings: the book is built again
     add(tree / "notebooks" / "03_evaluate.ipynb", "\n")
     add(tree / "storylib" / "report" / "gallery.py", "\nADDED = 1\n")
     assert make(tree) == (0, ["03_evaluate", "gallery", "render"])

@@ -137,9 +137,10 @@ def test_the_bundled_storyteller_is_small_and_predicts():
     assert storyteller.predict([f.image for f in blobs], [f.text for f in blobs]).text  # whatever the pictures are
 
 
-def test_frames_are_kept_with_small_pictures(tiny_data, tmp_path):
+def test_frames_are_kept_with_small_pictures(tiny_data, tmp_path, monkeypatch):
     frames = [(story, frame) for story in tiny_data.stories[:2] for frame in story.frames]
-    write_frames(frames, tmp_path / "known.parquet", size=12)
+    monkeypatch.setattr("storylib.report.your_story.SIZE", 12)
+    write_frames(frames, tmp_path / "known.parquet")
     for (story, frame), (kept, small) in zip(frames, read_frames(tmp_path / "known.parquet"), strict=True):
         facts = (story.id, story.title, story.licence, frame.text, frame.number)
         assert (kept.id, kept.title, kept.licence, small.text, small.number) == facts

@@ -121,13 +121,24 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + body
 
 
+def denied(path, real_open):
+    """A function that opens any file but this one."""
+
+    def open_or_raise(file, *args, **options):
+        if file == path:
+            raise PermissionError(13, "Permission denied")
+        return real_open(file, *args, **options)
+
+    return open_or_raise
+
+
 @pytest.mark.parametrize(("spoil", "problem", "remedy"), [
     (lambda path: path.write_bytes(path.read_bytes()[:300]), "cannot be read as a picture", "an intact copy"),
-    (lambda path: path.write_bytes(b""), "the file is empty", "replace it by an intact copy"),
+    (lambda path: path.write_bytes(b""), "cannot identify", "replace it by an intact copy"),
     (lambda path: path.write_bytes(b"<html>"), "cannot identify", "replace it by an intact copy"),
     (lambda path: path.write_bytes(bomb()), "is too large", "scale it to less than 89,478,485 pixels"),
-    (lambda path: path.unlink(), "No such file", "restore the file or correct its name"),
-    (lambda path: path.unlink() or path.mkdir(), "Is a directory", "restore the file or correct its name"),
+    (lambda path: path.unlink(), "No such file", "replace it by an intact copy"),
+    (lambda path: path.unlink() or path.mkdir(), "Is a directory", "replace it by an intact copy"),
     ("denied", "may not be read", "give yourself permission (chmod u+r)"),
 ])  # fmt: skip
 def test_a_bad_picture_stays_out_or_stops_and_the_message_says_what_to_do(
@@ -136,14 +147,8 @@ def test_a_bad_picture_stays_out_or_stops_and_the_message_says_what_to_do(
     write(pictures, ROWS[:2])
     path = pictures / "a" / "2.png"
     if spoil == "denied":  # chmod would not stop a superuser
-        real = Path.open
-
-        def denied(self, *args, **options):
-            if self == path:
-                raise PermissionError(13, "Permission denied")
-            return real(self, *args, **options)
-
-        monkeypatch.setattr(Path, "open", denied)
+        for owner in (Path, Image):
+            monkeypatch.setattr(owner, "open", denied(path, owner.open))
     else:
         spoil(path)
     (story,) = load_stories(f"folder:{pictures}")

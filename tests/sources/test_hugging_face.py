@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -112,13 +113,13 @@ def test_the_second_reading_needs_no_data_set_and_a_killed_one_goes_on(folder, c
     monkeypatch.setattr(_dataset_rows, "SHARD", 3)
     looked = []
     real = _dataset_rows._store_row
-    monkeypatch.setattr(_dataset_rows, "_store_row", lambda *a: looked.append(a[2]) or real(*a))
+    monkeypatch.setattr(_dataset_rows, "_store_row", lambda *a: looked.append(a[1]["key"]) or real(*a))
     stream = rows(folder, ["key"], "pictures")
     first = [next(stream) for _ in range(5)]
     stream.close()  # as if killed: two whole shards are in the store
-    assert looked == [0, 1, 2, 3, 4, 5] and [r.number for r in first] == [0, 1, 2, 3, 4]
+    assert looked == [*"abcdef"] and [r.number for r in first] == [0, 1, 2, 3, 4]
     everything = read(folder)
-    assert looked[6:] == [6, 7, 0, 1] and len(everything) == 10
+    assert looked[6:] == ["g", "odd", "x", "y"] and len(everything) == 10
     assert not list(cache.rglob("*.partial"))
     monkeypatch.setattr(_dataset_rows, "_open_files", None)
     assert read(folder) == everything
@@ -130,10 +131,10 @@ def test_a_damaged_picture_is_read_again(folder, cache, caplog):
     picture.write_bytes(b"half")
     os.utime(picture, (1, 1))
     assert read(folder) == before and picture.read_bytes() == jpeg(9900)
-    assert f"{picture} is missing or not what was written" in caplog.text
+    assert f"{picture} is not what was written" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["splits.json", "train-000000.json"])
+@pytest.mark.parametrize("name", ["names.json", "train-000000/rows.json"])
 def test_a_damaged_file_of_the_cache_is_made_again(folder, cache, caplog, name):
     before = read(folder)
     (path,) = cache.rglob(name)
@@ -156,7 +157,7 @@ def test_a_full_disk_is_said_so(folder, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(store, "write_atomically", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(StoreError, match=r"is full.*STORYLIB_CACHE"):
         read(folder)
 
@@ -177,7 +178,7 @@ print(sum(len(row.pictures) for row in _dataset_rows.rows(sys.argv[1], ["key"], 
 def test_two_processes_fill_the_store_at_once(folder, cache):
     both = [subprocess.Popen([sys.executable, "-c", TWO, str(folder)], stdout=subprocess.PIPE) for _ in range(2)]
     assert [p.communicate()[0].split() for p in both] == [[b"210"], [b"210"]]
-    assert len(list(cache.rglob("train-*.json"))) == 3 and len(list(cache.rglob("*.bin"))) == 70
+    assert len(list(cache.rglob("rows.json"))) == 3 and len(list(cache.rglob("*.bin"))) == 70
     assert not list(cache.rglob("*.partial")) and not list(cache.rglob("*.tmp"))
 
 
@@ -204,7 +205,7 @@ def test_memory_does_not_grow_with_the_data_set(folder, cache, monkeypatch):
             tracemalloc.stop()
             clear_cache("all")
 
-    assert peak(128) < 1.5 * peak(64) < 2_000_000  # the pictures of 64 rows have 6 MB
+    assert peak(128) < 1.5 * peak(64) < 2_500_000  # the pictures of 64 rows have 6 MB
 
 
 def test_a_picture_that_is_not_embedded_is_never_fetched(cache, tmp_path, caplog):
@@ -240,7 +241,8 @@ def test_a_hub_that_does_not_answer_names_the_way_round_it(cache, monkeypatch, s
     assert "could not be read from the Hugging Face hub (ConnectionError: Couldn't reach" in error
     assert "train-*.parquet, test-*.parquet" in error and "'storyworld'" in error
     assert requested == ["daniel3303/StoryReasoning" if source == "story_reasoning" else "owner/name"]
-    assert not list(cache.rglob("*"))  # nothing that a later call would take for data
+    files = [path for path in cache.rglob("*") if path.is_file()]
+    assert all(path.suffix == ".lock" for path in files)  # nothing that a later call would take for data
 
 
 def test_the_hub_and_local_files_give_the_same(cache, tmp_path, monkeypatch):

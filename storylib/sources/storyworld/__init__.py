@@ -1,4 +1,4 @@
-"""Storyworld: illustrated stories drawn and written from one seed, with the truth of every scene known.
+"""Storyworld: illustrated stories drawn and written from one seed, with the truth of every scene known. ::
 
     world        the vocabulary, the parameters (``Settings``), random draws
     plots        the plots, with the probability of every next beat
