@@ -37,9 +37,7 @@ PAIRED_BY = ["way", "seed", "story", "frame"]
 
 def scores(config: Config, data: Data) -> pd.DataFrame:
     """Per-window scores of a newly trained model and of copy-last, with columns ``seed``, ``way`` and ``seen``."""
-    picture_seen, text_seen = seen_frames(data.splits)
-    frames = [(story.id, frame.number) for story in data.splits.test for frame in story.frames]
-    seen = dict(zip(frames, picture_seen | text_seen, strict=True))
+    seen = seen_frames(data.splits).set_index(["story", "frame"])["leaked"]
     table = evaluate_run(train(config, data), data).per_window
     table = table[table["predictor"].isin([MODEL, BASELINE]) & table["image_rank"].notna()]
     targets = zip(table["story"], table["frame"], strict=True)

@@ -22,6 +22,9 @@ LAYERS = (
     "config data metrics sources decoders model losses training baselines evaluation experiments analysis audit report"
 ).split()
 
+# Every arm has these losses. The best epoch is selected by their sum, never by a loss that only one arm has.
+SELECTION_LOSSES = ("next_image", "next_text", "text", "image")
+
 
 class ConfigError(ValueError):
     """A parameter that does not exist, has the wrong type or cannot have this value."""

@@ -20,12 +20,13 @@ from storylib.baselines import SAMPLES, Prediction, baselines, copy, without_unt
 from storylib.data.scoring import ScoringEncoders
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import OtherStories, WindowDataset, as_pixels
-from storylib.metrics.alignment import apply_linear_map, fit_linear_map
-from storylib.metrics.columns import alignment_columns, best_of, picture_columns, principal_directions, text_columns
-from storylib.metrics.images import between_samples
+from storylib.metrics.alignment import alignment_columns, apply_linear_map, fit_linear_map
+from storylib.metrics.frechet import principal_directions
+from storylib.metrics.images import between_samples, picture_columns
 from storylib.metrics.registry import MADE, MODEL, ORACLE, TRUE
 from storylib.metrics.retrieval import Candidates, ranks_by_block, tied_rank
-from storylib.metrics.text import plain
+from storylib.metrics.summary import best_of
+from storylib.metrics.text import plain, text_columns
 from storylib.model import StoryModel
 
 BLOCK = 256  # queries whose scores with all candidates are in memory at once
@@ -160,12 +161,12 @@ class Targets:
         target, context, stories = self.target.tolist(), self.context.tolist(), held_out.story_id.tolist()
         self.candidates: dict[str, Candidates] = {}
         for kind, ids in (("image", image_ids), ("text", text_ids), ("frame", frame_ids)):
-            self.candidates[kind] = Candidates.of(target, ids, context)
-            self.candidates[f"{kind}_in_story"] = Candidates.of(target, ids, context, stories)
+            self.candidates[kind] = Candidates(target, ids, context)
+            self.candidates[f"{kind}_in_story"] = Candidates(target, ids, context, stories)
         every = range(len(held_out.keys))
         self.cross_modal = {
-            "image_to_text": Candidates.of(every, text_ids),
-            "text_to_image": Candidates.of(every, image_ids),
+            "image_to_text": Candidates(every, text_ids),
+            "text_to_image": Candidates(every, image_ids),
         }
         self.references = [plain(held_out.texts[i]) for i in self.target]
         self.tokens = (held_out.tokens[self.target] != Vocabulary.PAD).sum(1)

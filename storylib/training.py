@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from storylib.config import Config, ConfigError, TrainConfig
+from storylib.config import SELECTION_LOSSES, Config, ConfigError, TrainConfig
 from storylib.data.device import cpu_threads, pick_device
 from storylib.data.encoders import load_text_encoder
 from storylib.data.features import Features, Rows
@@ -33,9 +33,6 @@ from storylib.decoders import TextDecoder
 from storylib.losses import ALONE, Group, Losses, compute_losses
 from storylib.metrics.retrieval import tied_rank
 from storylib.model import FrozenSpace, ModelOutput, StoryModel
-
-# Every arm has these losses. The best epoch is selected by their sum, never by a loss that only one arm has.
-SELECTION_LOSSES = ("next_image", "next_text", "text", "image")
 
 
 class DivergedError(ConfigError):
@@ -205,8 +202,8 @@ class Trainer:
         self.bar.close()
         if self.board:
             self.board.close()
+        self.group.agree(None)  # the main process has written the last epoch
         load_weights(self.model, self.folder / "model.safetensors")
-        self.group.agree(None)  # no process may still be about to read what is deleted now
         if self.group.main:
             self._checkpoint.unlink(missing_ok=True)
         return Fit(self.model.cpu().eval(), best_epoch(self.history), self.seconds, self.group)

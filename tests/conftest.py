@@ -249,7 +249,6 @@ profiles:
     epochs: 1
     pretraining: 1
     width: 16
-    image_size: 32
     feature_weight: 0.0
     sources: {storyworld: {stories: 20}}
 arms:
@@ -260,7 +259,7 @@ ablation:
   arms: {with: contrastive-on, without: contrastive-off}
   only_with: [contrastive_weight]
 audit:
-  quick: {seeds: [0], epochs_a: 1}
+  quick: {seeds: [0], stories: 20, epochs_a: 1, epochs_b: 1}
 """
 SMALL_GROUP = "small-book"  # for pytest-xdist: tests of the small book share a worker, so that it is made once
 

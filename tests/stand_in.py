@@ -107,13 +107,11 @@ def row(story_id: str, story: Story, fault: str | None = None) -> dict[str, Any]
     blocks = [f"<gdi image{i}>\n{tagged(frame)}\n</gdi>" for i, frame in enumerate(story.frames, 1)]
     markup = "\n".join(FAULTS[fault](blocks) if fault else blocks)
     images = [{"bytes": _bytes(frame.image), "path": f"{i}.jpg"} for i, frame in enumerate(story.frames, 1)]
-    analysis = "\n\n".join(_analysis(i, frame) for i, frame in enumerate(story.frames, 1))
     return {
         "story_id": story_id,
         "images": images,
         "frame_count": len(images),
-        "chain_of_thought": analysis
-        + "\n\n## Narrative Structure\n\n| Narrative Phase | Images |\n|---|---|\n| Conflict | 1 |\n",
+        "chain_of_thought": "storylib does not read this column.",
         "story": markup,
     }
 
@@ -135,25 +133,6 @@ FAULTS: dict[str, Any] = {
     "badly nested": lambda blocks: [block.replace("</gdo>", "").replace("</gda>", "</gda></gdo>") for block in blocks],
     "text between": lambda blocks: [blocks[0], "And then.", *blocks[1:]],
 }
-
-
-def _analysis(number: int, frame: Frame) -> str:
-    return f"""## Image {number}
-
-### Characters
-| Character ID | Name | Description | Emotions | Actions | Narrative Function | Bounding Box |
-|--------------|------|-------------|----------|---------|-------------------|--------------|
-| char1 | {frame.text.split()[0]} | Somebody | Calm | Walks | Protagonist | 10,20,{30 + number},40 |
-
-### Objects
-| Object ID | Description | Function | Interaction | Narrative Function | Bounding Box |
-|-----------|-------------|----------|------------|-------------------|--------------|
-| obj1 | A thing | Prop | None | Background | 1,2,3,4 |
-
-### Setting
-| Setting Element | Description | Mood | Time | Narrative Function |
-|-----------------|-------------|------|------|-------------------|
-| Location | Outside | Quiet | Day | Opening |"""
 
 
 def _bytes(image: PictureLike) -> bytes:

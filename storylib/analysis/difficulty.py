@@ -29,10 +29,9 @@ VERDICTS = {1: "easier", -1: "harder", 0: "no relation"}  # by the side of zero 
 
 
 def story_ease(runs: Sequence[Run], data: Data) -> pd.DataFrame:
-    """One row per held-out story: mean reciprocal rank of its frames by the model and by the best baseline; its traits.
+    """One row per held-out story: mean reciprocal rank by the model and by the best baseline, and the REASONS.
 
-    ``attrs["baseline"]`` names the baseline. picture_similarity, text_similarity: centred cosine of the target and the
-    last frame, as the baseline copy-last has it. recurring: share of the target's words that occur in the context.
+    ``attrs["baseline"]`` names the baseline.
     """
     table = pooled_rows(runs)
     table = table[table["frame_rank"].notna()].assign(ease=lambda t: 1 / t["frame_rank"])

@@ -1,8 +1,6 @@
-"""How much each input matters to a prediction, measured by swapping it.
+"""How much each input matters to a prediction: the change when one picture or text is replaced by another story's.
 
-Attention weights say where a layer looks, not what the answer depends on: with a single key every weight is 1 whatever
-the input. So the picture or text of one frame is replaced by that of another story, and the prediction's change is
-measured. This works for every architecture.
+Attention weights do not show this: with a single key every weight is 1 whatever the input.
 """
 
 from __future__ import annotations

@@ -1,25 +1,19 @@
-"""How much a random split leaks, and what the group split does about it: counts, examples, and the effect on scores."""
+"""Near-duplicates that a random split leaks, and what they are worth to a trained model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from storylib.config import project_root
 from storylib.data.duplicates import near_duplicate_pictures, near_duplicate_texts
 from storylib.data.inspection import inspect
-from storylib.data.splits import Splits, leakage, split_stories
-from storylib.data.types import Frame, Story, windows
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from storylib.data.features import Features
+from storylib.data.splits import Splits
+from storylib.data.types import Frame, Story
 
 WAYS = {"story": "random by story", "group": "leak-free groups"}
 DIFFERENCES = {
@@ -55,69 +49,6 @@ def twins(splits: Splits, kind: str = "picture") -> list[Twin]:
         if a < first_test <= b:
             by_story.setdefault(frames[b][0].id, Twin(kind, *frames[b], *frames[a]))
     return list(by_story.values())
-
-
-def split_report(
-    stories: Sequence[Story], features: Features | None = None, seeds: Sequence[int] = range(5), context: int = 4
-) -> pd.DataFrame:
-    """One row per way to split and seed: how many test frames and stories leak.
-
-    With features also ``copy_last_*`` and ``nearest_*``, recall@10 in percent of two predictors that learned nothing.
-    Copying the last frame cannot profit from a leak: where it changes, the test set itself became easier or harder. The
-    frame that followed the most similar training window can.
-    """
-    rows = []
-    for way, title in WAYS.items():
-        for seed in seeds:
-            splits = split_stories(stories, seed=seed, by=way)
-            row = {"split": title, "seed": seed, **leakage(splits)}
-            rows.append(row | (baseline_recall(splits, features, context) if features is not None else {}))
-    return pd.DataFrame(rows)
-
-
-def baseline_recall(splits: Splits, features: Features, context: int = 4, k: int = 10) -> dict[str, float]:
-    """Recall@k in percent of copy-last and of the nearest training window, for the next picture and the next text.
-
-    As in evaluation, vectors are centred on the training frames, and candidates are all test frames but the window's
-    own context and exact copies of its target. Raises ValueError if there is no window.
-    """
-    import torch
-    import torch.nn.functional as F
-
-    from storylib.metrics.retrieval import Candidates
-
-    train_rows, test_rows = features.rows(splits.train), features.rows(splits.test)
-    train = features.window_rows(list(windows(splits.train, context)))  # (V, K + 1)
-    test = features.window_rows(list(windows(splits.test, context)))  # (W, K + 1)
-    if not len(train) or not len(test):
-        raise ValueError(f"no test or training story has {context + 1} frames in a row, so there is nothing to score")
-    sides = {"image": (features.image_vectors, features.image_of), "text": (features.text_vectors, features.text_of)}
-    spaces = {side: _centred(vectors, index, train_rows) for side, (vectors, index) in sides.items()}
-    similarity = torch.zeros(len(test), len(train))
-    for space in spaces.values():
-        test_mean, train_mean = (F.normalize(space[rows[:, :-1]].mean(1), dim=-1) for rows in (test, train))
-        similarity += test_mean @ train_mean.T
-    predictions = {"copy_last": test[:, -2], "nearest": train[similarity.argmax(1).numpy(), -1]}
-    column = {row: i for i, row in enumerate(test_rows.tolist())}
-    columns = [[column[row] for row in window] for window in test.tolist()]
-    recall = {}
-    for side, space in spaces.items():
-        ids = sides[side][1][test_rows].tolist()
-        candidates = Candidates.of([c[-1] for c in columns], ids, [c[:-1] for c in columns])
-        for name, prediction in predictions.items():
-            hits = candidates.ranks(space[prediction] @ space[test_rows].T) <= k
-            recall[f"{name}_{side}"] = 100 * float(hits.float().mean())
-    return recall
-
-
-def _centred(vectors: np.ndarray, index: np.ndarray, train: np.ndarray) -> Tensor:
-    """(F, D) unit vectors of all frames, centred on the training frames."""
-    import torch.nn.functional as F
-
-    from storylib.data.features import Rows
-
-    frames = Rows(vectors, index)[:]
-    return F.normalize(frames - frames[train].mean(0), dim=-1)
 
 
 def trained_record() -> dict[str, Any] | None:

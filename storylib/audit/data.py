@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,14 +16,12 @@ from storylib.data.types import Frame, Story, Window, windows
 from storylib.data.vocabulary import load_tokenizer
 from storylib.experiments.runs import Data, prepare
 
+CONTEXT = 4  # frames that both systems read
 TEXT_LENGTH_B = 32  # word pieces to which system B cuts a text
 
 
 class WordPieces:
-    """BERT's word pieces as both systems use them: [CLS] first, [SEP] last, cut and padded to a length.
-
-    Pieces that occur in none of ``texts`` are left out.
-    """
+    """BERT's word pieces that occur in ``texts``: [CLS] first, [SEP] last, cut and padded to a length."""
 
     def __init__(self, tokenizer: Any, texts: Iterable[str]) -> None:
         self.tokenizer = tokenizer
@@ -34,15 +31,10 @@ class WordPieces:
         special = (tokenizer.pad_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id, tokenizer.unk_token_id)
         self.pad, self.start, self.end, self.unknown = (self.index[piece] for piece in special)
 
-    def __len__(self) -> int:
-        return len(self.ids)
-
     def encode(self, texts: Sequence[str], length: int) -> Tensor:
         """(N, length) indices of pieces."""
-        rows = self.tokenizer(
-            list(texts), truncation=True, max_length=length, padding="max_length", return_attention_mask=False
-        )["input_ids"]
-        return torch.tensor([[self.index.get(i, self.unknown) for i in row] for row in rows], dtype=torch.long)
+        rows = self.tokenizer(list(texts), truncation=True, max_length=length, padding="max_length")["input_ids"]
+        return torch.tensor([[self.index.get(i, self.unknown) for i in row] for row in rows])
 
     def decode(self, indices: Tensor) -> list[str]:
         """Texts of (N, T) indices, each up to its first [SEP]."""
@@ -64,34 +56,30 @@ class AuditData:
     Frames are numbered by their position among the frames of ``stories``: training stories, then held-out ones.
     """
 
-    def __init__(self, data: Data, image: str, text: str, settings: AuditSettings, context: int = 4) -> None:
-        self.data, self.encoders, self.context = data, (image, text), context
-        self.train: list[Story] = data.splits.train[: settings.stories]
-        self.held: list[Story] = data.splits.test
+    def __init__(self, data: Data, image: str, text: str, settings: AuditSettings) -> None:
+        self.data, self.encoders, self.settings = data, (image, text), settings
+        self.train, self.held = data.splits.train[: settings.stories], data.splits.test
         self.stories = [*self.train, *self.held]
-        texts = []
-        for story in data.stories:
-            texts += [with_markup(story), whole_text(story), *(frame.text for frame in story.frames)]
+        texts = [form(story) for story in data.stories for form in (with_markup, whole_text)]
+        texts += [frame.text for story in data.stories for frame in story.frames]
         self.pieces = WordPieces(load_tokenizer(), texts)
         features, rows = data.features, data.features.rows(self.stories)
         frames = [frame for story in self.stories for frame in story.frames]
         self.frame_index = {id(frame): i for i, frame in enumerate(frames)}  # also of frames in a composed window
         self.image = Rows(features.image_vectors, features.image_of[rows])[:]  # (F, Di)
-        pictures = Rows(features.thumbnails, features.image_of[rows])[:]
-        self.pictures = pictures.permute(0, 3, 1, 2)  # (F, 3, S, S) uint8
+        self.pictures = Rows(features.thumbnails, features.image_of[rows])[:].permute(0, 3, 1, 2)  # (F, 3, S, S) uint8
         self.text_forms: dict[str, Callable[[Story, int], str]] = {
-            "frame": lambda story, i: story.frames[i].text,
             "story": lambda story, i: whole_text(story),
-            "context": lambda story, i: " ".join(f.text for f in story.frames[max(0, i + 1 - context) : i + 1]),
+            "context": lambda story, i: " ".join(f.text for f in story.frames[max(0, i + 1 - CONTEXT) : i + 1]),
             "cut frame": lambda story, i: self.pieces.cut(story.frames[i].text, TEXT_LENGTH_B),
             "cut story": lambda story, i: self.pieces.cut(whole_text(story), TEXT_LENGTH_B),
             "cut marked story": lambda story, i: self.pieces.cut(with_markup(story), TEXT_LENGTH_B),
         }
         self.story_of = torch.tensor([i for i, story in enumerate(self.stories) for _ in story.frames])  # (F,)
-        self.train_windows = self.frames_of(windows(self.train, context))  # (W, K + 1)
-        self.held_windows = self.frames_of(windows(self.held, context))
-        last = [list(windows([story], context))[-1:] for story in self.train]
-        self.last_windows = self.frames_of(chain(*last))  # of each training story, on which system B trains
+        self.train_windows = self.frames_of(windows(self.train, CONTEXT))  # (W, K + 1)
+        self.held_windows = self.frames_of(windows(self.held, CONTEXT))
+        is_last = self.story_of[self.train_windows[:, 0]].diff(append=torch.tensor([-1])) != 0
+        self.last_windows = self.train_windows[is_last]  # of each training story, on which system B trains
         frame_texts = [features.texts[row] for row in rows]
         self._texts = {"frame": (frame_texts, Rows(features.text_vectors, features.text_of[rows])[:])}
 
@@ -99,7 +87,7 @@ class AuditData:
     def from_source(cls, source: str, settings: AuditSettings, profile: str = "quick") -> AuditData:
         """From the features of a source, which the other chapters share."""
         config = configure(profile, source=source)
-        return cls(prepare(config), config.data.image_encoder, config.data.text_encoder, settings, config.data.context)
+        return cls(prepare(config), config.data.image_encoder, config.data.text_encoder, settings)
 
     def texts(self, form: str) -> tuple[list[str], Tensor]:
         """The text of every frame in one of ``text_forms``, (F,), and their vectors, (F, Dt); encoded once."""
@@ -110,15 +98,9 @@ class AuditData:
         return self._texts[form]
 
     def frames_of(self, selected: Iterable[Window]) -> Tensor:
-        """(W, K + 1) frames of windows: the context, then the target. A window may join frames of several stories.
-
-        Raises ValueError for frames of other stories.
-        """
-        try:
-            frames = [[self.frame_index[id(frame)] for frame in (*w.context, w.target)] for w in selected]
-        except KeyError:
-            raise ValueError("the windows must be of the stories of this data: data.stories") from None
-        return torch.tensor(frames, dtype=torch.long).reshape(-1, self.context + 1)
+        """(W, K + 1) frames of windows: the context, then the target. A window may join frames of several stories."""
+        frames = [[self.frame_index[id(frame)] for frame in (*w.context, w.target)] for w in selected]
+        return torch.tensor(frames, dtype=torch.long).reshape(-1, CONTEXT + 1)
 
 
 def whole_text(story: Story) -> str:

@@ -1,4 +1,4 @@
-"""Run both ladders over all seeds. Finished steps are kept, so that an interrupted run continues where it stopped."""
+"""Run both ladders over all seeds. A finished ladder is kept, so that an interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from storylib.audit.data import AuditData
-from storylib.audit.protocols import LADDER_A, LADDER_B, AuditSettings, Step, training_part
+from storylib.audit.protocols import LADDER_A, LADDER_B, SCORING_ONLY, AuditSettings
 from storylib.audit.system_a import SystemA
 from storylib.audit.system_b import SystemB
 from storylib.config import digest, runs_dir
@@ -24,10 +24,7 @@ from storylib.experiments.provenance import provenance
 from storylib.experiments.studies import AUDIT
 from storylib.metrics.text import METEOR, signatures
 
-SYSTEMS: dict[str, tuple[type[SystemA] | type[SystemB], Sequence[Step[Any]]]] = {
-    "a": (SystemA, LADDER_A),
-    "b": (SystemB, LADDER_B),
-}
+SYSTEMS: dict[str, tuple[Any, Any]] = {"a": (SystemA, LADDER_A), "b": (SystemB, LADDER_B)}
 
 
 def run(source: str = "storyworld", profile: str = "quick") -> dict[str, Any]:
@@ -49,53 +46,45 @@ def publish(source: str, profile: str) -> Path:
 def run_on(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
     """The record: for each ladder and step its switches, the score of every seed, and their means."""
     ladders: dict[str, list[dict[str, Any]]] = {}
-    with tqdm(total=len(settings.seeds) * sum(len(steps) for _, steps in SYSTEMS.values()), unit="step") as bar:
-        for name, (_, steps) in SYSTEMS.items():
-            by_seed = [_run_ladder(name, data, seed, settings, bar) for seed in settings.seeds]
-            ladders[name] = []
-            for step, scores in zip(steps, zip(*by_seed, strict=True), strict=True):
-                head = {"label": step.label, "change": step.change, "protocol": asdict(step.protocol)}
-                ladders[name].append(head | {"seeds": list(scores), "mean": _mean(scores)})
+    for name, (_, steps) in SYSTEMS.items():
+        by_seed = [_run_ladder(name, data, seed, settings) for seed in settings.seeds]
+        ladders[name] = []
+        for step, *scores in zip(steps, *by_seed, strict=True):
+            head = {"label": step.label, "change": step.change, "protocol": asdict(step.protocol)}
+            ladders[name].append(head | {"seeds": scores, "mean": _mean(scores)})
+    windows = {"sliding": data.train_windows, "last": data.last_windows, "test": data.held_windows}
     return {
         "seeds": list(settings.seeds),
         "settings": asdict(settings),
         "encoders": list(data.encoders),
         "stories": {"train": len(data.train), "test": len(data.held)},
-        "windows": {
-            "sliding": len(data.train_windows),
-            "last": len(data.last_windows),
-            "test": len(data.held_windows),
-        },
-        "word_pieces": len(data.pieces),
+        "windows": {name: len(part) for name, part in windows.items()},
+        "word_pieces": len(data.pieces.ids),
         "bleu": signatures()["bleu"],
         "meteor": METEOR,
         "ladders": ladders,
     } | provenance("cpu")
 
 
-def _run_ladder(name: str, data: AuditData, seed: int, settings: AuditSettings, bar: tqdm) -> list[dict[str, Any]]:
-    """The scores of one ladder's steps with one seed; from the cache where the same code has run on the same data."""
+def _run_ladder(name: str, data: AuditData, seed: int, settings: AuditSettings) -> list[dict[str, Any]]:
+    """The scores of one ladder's steps with one seed; kept for the same code, data and settings."""
     system_class, steps = SYSTEMS[name]
     code = code_fingerprint("audit.system_a", "audit.system_b")
-    stamp = [data.data.fingerprint, data.encoders, code, asdict(settings)]
-    trained: Any = None  # the system of the step before, whose training the next step may share
-    results = []
-    for step in steps:
-        bar.set_description(f"audit, system {name.upper()}, seed {seed}, {step.label}")
-        path = runs_dir() / "audit" / f"{digest([stamp, name, asdict(step.protocol), seed])}.json"
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
+    key = [data.data.fingerprint, data.encoders, code, asdict(settings), seed]
+    path = runs_dir() / "audit" / f"{name}-seed{seed}-{digest(key)}.json"
+    if not path.exists():
+        results: list[dict[str, Any]] = []
+        for step in tqdm(steps, f"audit, system {name.upper()}, seed {seed}", unit="step"):
             began = time.perf_counter()
-            if trained is None or training_part(trained[0].protocol) != training_part(step.protocol):
+            if step.change not in SCORING_ONLY:  # otherwise the step shares the training of the one before
                 system = system_class(data, step.protocol, seed)
-                trained = system, system.fit(settings)
-            system, losses = trained
+                losses = system.fit()
             system.protocol = step.protocol
             scores = {"seed": seed, "seconds": round(time.perf_counter() - began, 3), "losses": losses}
-            write_atomically(path, json.dumps(scores | system.score()))
-        results.append(json.loads(path.read_text(encoding="utf-8")))
-        bar.update()
-    return results
+            results.append(scores | system.score())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, json.dumps(results))
+    return list(json.loads(path.read_text(encoding="utf-8")))
 
 
 def _mean(scores: Sequence[dict[str, Any]]) -> dict[str, float]:

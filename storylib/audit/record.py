@@ -26,37 +26,32 @@ COLUMNS = {
         for suffix, condition in (("", ""), ("_shuffled", ", context shuffled"), ("_copy_last", ", copy-last"))
     },
 }
-BASELINES = ("majority", "constant", "copy_last")
+HEADLINES = (("a", "top1"), ("a", "cosine"), ("b", "bleu"), ("b", "rouge_l"), ("b", "meteor"))
 
 
-def table(record: dict[str, Any], system: str, digits: int = 3) -> pd.DataFrame:
+def table(record: dict[str, Any], system: str) -> pd.DataFrame:
     """One row per step, from the protocol as published to the fully repaired one: every score beside its baselines."""
     steps = record["ladders"][system]
     rows = [{title: step["mean"][name] for name, title in COLUMNS[system].items()} for step in steps]
     labels = [f"{i}  {step['label']}" for i, step in enumerate(steps)]
-    return pd.DataFrame(rows, index=pd.Index(labels, name="protocol")).map(lambda value: f"{value:.{digits}f}")
+    return pd.DataFrame(rows, index=pd.Index(labels, name="protocol")).map("{:.3f}".format)
 
 
 def headline(record: dict[str, Any], system: str, metric: str) -> dict[str, float]:
     """A metric under the published protocol and after the last repair, with its best baseline there."""
     first, last = (record["ladders"][system][i]["mean"] for i in (0, -1))
-    baselines = [last[f"{metric}_{name}"] for name in BASELINES if f"{metric}_{name}" in last]
-    return {"published": first[metric], "repaired": last[metric], "baseline": max(baselines)}
+    names = [f"{metric}_{baseline}" for baseline in ("majority", "constant", "copy_last")]
+    best = max(last[name] for name in names if name in last)
+    return {"published": first[metric], "repaired": last[metric], "baseline": best}
 
 
 def headlines(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """One row per source and score: under the published protocol, fully repaired, and the best baseline there."""
-    rows = []
+    rows = {}
     for record in records:
-        for system, metric in (("a", "top1"), ("a", "cosine"), ("b", "bleu"), ("b", "rouge_l"), ("b", "meteor")):
-            scores = headline(record, system, metric)
-            row = {
-                "source": record["source"].replace("_", " "),
-                "system": system.upper(),
-                "score": COLUMNS[system][metric],
-                "protocol as published": f"{scores['published']:.3f}",
-                "protocol repaired": f"{scores['repaired']:.3f}",
-                "best baseline, repaired": f"{scores['baseline']:.3f}",
-            }
-            rows.append(row)
-    return pd.DataFrame(rows).set_index(["source", "system", "score"])
+        for system, metric in HEADLINES:
+            key = (record["source"].replace("_", " "), system.upper(), COLUMNS[system][metric])
+            rows[key] = list(headline(record, system, metric).values())
+    columns = ["protocol as published", "protocol repaired", "best baseline, repaired"]
+    frame = pd.DataFrame(rows.values(), pd.MultiIndex.from_tuples(rows, names=["source", "system", "score"]), columns)
+    return frame.map("{:.3f}".format)

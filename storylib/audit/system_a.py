@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from storylib.audit.data import AuditData
-from storylib.audit.protocols import AuditSettings, ProtocolA
-from storylib.audit.training import BATCH, LEARNING_RATE, shuffled, train
+from storylib.audit.protocols import ProtocolA
+from storylib.audit.system import LEARNING_RATE, System
 from storylib.data.windows import other_story
 
 WIDTH, HEADS = 512, 4
@@ -38,26 +38,32 @@ class CrossModalPredictor(nn.Module):
         return {"image": self.image_head(state), "logits": self.token_head(state), "attention": weights}
 
 
-class SystemA:
-    """The system under one protocol: trained, then scored. Windows are (B, K + 1) frames, the target last."""
+class SystemA(System):
+    """System A under one protocol."""
+
+    scored_batches = 1
 
     def __init__(self, data: AuditData, protocol: ProtocolA, seed: int = 0) -> None:
-        self.data, self.protocol, self.seed = data, protocol, seed
-        self.text_form = protocol.text_input if protocol.attention_keys == "one" else "frame"
-        _, self.text_vectors = data.texts(self.text_form)
+        super().__init__(data, protocol, seed, protocol.text_input if protocol.attention_keys == "one" else "frame")
         self.tokens = data.pieces.encode(data.texts("frame")[0], 128)  # (F, 128)
         train_images = data.image[data.train_windows.unique()]
         self.mean = train_images.mean(0)
         self.scale = (train_images - self.mean).pow(2).mean().sqrt()
         torch.manual_seed(seed)
         target_dim = WIDTH if protocol.image_target == "own projection" else data.image.shape[1]
-        self.model = CrossModalPredictor(data.image.shape[1], self.text_vectors.shape[1], target_dim, len(data.pieces))
+        self.model = CrossModalPredictor(
+            data.image.shape[1], self.text_vectors.shape[1], target_dim, len(data.pieces.ids)
+        )
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE, fused=True)
+        self.train_windows, self.epochs = data.train_windows, data.settings.epochs_a
 
-    def inputs(self, windows: Tensor) -> tuple[Tensor, Tensor]:
+    def model_inputs(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """Pictures (B, K, Di) and text keys (B, 1 or K, Dt) of windows."""
-        context = windows[:, :-1]
-        text_frames = context[:, -1:] if self.protocol.attention_keys == "one" else context
-        return self.data.image[context], self.text_vectors[text_frames]
+        return self.data.image[windows[:, :-1]], self.text_vectors[self.text_frames(windows)]
+
+    def text_frames(self, windows: Tensor) -> Tensor:
+        """(B, keys) frames whose texts it reads."""
+        return windows[:, -2:-1] if self.protocol.attention_keys == "one" else windows[:, :-1]
 
     def image_targets(self, frames: Tensor) -> Tensor:
         """Pictures as the protocol's targets: through the model's own projection, or frozen and centred."""
@@ -78,29 +84,18 @@ class SystemA:
         window, place = (tokens != pieces.pad).nonzero(as_tuple=True)
         return window, tokens[window, place]
 
-    def fit(self, settings: AuditSettings) -> list[float]:
-        """Train as published; returns the mean loss of each epoch."""
-        optimiser = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE, fused=True)
-        return train(self.loss, optimiser, self.data.train_windows, settings.epochs_a, self.seed)
-
     def loss(self, windows: Tensor) -> Tensor:
         """Squared error of the picture's embedding plus cross-entropy of the target tokens."""
-        out = self.model(*self.inputs(windows))
+        out = self.model(*self.model_inputs(windows))
         window, token = self.token_targets(windows)
         loss = F.mse_loss(out["image"], self.image_targets(windows[:, -1]))
         return loss + F.cross_entropy(out["logits"][window], token)
-
-    def scored_windows(self) -> Tensor:
-        """The windows on which the protocol scores."""
-        if self.protocol.scored_on == "held-out stories":
-            return self.data.held_windows
-        return shuffled(self.data.train_windows, self.seed)[:BATCH]
 
     @torch.inference_mode()
     def score(self) -> dict[str, float]:
         """Top-1, top-5 and cosine with their baselines, and the change of the output when pictures are shuffled."""
         windows = self.scored_windows()
-        out = self.model(*self.inputs(windows))
+        out = self.model(*self.model_inputs(windows))
         scores = self.token_scores(windows, out["logits"]) | self.image_scores(windows, out["image"])
         return scores | {"shuffled_pictures_change": self.shuffle_pictures(windows)}
 
@@ -108,7 +103,7 @@ class SystemA:
         """Share of target tokens among the first one and the first five. logits: (B, V)."""
         window, token = self.token_targets(windows)
         _, train_tokens = self.token_targets(self.data.train_windows)
-        counts = torch.bincount(train_tokens, minlength=len(self.data.pieces)).float()
+        counts = torch.bincount(train_tokens, minlength=len(self.data.pieces.ids)).float()
         # The bag of the last text's tokens, ties broken by the frequency of a token.
         last = torch.zeros(len(windows), len(counts)).index_put_(
             self.token_targets(windows, -2), torch.tensor(1.0), accumulate=True
@@ -130,16 +125,15 @@ class SystemA:
         target = self.image_targets(windows[:, -1])
         constant = self.image_targets(self.data.train_windows[:, -1]).mean(0).expand_as(target)
         last = self.image_targets(windows[:, -2])
-        predictions = {"": predicted, "_constant": constant, "_copy_last": last}
-        return {
-            f"cosine{name}": float(F.cosine_similarity(prediction, target, dim=-1).mean())
-            for name, prediction in predictions.items()
-        }
+        scores = {}
+        for name, prediction in {"": predicted, "_constant": constant, "_copy_last": last}.items():
+            scores[f"cosine{name}"] = float(F.cosine_similarity(prediction, target, dim=-1).mean())
+        return scores
 
     @torch.inference_mode()
     def shuffle_pictures(self, windows: Tensor) -> float:
         """Largest change of any output when every window gets the pictures of another."""
-        images, texts = self.inputs(windows)
+        images, texts = self.model_inputs(windows)
         other = other_story(self.data.story_of[windows[:, 0]])
         if (other == torch.arange(len(windows))).any():
             other = torch.arange(len(windows)).roll(1)
@@ -147,6 +141,11 @@ class SystemA:
         return float(max((before[k] - after[k]).abs().max() for k in ("image", "logits")))
 
     @torch.inference_mode()
-    def attention(self, windows: Tensor) -> Tensor:
-        """(B, K, keys) weights that each picture gives to each key."""
-        return self.model(*self.inputs(windows))["attention"]
+    def write(self, windows: Tensor) -> list[str]:
+        """The most probable token for each window."""
+        return self.data.pieces.decode(self.model(*self.model_inputs(windows))["logits"].argmax(-1, keepdim=True))
+
+    def target_texts(self, windows: Tensor) -> list[str]:
+        """The target token of each window; of all tokens, the first represents them."""
+        place = 0 if self.protocol.token_target == "first piece" else 1
+        return self.data.pieces.decode(self.tokens[windows[:, -1], place, None])

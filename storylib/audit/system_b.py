@@ -16,14 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from storylib.audit.data import TEXT_LENGTH_B, AuditData
-from storylib.audit.protocols import AuditSettings, ProtocolB
-from storylib.audit.training import BATCH, LEARNING_RATE, shuffled, train
+from storylib.audit.protocols import ProtocolB
+from storylib.audit.system import LEARNING_RATE, System
 from storylib.data.windows import other_story
 from storylib.losses import contrastive_loss
 from storylib.metrics.text import bleu_counts, bleu_from_counts, meteor, rouge_l
 
 SHARED, WIDTH, TEMPERATURE = 256, 512, 0.07
 CHANNELS = (256, 128, 64, 32, 16, 3)  # 7 pixels per side to 224
+# Of the target pictures, as published; the decoder's sigmoid cannot reach most of the normalised values.
+IMAGENET_MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
+IMAGENET_DEVIATION = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 class DualDecoder(nn.Module):
@@ -59,33 +62,29 @@ class DualDecoder(nn.Module):
         return self.output(self.gru(self.embedding(tokens), state[None])[0])
 
 
-class SystemB:
-    """The system under one protocol: trained, then scored. Windows are (B, K + 1) frames, the target last."""
+class SystemB(System):
+    """System B under one protocol."""
+
+    scored_batches = 5
 
     def __init__(self, data: AuditData, protocol: ProtocolB, seed: int = 0) -> None:
-        self.data, self.protocol, self.seed = data, protocol, seed
-        self.text_form = "cut story"
+        text_form = "cut marked story" if protocol.markup else "cut story"
         if protocol.text == "frame":
-            self.text_form = "cut frame"
-        elif protocol.markup:
-            self.text_form = "cut marked story"
-        texts, self.text_vectors = data.texts(self.text_form)
-        self.tokens = data.pieces.encode(texts, TEXT_LENGTH_B)  # (F, 32)
+            text_form = "cut frame"
+        super().__init__(data, protocol, seed, text_form)
+        self.tokens = data.pieces.encode(self.texts, TEXT_LENGTH_B)  # (F, 32)
         torch.manual_seed(seed)
-        self.model = DualDecoder(data.image.shape[1], self.text_vectors.shape[1], len(data.pieces))
+        self.model = DualDecoder(data.image.shape[1], self.text_vectors.shape[1], len(data.pieces.ids))
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, fused=True)
+        self.train_windows, self.epochs = data.last_windows, data.settings.epochs_b
         self.lowest_contrastive = math.inf  # of any training batch
-
-    def fit(self, settings: AuditSettings) -> list[float]:
-        """Train as published; returns the mean loss of each epoch."""
-        optimiser = torch.optim.AdamW(self.model.parameters(), lr=LEARNING_RATE, fused=True)
-        return train(self.loss, optimiser, self.data.last_windows, settings.epochs_b, self.seed)
 
     def loss(self, windows: Tensor) -> Tensor:
         """The published loss: squared error of pixels, cross-entropy of tokens, weighted InfoNCE."""
         context, target = windows[:, :-1], windows[:, -1]
         state, image, text = self.model.read(self.data.image[context], self.text_vectors[context])
         picture = F.interpolate(self.data.pictures[target].float() / 255, size=224, mode="bilinear")
-        loss = F.mse_loss(self.model.draw(state), imagenet_normalised(picture))
+        loss = F.mse_loss(self.model.draw(state), (picture - IMAGENET_MEAN) / IMAGENET_DEVIATION)
         inputs, targets = self.inputs_and_targets(self.tokens[target])
         logits = self.model.logits(state, inputs)
         loss = loss + F.cross_entropy(logits.transpose(1, 2), targets, ignore_index=self.data.pieces.pad)
@@ -98,12 +97,6 @@ class SystemB:
     def inputs_and_targets(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The decoder's input and target tokens: the same, or shifted by one. tokens: (B, T)."""
         return (tokens[:, :-1], tokens[:, 1:]) if self.protocol.shifted else (tokens, tokens)
-
-    def scored_windows(self) -> Tensor:
-        """The windows on which the protocol scores."""
-        if self.protocol.scored_on == "held-out windows":
-            return self.data.held_windows
-        return shuffled(self.data.last_windows, self.seed)[: 5 * BATCH]
 
     @torch.inference_mode()
     def write(self, windows: Tensor, context: Tensor | None = None, decoding: str | None = None) -> list[str]:
@@ -133,7 +126,7 @@ class SystemB:
         return torch.cat(predicted, 1)
 
     def score(self) -> dict[str, Any]:
-        """BLEU, ROUGE-L, METEOR: of the protocol, with another story as context, of copy-last, on held-out windows."""
+        """Corpus BLEU-4, mean ROUGE-L and METEOR, 0 to 1: of the protocol, of baselines, and on held-out windows."""
         windows, held = self.scored_windows(), self.data.held_windows
         references, held_references = self.target_texts(windows), self.target_texts(held)
         other = other_story(self.data.story_of[windows[:, 0]])
@@ -144,32 +137,17 @@ class SystemB:
             "_held_out": (self.write(held), held_references),
             "_held_out_free": (self.write(held, decoding="free"), held_references),
         }
-        scores: dict[str, Any] = {"lowest_contrastive": None}
+        lowest = self.lowest_contrastive
+        scores: dict[str, Any] = {"lowest_contrastive": lowest if math.isfinite(lowest) else None}
         for name, texts in generated.items():
-            scores |= {f"{metric}{name}": value for metric, value in text_scores(*texts).items()}
-        if math.isfinite(self.lowest_contrastive):
-            scores["lowest_contrastive"] = self.lowest_contrastive
+            scores[f"bleu{name}"] = float(bleu_from_counts(bleu_counts(*texts).sum(0))) / 100
+            scores[f"rouge_l{name}"] = float(np.mean(rouge_l(*texts)))
+            scores[f"meteor{name}"] = float(np.mean(meteor(*texts)))
         return scores
 
     def target_texts(self, windows: Tensor, position: int = -1) -> list[str]:
         """What the text of a frame of each window is to the decoder. position: -1 is the target."""
         return self.data.pieces.decode(self.tokens[windows[:, position]])
-
-
-def text_scores(generated: list[str], references: list[str]) -> dict[str, float]:
-    """Corpus BLEU-4, mean ROUGE-L and mean METEOR, all 0 to 1."""
-    bleu = bleu_from_counts(bleu_counts(generated, references).sum(0))
-    return {
-        "bleu": float(bleu) / 100,
-        "rouge_l": float(np.mean(rouge_l(generated, references))),
-        "meteor": float(np.mean(meteor(generated, references))),
-    }
-
-
-def imagenet_normalised(pictures: Tensor) -> Tensor:
-    """Pictures normalised as published; the decoder's sigmoid cannot reach most of these values."""
-    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    return (pictures - mean[:, None, None]) / deviation[:, None, None]
 
 
 def alignment_loss(image: Tensor, text: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from storylib.config import digest, unknown
 from storylib.data.pictures import PictureLike, open_picture
-from storylib.data.store import content_digest
+from storylib.data.store import file_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,9 +38,7 @@ class EncoderError(RuntimeError):
 class ImageEncoder:
     """A network over whole pictures, resized to a square: a centre crop would lose what is at the edge of a frame."""
 
-    name: str
-    dim: int
-    network: Callable[[Tensor], Tensor]
+    network: Callable
     mean: Sequence[float]  # (3,) per channel, for pixels in 0..1
     std: Sequence[float]  # (3,)
     size: int = 224
@@ -61,7 +59,9 @@ class ImageEncoder:
             batch = torch.stack(list(prepared)).permute(0, 3, 1, 2).to(self.device).float().div_(255)
             mean, std = (torch.tensor(value).view(1, 3, 1, 1).to(batch) for value in (self.mean, self.std))
             batch.sub_(mean).div_(std)
-            return self.network(batch.contiguous(memory_format=torch.channels_last)).float().cpu()
+            encode = getattr(self.network, "get_image_features", self.network)  # the former of CLIP-like models
+            output = encode(batch.contiguous(memory_format=torch.channels_last))
+            return getattr(output, "pooler_output", output).float().cpu()
 
 
 @dataclass
@@ -69,7 +69,6 @@ class TextEncoder:
     """A transformer over word pieces, pooled to one vector."""
 
     name: str
-    dim: int
     network: nn.Module
     tokenizer: Any
     pooling: str
@@ -116,7 +115,7 @@ def encoder_fingerprint(name: str) -> str:
         package = IMAGE_ENCODERS[family][1]
     fingerprint = f"{name}@{package}-{version(package)}"
     if family == "hf:" and Path(repo).is_dir():
-        files = {path.name: content_digest(path) for path in Path(repo).iterdir() if path.is_file()}
+        files = {path.name: file_sha256(path) for path in Path(repo).iterdir() if path.is_file()}
         fingerprint += f"-{digest(files)}"
     return fingerprint
 
@@ -143,9 +142,9 @@ def load_image_encoder(name: str = "efficientnet_lite0", device: str = "cpu") ->
     if family not in IMAGE_ENCODERS:
         raise EncoderError(unknown("image encoder", name, IMAGE_ENCODERS))
     load, _ = IMAGE_ENCODERS[family]
-    network, dim, mean, std = from_hub(name, lambda: load(member), "image_encoder='efficientnet_lite0'")
+    network, mean, std = from_hub(name, lambda: load(member), "image_encoder='efficientnet_lite0'")
     network = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
-    return ImageEncoder(name, dim, network, mean, std, device=device)
+    return ImageEncoder(network, mean, std, device=device)
 
 
 def load_text_encoder(name: str = "minilm", device: str = "cpu") -> TextEncoder:
@@ -168,7 +167,7 @@ def load_text_encoder(name: str = "minilm", device: str = "cpu") -> TextEncoder:
     network, tokenizer = from_hub(name, load, "text_encoder='minilm'")
     network = network.to(device).eval().requires_grad_(False)
     default = "cls" if base in TEXT_REPOS else "mean"
-    return TextEncoder(name, network.config.hidden_size, network, tokenizer, pooling or default, device=device)
+    return TextEncoder(name, network, tokenizer, pooling or default, device=device)
 
 
 def _split_pooling(name: str) -> tuple[str, str]:
@@ -195,8 +194,8 @@ def from_hub(name: str, load: Callable[[], Any], alternative: str) -> Any:
         ) from error
 
 
-# The loaders return the network, the length of its vectors, and the mean and deviation of the pixels that it expects.
-Loaded = tuple[Any, int, Sequence[float], Sequence[float]]
+# The loaders return the network, and the mean and deviation of the pixels that it expects.
+Loaded = tuple[Any, Sequence[float], Sequence[float]]
 
 
 def _efficientnet_lite0(name: str) -> Loaded:
@@ -210,7 +209,7 @@ def _efficientnet_lite0(name: str) -> Loaded:
     pairs = zip(network.state_dict().items(), weights.values(), strict=True)
     network.load_state_dict({key: weight.view_as(target) for (key, target), weight in pairs})
     network.reset_classifier(0)
-    return network, 1280, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    return network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
 def _torchvision(name: str) -> Loaded:
@@ -219,35 +218,24 @@ def _torchvision(name: str) -> Loaded:
 
     weights = models.get_model_weights(name).DEFAULT
     network = models.get_model(name, weights=weights)
-    dim = network.fc.in_features
     network.fc = torch.nn.Identity()
     transform = weights.transforms()
-    return network, dim, transform.mean, transform.std
+    return network, transform.mean, transform.std
 
 
 def _timm(name: str) -> Loaded:
     import timm
 
     network: Any = timm.create_model(name, pretrained=True, num_classes=0)
-    return network, network.num_features, network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
+    return network, network.pretrained_cfg["mean"], network.pretrained_cfg["std"]
 
 
 def _clip(repo: str) -> Loaded:
-    """The image side of a CLIP-like model, up to the shared space of pictures and texts."""
-    import torch
+    """A CLIP-like model; only its image side is used, up to the shared space of pictures and texts."""
     from transformers import AutoImageProcessor, AutoModel
 
-    class Vision(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.clip = AutoModel.from_pretrained(repo)
-
-        def forward(self, pixels: Tensor) -> Tensor:
-            out: Any = self.clip.get_image_features(pixel_values=pixels)
-            return out if isinstance(out, torch.Tensor) else out.pooler_output
-
-    network, processor = Vision(), AutoImageProcessor.from_pretrained(repo)
-    return network, network.clip.config.projection_dim, processor.image_mean, processor.image_std
+    processor = AutoImageProcessor.from_pretrained(repo)
+    return AutoModel.from_pretrained(repo), processor.image_mean, processor.image_std
 
 
 # Loader, and the package that carries the weights. A name that ends in a colon is a family of encoders.

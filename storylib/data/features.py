@@ -19,7 +19,7 @@ from storylib.data.arrays import Arrays, Compute, load_or_compute
 from storylib.data.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder
 from storylib.data.pictures import PictureLike, open_picture, picture_digest, thumbnail
 from storylib.data.store import cache_entry
-from storylib.data.types import Story, Window
+from storylib.data.types import Story
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,10 +82,6 @@ class Features:
     def rows(self, stories: Sequence[Story]) -> np.ndarray:
         """Rows of all frames of some stories, (frames,)."""
         return np.array([self.row[s.id, f.number] for s in stories for f in s.frames], dtype=np.int64)
-
-    def window_rows(self, windows: Sequence[Window]) -> np.ndarray:
-        """Rows of the context's frames and the target of each window, (windows, K + 1)."""
-        return np.array([[self.row[w.story.id, f.number] for f in (*w.context, w.target)] for w in windows])
 
 
 class _Inputs:

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from PIL import Image, ImageOps
 
-from storylib.data.store import content_digest
+from storylib.data.store import file_sha256
 
 PictureLike: TypeAlias = "Path | Image.Image"
 
@@ -63,7 +63,7 @@ def picture_digest(image: PictureLike) -> str:
         pixels = str(image.size).encode() + open_picture(image).tobytes()
         return hashlib.sha256(pixels).hexdigest()[:32]
     try:
-        return content_digest(image)[:32]
+        return file_sha256(image)[:32]
     except OSError as error:
         raise _unreadable(image, error) from error
 

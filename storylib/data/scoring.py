@@ -48,11 +48,10 @@ class ScoringEncoders:
     def pictures(self, pictures: Tensor) -> np.ndarray:
         """(N, D) features of pictures (N, 3, S, S) in 0..1."""
         pixels = (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        keys = [picture.tobytes() for picture in pixels]
-        new = {key: picture for key, picture in zip(keys, pixels, strict=True) if key not in self._features}
-        unique = list(new.items())
-        for start in range(0, len(unique), BATCH):
-            batch = unique[start : start + BATCH]
-            prepared = [self.image_encoder.prepare(Image.fromarray(picture)) for _, picture in batch]
-            self._features.update(zip([key for key, _ in batch], self.image_encoder.embed(prepared), strict=True))
-        return torch.stack([self._features[key] for key in keys]).numpy()
+        by_bytes = {picture.tobytes(): picture for picture in pixels}
+        new = [key for key in by_bytes if key not in self._features]
+        for start in range(0, len(new), BATCH):
+            batch = new[start : start + BATCH]
+            prepared = [self.image_encoder.prepare(Image.fromarray(by_bytes[key])) for key in batch]
+            self._features.update(zip(batch, self.image_encoder.embed(prepared), strict=True))
+        return torch.stack([self._features[picture.tobytes()] for picture in pixels]).numpy()

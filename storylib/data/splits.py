@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from storylib.data.duplicates import (
 )
 from storylib.data.inspection import inspect
 from storylib.data.types import Story
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HELD_OUT = 0.15  # share of the stories in the validation split, and in the test split
 LARGEST = 0.05  # groups with more than this share of the stories go to training
@@ -55,21 +59,16 @@ def split_stories(stories: Sequence[Story], seed: int = 0, by: str = "group") ->
         raise ValueError(f"two stories have the same id {repeated[0]!r}; every story needs its own")
     owners = story_indices(stories)  # (frames,)
     clusters = frame_clusters(stories) if by == "group" else owners
-    official = np.array([s.split if s.split in ("test", "validation") else "train" for s in stories])  # (stories,)
+    official = np.array([s.split if s.split in ("test", "validation") else "train" for s in stories], dtype=object)
     leaking = _leaking(owners, clusters, official)
     kept = ~leaking[owners]
-    groups = _story_groups(stories, owners[kept], clusters[kept])
-
-    parts: dict[str, list[Story]] = {"test": [], "validation": [], "train": []}
-    for story, name, leaks in zip(stories, official, leaking, strict=True):
-        if not leaks:
-            parts[name].append(story)
-    missing = [name for name in ("test", "validation") if not parts[name]]
-    parts |= _draw(parts["train"], groups, missing, seed)
-    position = {s.id: i for i, s in enumerate(stories)}
-    ordered = {name: sorted(part, key=lambda s: position[s.id]) for name, part in parts.items()}
-    left_out = [story for story, leaks in zip(stories, leaking, strict=True) if leaks]
-    return Splits(ordered["train"], ordered["validation"], ordered["test"], groups, left_out)
+    groups = _story_groups(owners[kept], clusters[kept], len(stories))
+    part = _draw(np.where(leaking, "left out", official), groups, seed)
+    parts: dict[str, list[Story]] = {name: [] for name in ("train", "validation", "test", "left out")}
+    for story, name in zip(stories, part.tolist(), strict=True):
+        parts[name].append(story)
+    by_id = {story.id: group for story, group in zip(stories, groups.tolist(), strict=True)}
+    return Splits(parts["train"], parts["validation"], parts["test"], by_id, parts["left out"])
 
 
 def _leaking(owners: np.ndarray, clusters: np.ndarray, official: np.ndarray) -> np.ndarray:
@@ -85,26 +84,26 @@ def _leaking(owners: np.ndarray, clusters: np.ndarray, official: np.ndarray) -> 
     return leaking
 
 
-def _draw(pool: list[Story], groups: dict[str, int], names: Sequence[str], seed: int) -> dict[str, list[Story]]:
-    """Deal whole groups out to the named splits, each up to its share, and the rest to training."""
-    members: dict[int, list[Story]] = defaultdict(list)
-    for story in pool:
-        members[groups[story.id]].append(story)
-    parts: dict[str, list[Story]] = {"train": [], **{name: [] for name in names}}
-    wanted = max(1, round(HELD_OUT * len(pool))) if len(members) > len(names) else 0
-    largest = max(1, LARGEST * len(pool))
-    for group in np.random.default_rng(seed).permutation(sorted(members)):
-        size = len(members[group])
-        fitting = [name for name in names if size <= largest and len(parts[name]) + size <= wanted]
-        parts[fitting[0] if fitting else "train"].extend(members[group])
-    return parts
+def _story_groups(owners: np.ndarray, clusters: np.ndarray, count: int) -> np.ndarray:
+    """Group of each of ``count`` stories: those with frames in one cluster share it. owners, clusters: (frames,)."""
+    links = np.stack([owners, clusters + count], axis=1)  # the clusters are nodes after those of the stories
+    return connected(links, count + 1 + int(clusters.max(initial=0)))[:count]
 
 
-def _story_groups(stories: Sequence[Story], owners: np.ndarray, clusters: np.ndarray) -> dict[str, int]:
-    """Group of each story by id: stories with frames in one cluster are one group. owners, clusters: (frames,)."""
-    size = len(stories) + 1 + int(clusters.max(initial=0))
-    labels = connected(np.stack([owners, clusters + len(stories)], axis=1), size)
-    return {story.id: int(label) for story, label in zip(stories, labels, strict=False)}
+def _draw(part: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
+    """Move whole groups from training to the held-out parts that are empty, each up to its share; (stories,) names."""
+    pool = part == "train"
+    sizes = Counter(groups[pool].tolist())
+    free = {name: 0 for name in ("test", "validation") if name not in part}
+    if len(sizes) > len(free):
+        free = dict.fromkeys(free, max(1, round(HELD_OUT * pool.sum())))
+    largest = max(1, LARGEST * pool.sum())
+    for group in np.random.default_rng(seed).permutation(sorted(sizes)):
+        fitting = [name for name in free if sizes[group] <= min(largest, free[name])]
+        if fitting:
+            part[pool & (groups == group)] = fitting[0]
+            free[fitting[0]] -= sizes[group]
+    return part
 
 
 def reused_frames(stories: Sequence[Story]) -> int:
@@ -116,26 +115,20 @@ def reused_frames(stories: Sequence[Story]) -> int:
     return int((stories_of_cluster[clusters] > 1).sum())
 
 
-def seen_frames(splits: Splits) -> tuple[np.ndarray, np.ndarray]:
-    """Which test frames have a near-duplicate picture in training, and which a text, (test frames,) bool each."""
-    frames = [f for s in splits.train for f in s.frames]
-    start = len(frames)  # frames from here on are test frames
-    frames += [f for s in splits.test for f in s.frames]
-    pictures = connected(near_duplicate_pictures(inspect([f.image for f in frames])), len(frames))
-    texts = connected(near_duplicate_texts([f.text for f in frames]), len(frames))
-    return np.isin(pictures[start:], pictures[:start]), np.isin(texts[start:], texts[:start])
+def seen_frames(splits: Splits) -> pd.DataFrame:
+    """One row per test frame: its story and number, and whether its picture or its text repeats one of training.
 
+    Columns: story, frame, picture, text, and leaked for either of the two.
+    """
+    import pandas as pd
 
-def leakage(splits: Splits) -> dict[str, int]:
-    """How many test stories and frames there are, and how many repeat a picture or a text of a training frame."""
-    owners = story_indices(splits.test)
-    by_picture, by_text = seen_frames(splits)
-    leaked = by_picture | by_text
-    return {
-        "stories": len(splits.test),
-        "frames": len(owners),
-        "picture_frames": int(by_picture.sum()),
-        "text_frames": int(by_text.sum()),
-        "leaked_frames": int(leaked.sum()),
-        "leaked_stories": len(set(owners[leaked].tolist())),
-    }
+    frames = [(story.id, frame) for part in (splits.train, splits.test) for story in part for frame in story.frames]
+    first_test = sum(len(story.frames) for story in splits.train)
+    pictures = near_duplicate_pictures(inspect([frame.image for _, frame in frames]))
+    texts = near_duplicate_texts([frame.text for _, frame in frames])
+    rows = [{"story": story, "frame": frame.number} for story, frame in frames[first_test:]]
+    seen = pd.DataFrame(rows, columns=["story", "frame"])
+    for name, links in (("picture", pictures), ("text", texts)):
+        clusters = connected(links, len(frames))
+        seen[name] = np.isin(clusters[first_test:], clusters[:first_test])
+    return seen.assign(leaked=seen["picture"] | seen["text"])

@@ -43,11 +43,6 @@ def cache_entry(part: str, name: str, key: Any, *modules: str) -> Path:
     return cache_dir(part, f"{name}-{digest([key, code_fingerprint(*modules)])}")
 
 
-def warn_damaged(reason: str) -> None:
-    """Log that something in the cache is damaged and will be made again."""
-    log.warning("the cache is damaged, %s; it is made again", reason)
-
-
 # Sealed folders
 
 
@@ -63,8 +58,7 @@ def make_sealed(folder: Path, make: Callable[[Path], None]) -> None:
         reason = find_damage(folder)
         if reason is None:  # another process has made it meanwhile
             return
-        if folder.exists():
-            warn_damaged(reason)
+        _warn_if_damaged(folder, reason)
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -100,29 +94,30 @@ def find_damage(folder: Path) -> str | None:
 def _file_digests(folder: Path) -> dict[str, str]:
     """SHA-256 by relative path, of all files but the manifest."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
-    return {path.relative_to(folder).as_posix(): content_digest(path) for path in files}
+    return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
 
 
 def discard_damaged(folder: Path) -> None:
     """Delete a folder that is not whole, with a warning. Call it only when the folder can be made again."""
-    if folder.exists() and (reason := find_damage(folder)):
-        warn_damaged(reason)
-        shutil.rmtree(folder)
+    reason = find_damage(folder)
+    if reason:
+        _warn_if_damaged(folder, reason)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def content_digest(path: str | os.PathLike) -> str:
-    """SHA-256 of a file, computed once per process unless its size or modification time changes. Raises OSError."""
-    stat = os.stat(path)
-    return _known_digest(os.fspath(path), stat.st_size, stat.st_mtime_ns)
-
-
-@functools.cache
-def _known_digest(path: str, size: int, modified: int) -> str:
-    return file_sha256(Path(path))
+def _warn_if_damaged(folder: Path, reason: str) -> None:
+    if folder.exists():
+        log.warning("the cache is damaged, %s; it is made again", reason)
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    """SHA-256 of a file, computed once per process unless its size or modification time changes. Raises OSError."""
+    stat = path.stat()
+    return _sha256(path, stat.st_size, stat.st_mtime_ns)
+
+
+@functools.cache
+def _sha256(path: Path, size: int, modified: int) -> str:
     sha = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -193,9 +188,8 @@ def write_error(error: OSError, path: Path) -> StoreError:
 
 def cache_sizes() -> dict[str, int]:
     """Bytes of each folder of the cache, largest first."""
-    folders = [path for path in cache_dir().glob("*") if path.is_dir()]
     sizes = {}
-    for folder in folders:
+    for folder in filter(Path.is_dir, cache_dir().glob("*")):
         sizes[folder.name] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
@@ -203,16 +197,16 @@ def cache_sizes() -> dict[str, int]:
 def clear_cache(part: str) -> int:
     """Delete one part of the cache, or "all", and return the bytes freed. Raises ConfigError for an unknown part."""
     sizes = cache_sizes()
-    if part != "all" and part not in sizes:
+    if part not in [*sizes, "all"]:
         raise ConfigError(unknown("part of the cache", part, [*sizes, "all"]))
-    chosen = list(sizes) if part == "all" else [part]
+    chosen = sizes if part == "all" else [part]
     for name in chosen:
         shutil.rmtree(cache_dir(name))
     return sum(sizes[name] for name in chosen)
 
 
 def describe_cache() -> str:
-    """A few lines: the folder, the size of each part, and how to clear or move the cache."""
+    """The folder, the size of each part, and how to clear or move the cache."""
     parts = [f"  {size / 1e6:>10,.1f} MB  {name}" for name, size in cache_sizes().items()]
     hint = "Clear a part: storylib cache --clear NAME. Another place: set STORYLIB_CACHE."
     return "\n".join([f"{cache_dir()}:", *parts, hint])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from storylib.data.encoders import EncoderError, TextEncoder, pooled
 
@@ -51,14 +52,11 @@ class StoredStates:
 
     def gather(self, texts: Tensor) -> tuple[Tensor, Tensor]:
         """States (..., T, D) and mask (..., T) of some texts, padded to the longest."""
-        rows = texts.flatten().numpy()
-        first, length = self.starts[rows], self.starts[rows + 1] - self.starts[rows]
-        states = np.zeros((len(rows), length.max(), self.states.shape[1]), np.float32)
-        for row, (start, count) in enumerate(zip(first, length, strict=True)):
-            states[row, :count] = self.states[start : start + count]
-        mask = torch.arange(length.max()) < torch.from_numpy(length)[:, None]
-        shape = (*texts.shape, int(length.max()))
-        return torch.from_numpy(states).view(*shape, -1), mask.view(shape)
+        rows = [slice(self.starts[text], self.starts[text + 1]) for text in texts.flatten().tolist()]
+        states = pad_sequence([torch.from_numpy(self.states[row].copy()) for row in rows], batch_first=True)
+        lengths = torch.tensor([row.stop - row.start for row in rows])
+        mask = torch.arange(states.shape[1]) < lengths[:, None]
+        return states.unflatten(0, texts.shape), mask.unflatten(0, texts.shape)
 
 
 class LowerLayers:

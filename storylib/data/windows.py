@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -49,10 +49,10 @@ class WindowDataset(Dataset):
     def __init__(self, features: Features, stories: Sequence[Story], vocabulary: Vocabulary, config: Config) -> None:
         self.windows: list[Window] = list(windows(stories, config.data.context))
         rows = features.rows(stories)
-        position = {row: i for i, row in enumerate(rows)}
-        window_rows = features.window_rows(self.windows).reshape(-1, config.data.context + 1)
-        self.frames = torch.tensor([[position[row] for row in window] for window in window_rows])
-        self.frames = self.frames.view(window_rows.shape)  # (W, K + 1); also where there is no window
+        self.keys = [features.keys[row] for row in rows]  # (story, number) of each frame
+        index = {key: i for i, key in enumerate(self.keys)}
+        frames = [[index[w.story.id, f.number] for f in (*w.context, w.target)] for w in self.windows]
+        self.frames = torch.tensor(frames, dtype=torch.long).view(-1, config.data.context + 1)  # (W, K + 1)
         self.image = Rows(features.image_vectors, features.image_of[rows])  # (F, Di)
         self.text = Rows(features.text_vectors, features.text_of[rows])  # (F, Dt)
         self.pictures = Rows(features.thumbnails, features.image_of[rows])  # (F, S, S, 3) uint8
@@ -60,7 +60,6 @@ class WindowDataset(Dataset):
         self.text_id = torch.from_numpy(features.text_of[rows])
         self.story_id = torch.tensor([i for i, story in enumerate(stories) for _ in story.frames])
         self.texts = [features.texts[row] for row in rows]
-        self.keys = [features.keys[row] for row in rows]  # (story, number) of each frame
         self.tokens = vocabulary.encode(self.texts, config.model.text_length)  # (F, L)
         self.vocabulary_size = len(vocabulary)
         self.writes, self.draws = config.train.text_weight > 0, config.train.image_weight > 0
@@ -223,8 +222,4 @@ def data_loader(
 ) -> DataLoader[Batch]:
     """A loader of whole batches; nothing is left to collate. size: windows of a batch, over all processes."""
     batches = BatchSampler(sampler or SequentialSampler(dataset), size, drop_last=False)
-    return DataLoader(dataset, batch_sampler=ShareSampler(batches, rank, processes), collate_fn=_identity)
-
-
-def _identity(batch: Any) -> Any:
-    return batch
+    return DataLoader(dataset, batch_sampler=ShareSampler(batches, rank, processes), collate_fn=lambda batch: batch)

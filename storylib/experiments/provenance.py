@@ -8,12 +8,13 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
+from storylib import __version__
 from storylib.config import project_root
 
-PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas", "storylib")
+PACKAGES = ("torch", "torchvision", "transformers", "accelerate", "timm", "numpy", "pandas")
 
 
 class RunError(RuntimeError):
@@ -27,7 +28,7 @@ def provenance(device: str) -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "dirty": bool(_git("status", "--porcelain", "--", ".", ":(exclude)results")),  # records change no result
         "python": platform.python_version(),
-        "versions": {package: _version(package) for package in PACKAGES},
+        "versions": {package: version(package) for package in PACKAGES} | {"storylib": __version__},
         "device": device,
         "machine": f"{platform.system()} {platform.machine()}, {_threads()} threads",
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
@@ -36,10 +37,10 @@ def provenance(device: str) -> dict[str, Any]:
 
 def publishable() -> dict[str, Any]:
     """``provenance`` of a record to be published. Raises RunError if there are uncommitted changes."""
-    found = provenance("cpu")
-    if found["dirty"]:
+    state = provenance("cpu")
+    if state["dirty"]:
         raise RunError("There are uncommitted changes, so this record could not be reproduced. Commit them first.")
-    return {key: found[key] for key in ("commit", "dirty", "python", "versions", "machine")}
+    return {key: state[key] for key in ("commit", "dirty", "python", "versions", "machine")}
 
 
 def origin(record: Mapping[str, Any] | None = None) -> str:
@@ -51,20 +52,12 @@ def origin(record: Mapping[str, Any] | None = None) -> str:
         facts.append(f"{len(record['seeds'])} seeds")
     if "commit" in record:
         facts.append(f"commit `{record['commit'][:8]}`")
-    details = f": {', '.join(facts)}" if facts else ""
-    return f"○ *Published record, not executed here{details}.*"
+    return f"○ *Published record, not executed here: {', '.join(facts)}.*"
 
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed as a package"
 
 
 def _threads() -> int:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
@@ -15,8 +15,6 @@ from storylib.config import Config, runs_dir, unknown
 from storylib.experiments.provenance import RunError
 from storylib.metrics.registry import MODEL
 from storylib.metrics.summary import Scores, summarise
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -49,20 +47,19 @@ class Run:
 
     @cached_property
     def metrics(self) -> Scores:
-        return self._evaluated("metrics.json", lambda p: Scores(json.loads(p.read_text(encoding="utf-8"))["metrics"]))
+        return Scores(json.loads(self._evaluated("metrics.json").read_text(encoding="utf-8"))["metrics"])
 
     @cached_property
     def per_window(self) -> pd.DataFrame:
         """One row per predictor and frame; see ``storylib.evaluation.evaluate``."""
-        return self._evaluated("per_window.parquet", pd.read_parquet)
+        return pd.read_parquet(self._evaluated("per_window.parquet"))
 
     @cached_property
     def generations(self) -> pd.DataFrame:
         """What the model wrote, by story and frame."""
         columns = {"story": str, "frame": int, "generation": str}
-        return self._evaluated(
-            "generations.jsonl", lambda p: pd.read_json(p, lines=True, dtype=columns).reindex(columns=[*columns])
-        )
+        table = pd.read_json(self._evaluated("generations.jsonl"), lines=True, dtype=columns)
+        return table.reindex(columns=[*columns])
 
     @property
     def model_rows(self) -> pd.DataFrame:
@@ -70,11 +67,10 @@ class Run:
         rows = self.per_window[self.per_window["predictor"] == MODEL]
         return rows.merge(self.generations, on=["story", "frame"], how="left")
 
-    def _evaluated(self, name: str, read: Callable[[Path], T]) -> T:
-        path = self.path / name
-        if not path.exists():
+    def _evaluated(self, name: str) -> Path:
+        if not (self.path / name).exists():
             raise RunError(f"{self.id} has not been evaluated yet: call storylib.experiments.runs.evaluate_run first")
-        return read(path)
+        return self.path / name
 
 
 def load_run(name: str) -> Run:
@@ -96,7 +92,7 @@ def pooled_metrics(runs: Sequence[Run]) -> Scores:
 
 
 def describe(runs: Sequence[Run]) -> pd.DataFrame:
-    """The provenance of some runs, one row each."""
+    """The provenance of some runs, one row each, by id."""
     columns = ("commit", "dirty", "device", "seconds", "peak_memory_mb", "best_epoch")
     rows = []
     for run in runs:

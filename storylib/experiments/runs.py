@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,11 +80,8 @@ def with_available_encoders(config: Config) -> Config:
     )
 
 
-def train(config: Config, data: Data, fresh: bool = False) -> Run:
-    """Train, or return the finished run of the same configuration, data and code. A killed run is resumed.
-
-    fresh: train again even if there is a finished run.
-    """
+def train(config: Config, data: Data) -> Run:
+    """Train, or return the finished run of the same configuration, data and code. A killed run is resumed."""
     from storylib.training import join
 
     config = with_available_encoders(config)
@@ -95,9 +90,6 @@ def train(config: Config, data: Data, fresh: bool = False) -> Run:
     group = join(config.train.device)
     # Two commands that ask for the same run train it once. Of several processes only the main one holds the lock.
     with FileLock(folder.with_name(f"{folder.name}.lock")) if group.main else nullcontext():
-        if fresh and group.main:
-            shutil.rmtree(folder)
-            folder.mkdir()
         if not group.agree((folder / "run.json").exists()):
             _train(config, data, folder)
         group.agree(None)
@@ -137,13 +129,12 @@ def _train(config: Config, data: Data, folder: Path) -> None:
     write_atomically(folder / "run.json", json.dumps(record, indent=2))
 
 
-def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False) -> Run:
-    """Score a run on held-out stories and write its metrics; nothing is done if this code did so before."""
+def evaluate_run(run: Run, data: Data) -> Run:
+    """Score a run on the test stories and write its metrics; nothing is done if this code did so before."""
     if run.record["data"]["fingerprint"] != data.fingerprint:
         raise RunError(f"{run.id} was trained on other data or another split than the one it is to be evaluated on")
-    stamp = {"code": code_fingerprint("evaluation", "metrics.summary"), "split": split}
-    path = run.path / "metrics.json"
-    if not fresh and path.exists() and stamp.items() <= json.loads(path.read_text(encoding="utf-8")).items():
+    code, path = code_fingerprint("evaluation", "metrics.summary"), run.path / "metrics.json"
+    if path.exists() and json.loads(path.read_text(encoding="utf-8"))["code"] == code:
         return run
 
     from storylib.data.device import cpu_threads
@@ -153,55 +144,55 @@ def evaluate_run(run: Run, data: Data, split: str = "test", fresh: bool = False)
     from storylib.experiments.storyteller import load_model
 
     model, vocabulary = load_model(run)
-    parts = dict(data.splits)
-    training, held_out = (WindowDataset(data.features, parts[p], vocabulary, run.config) for p in ("train", split))
+    parts = (data.splits.train, data.splits.test)
+    training, held_out = (WindowDataset(data.features, part, vocabulary, run.config) for part in parts)
     with cpu_threads(run.config.train.threads):
         encoders = ScoringEncoders(run.config)
         table, pictures = evaluate(model, vocabulary, training, held_out, encoders, run.config.train.seed)
-    _write_evaluation(run.path, table, pictures, stamp)
+    _write_evaluation(run.path, table, pictures, code)
     return Run(run.path)
 
 
-def _write_evaluation(folder: Path, table: pd.DataFrame, pictures: np.ndarray, stamp: dict[str, Any]) -> None:
+def _write_evaluation(folder: Path, table: pd.DataFrame, pictures: np.ndarray, code: str) -> None:
     np.save(folder / "pictures.npy", pictures)
     texts = table[(table["predictor"] == MODEL) & table["generation"].notna()][["story", "frame", "generation"]]
     lines = [json.dumps(row, ensure_ascii=False) for row in texts.to_dict("records")]
     write_atomically(folder / "generations.jsonl", "\n".join(lines) + "\n")
     table.drop(columns=["generation"]).to_parquet(folder / "per_window.parquet", index=False)
-    scores = summarise(table)
-    rows = []
-    for name, entry in scores.items():
-        low, high = entry["interval"]
-        rows.append({"metric": name, "value": entry["value"], "low": low, "high": high, **entry["baselines"]})
-    write_atomically(folder / "metrics_summary.csv", pd.DataFrame(rows).to_csv(index=False))
-    record = stamp | {"signatures": signatures(), "metrics": dict(scores)}
+    record = {"code": code, "signatures": signatures(), "metrics": dict(summarise(table))}
     write_atomically(folder / "metrics.json", json.dumps(record, indent=2))
 
 
 def find_run(config: Config) -> Run:
     """The evaluated run of a configuration, found by its id: the hash of configuration, data and code.
 
-    Nothing is encoded or trained. Raises RunError, which names the command that makes the run.
+    Nothing is encoded or trained, and no story is read if there is no run of this source, weight and seed. Raises
+    RunError, which names the command that makes the run.
     """
-    config = with_available_encoders(config)
-    data, model = config.data, config.model
-    stories, splits = _stories(data)
-    features = features_fingerprint(stories, data.image_encoder, data.text_encoder, model.image_size)
-    path = runs_dir() / run_id(config, _data_fingerprint(features, splits))
-    if not (path / "run.json").exists() or not (path / "metrics.json").exists():
-        raise RunError(
-            f"There is no evaluated run {path.name}, of these stories and this code. "
-            f"`storylib evaluate --source {data.source} --seed {config.train.seed} ...` makes it, "
-            f"and `make runs SOURCE={data.source}` all of them."
-        )
-    return Run(path)
+    name = f"{_readable_name(config)}-*"
+    if any(runs_dir().glob(f"{name}/metrics.json")):
+        config = with_available_encoders(config)
+        data, model = config.data, config.model
+        stories, splits = _stories(data)
+        features = features_fingerprint(stories, data.image_encoder, data.text_encoder, model.image_size)
+        name = run_id(config, _data_fingerprint(features, splits))
+        if (runs_dir() / name / "metrics.json").exists():
+            return Run(runs_dir() / name)
+    raise RunError(
+        f"There is no evaluated run {name}, of these stories and this code. "
+        f"`storylib evaluate --source {config.data.source} --seed {config.train.seed} ...` makes it, "
+        f"and `make runs SOURCE={config.data.source}` all of them."
+    )
 
 
 def run_id(config: Config, data_fingerprint: str) -> str:
     """A readable name, and the hash that the run is found by: of configuration, data and training code."""
     key = digest([config.identity(), data_fingerprint, code_fingerprint("training")])
-    weight, seed = config.train.contrastive_weight, config.train.seed
-    return f"{slug(config.data.source)[-40:]}-contrastive{weight:g}-seed{seed}-{key[:8]}"
+    return f"{_readable_name(config)}-{key[:8]}"
+
+
+def _readable_name(config: Config) -> str:
+    return f"{slug(config.data.source)[-40:]}-contrastive{config.train.contrastive_weight:g}-seed{config.train.seed}"
 
 
 def _data_fingerprint(features: str, splits: Splits) -> str:

@@ -1,9 +1,4 @@
-"""A trained storyteller without its data: it continues any pictures and texts, and can be saved, shared and loaded.
-
-storyteller = Storyteller.of_run(load_run("storyworld-contrastive1-seed0-..."))
-storyteller.save_pretrained("folder")
-Storyteller.from_pretrained("folder").predict(images, texts).text
-"""
+"""A trained storyteller without its data: it continues any pictures and texts, and can be saved, shared and loaded."""
 
 from __future__ import annotations
 
@@ -86,15 +81,22 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
     ) -> None:
         super().__init__()
         self.settings, self.record = Config().replace(**settings), record or {}
-        self.vocabulary = Vocabulary(load_tokenizer(self.settings.model.text_decoder), pieces)
-        self.model = _empty_model(self.settings, self.vocabulary, dims)
+        data, model = self.settings.data, self.settings.model
+        self.vocabulary, layers = Vocabulary(load_tokenizer(model.text_decoder), pieces), model.trainable_text_layers
+        with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten by the weights
+            spaces = [FrozenSpace(dim, model.correction_rank) for dim in dims]
+            upper_layers = UpperLayers(load_text_encoder(data.text_encoder), layers) if layers else None
+            self.model = StoryModel(model, spaces[0], spaces[1], self.vocabulary, data.context, upper_layers)
 
     @classmethod
     def of_run(cls, run: Run) -> Storyteller:
-        """The storyteller of a finished run."""
+        """The storyteller of a finished run, at its best epoch."""
         evaluated = (run.path / "metrics.json").exists()
         record = run.record | ({"metrics": list(run.metrics.values())} if evaluated else {})
-        storyteller = cls(run.config.flat(), _pieces(run), _feature_dims(run.weights), record)
+        pieces = json.loads((run.path / "vocabulary.json").read_text(encoding="utf-8"))
+        with safe_open(run.weights, "pt") as file:
+            dims = [file.get_slice(f"{side}_space.mean").get_shape()[0] for side in ("image", "text")]
+        storyteller = cls(run.config.flat(), pieces, dims, record)
         load_weights(storyteller.model, run.weights)
         return storyteller.eval()
 
@@ -173,12 +175,12 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         scores = bank @ F.normalize(predicted, dim=-1)
         scores = scores.masked_fill((bank @ space(context).T >= SAME_PICTURE).any(1), -torch.inf)
         best = scores.topk(min(count, len(scores))).indices.tolist()
-        found = []
+        retrieved = []
         for i in best:
             if scores[i].isfinite():
                 story, frame = known.sources[i]
-                found.append(Retrieved(frame, story, float(scores[i])))
-        return tuple(found)
+                retrieved.append(Retrieved(frame, story, float(scores[i])))
+        return tuple(retrieved)
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> Any:
@@ -187,47 +189,18 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README.md of a saved model, from its run's record."""
-        defaults, data = Config().flat(), self.settings.data
-        changed = [f"`{k}={v}`" for k, v in self.settings.flat().items() if v != defaults[k] and k != "device"]
+        defaults, settings = Config().flat(), self.settings.flat()
+        changed = [f"`{k}={v}`" for k, v in settings.items() if v != defaults[k] and k != "device"]
         return ModelCard.from_template(
             self._hub_mixin_info.model_card_data,
             template_path=str(Path(__file__).with_name("model_card.md")),
-            name=self.record.get("id", "A storyteller"),
-            frames=data.context,
-            source=data.source,
-            image_encoder=data.image_encoder,
-            text_encoder=data.text_encoder,
+            settings=settings,
             changed=", ".join(changed),
             record=self.record,
-            versions=", ".join(
-                f"{name} {version}" for name, version in sorted(self.record.get("versions", {}).items())
-            ),
-            metrics=self.record.get("metrics"),
         )
 
 
 def load_model(run: Run) -> tuple[StoryModel, Vocabulary]:
     """The trained model of a run at its best epoch, and its vocabulary."""
-    vocabulary = Vocabulary(load_tokenizer(run.config.model.text_decoder), _pieces(run))
-    model = _empty_model(run.config, vocabulary, _feature_dims(run.weights))
-    load_weights(model, run.weights)
-    return model.eval(), vocabulary
-
-
-def _empty_model(config: Config, vocabulary: Vocabulary, dims: Sequence[int]) -> StoryModel:
-    """A model to load weights into. dims: of the two frozen features."""
-    with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten by the weights
-        spaces = [FrozenSpace(dim, config.model.correction_rank) for dim in dims]
-        layers = config.model.trainable_text_layers
-        upper_layers = UpperLayers(load_text_encoder(config.data.text_encoder), layers) if layers else None
-        return StoryModel(config.model, spaces[0], spaces[1], vocabulary, config.data.context, upper_layers)
-
-
-def _pieces(run: Run) -> list[int]:
-    return json.loads((run.path / "vocabulary.json").read_text(encoding="utf-8"))
-
-
-def _feature_dims(weights: Path) -> list[int]:
-    """Dimensions of the picture and text features that a model was trained on, from its weights."""
-    with safe_open(weights, "pt") as file:
-        return [file.get_slice(f"{side}_space.mean").get_shape()[0] for side in ("image", "text")]
+    storyteller = Storyteller.of_run(run)
+    return storyteller.model, storyteller.vocabulary

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storylib.config import Config, experiments, project_root, seeds, slug
+from storylib.config import SELECTION_LOSSES, Config, experiments, project_root, seeds, slug
 from storylib.data.store import write_atomically
 from storylib.experiments.provenance import RunError, publishable
-from storylib.experiments.records import Run, describe
+from storylib.experiments.records import Run
 
 
 @dataclass(frozen=True)
@@ -25,29 +25,24 @@ class Study:
         """The command line that makes the record."""
         return f"storylib {self.verb} --source {source} --profile {profile}"
 
-    def to_publish(self, source: str, profile: str) -> Path:
-        """Where the record is written: in the project."""
-        return project_root() / "results" / self.kind / f"{slug(f'{source}-{profile}')}.json"
-
-    def published(self, source: str, profile: str) -> Path:
-        """Where the record is: in the project, in this module's checkout, or inside the installed package.
-
-        The project's own path if it is in none of them.
-        """
-        path = self.to_publish(source, profile)
-        package = Path(__file__).parents[1]
-        places = [path, *(root / "results" / self.kind / path.name for root in (package.parent, package))]
-        return next((place for place in places if place.is_file()), path)
+    def path(self, source: str, profile: str, root: Path | None = None) -> Path:
+        """Where the record is in a project; by default in this one, where it is written."""
+        return (root or project_root()) / "results" / self.kind / f"{slug(f'{source}-{profile}')}.json"
 
     def load(self, source: str, profile: str = "full") -> dict[str, Any]:
-        """The published record. Raises RunError, which names the command that makes it."""
-        path = self.published(source, profile)
-        if not path.is_file():
-            raise RunError(
-                f"There is no published record of the {self.kind} on {source!r} with profile {profile!r}. "
-                f"`{self.command(source, profile)}` makes it."
-            )
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        """The published record: of the project, of this module's checkout, or inside the installed package.
+
+        Raises RunError, which names the command that makes it.
+        """
+        package = Path(__file__).parents[1]
+        for root in (project_root(), package.parent, package):
+            path = self.path(source, profile, root)
+            if path.is_file():
+                return dict(json.loads(path.read_text(encoding="utf-8")))
+        raise RunError(
+            f"There is no published record of the {self.kind} on {source!r} with profile {profile!r}. "
+            f"`{self.command(source, profile)}` makes it."
+        )
 
     def start(self, source: str, profile: str) -> dict[str, Any]:
         """The head of a new record: command, source, profile, seeds, commit, versions and machine.
@@ -59,8 +54,7 @@ class Study:
 
     def save(self, record: Mapping[str, Any]) -> Path:
         """Write a record that ``start`` began; returns its path."""
-        path = self.to_publish(record["source"], record["profile"])
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = self.path(record["source"], record["profile"])
         write_atomically(path, json.dumps(record, indent=1) + "\n")
         return path
 
@@ -96,15 +90,19 @@ def ablation_factor(arms: Sequence[str] | None = None) -> Factor:
     return Factor("", (first, second), (first, second))
 
 
+def check_selection(first: Config, second: Config) -> None:
+    """Raise RunError if the best epochs of two arms would be selected by different losses."""
+    on = [{n for n in SELECTION_LOSSES if config.flat()[f"{n}_weight"] > 0} for config in (first, second)]
+    if on[0] != on[1]:
+        raise RunError(
+            f"Only one of the two arms has these losses on: {', '.join(sorted(on[0] ^ on[1]))}. The best epoch is selected by "
+            "them, so the arms cannot be compared. Give both arms the same of these losses in experiments.yml."
+        )
+
+
 def run_arm(configs: Sequence[Config]) -> list[Run]:
     """Train and evaluate the runs of an arm that are not there yet; its seeds share their data."""
     from storylib.experiments.runs import evaluate_run, prepare, train
 
     data = prepare(configs[0])
     return [evaluate_run(train(config, data), data) for config in configs]
-
-
-def run_costs(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """The runs behind a record: id, seed, commit, device, seconds and memory of each."""
-    costs: list[dict[str, Any]] = json.loads(describe(runs).reset_index().to_json(orient="records"))
-    return costs

@@ -1,7 +1,4 @@
-"""Where the factor of the ablation matters: one thing changed at a time, in the arm with it and in the arm without.
-
-The points are in experiments.yml under ``sweeps``. Training happens here; chapters only read the record.
-"""
+"""Where the factor of the ablation matters: one thing changed at a time in both arms."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ import pandas as pd
 
 from storylib.config import Config, configure, experiments, seeds
 from storylib.experiments.comparison import compare
-from storylib.experiments.records import Run, pooled_metrics
-from storylib.experiments.studies import SWEEPS, ablation_factor, run_arm, run_costs
+from storylib.experiments.records import Run, describe, pooled_metrics
+from storylib.experiments.studies import SWEEPS, ablation_factor, check_selection, run_arm
 from storylib.metrics.registry import METRICS, best_baseline
 
 # Without decoders; the story state may correct the next embedding, or neither the loss nor the fusion would reach it.
@@ -28,26 +25,25 @@ ARMS = ("on", "off")  # keys of the record: the factor's first arm and its secon
 
 
 def points(source: str, profile: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(sweep, value, diff) of each point of ``experiments.yml``. Raises ConfigError for a field that does not exist."""
+    """(sweep, value, diff) of each point of ``experiments.yml``. Raises ConfigError or RunError for a wrong point."""
     for sweep, values in experiments().get("sweeps", {}).items():
         for value, diff in values.items():
-            configure(profile, source=source, **WITHOUT_DECODERS, **diff)
+            check_selection(*(arm_configs(source, profile, diff, on)[0] for on in (True, False)))
             yield sweep, str(value), dict(diff)
 
 
 def arm_configs(source: str, profile: str, diff: Mapping[str, Any], on: bool) -> list[Config]:
     """One configuration per seed, with the factor or without it.
 
-    Without it, the fields that only shape the factor make no difference and are left out, so that all points which
-    change nothing else share their runs.
+    Without it, the fields that only shape the factor are left out, so that points which change nothing else share runs.
     """
     plan = experiments()
     first, second = (plan["arms"][arm] for arm in ablation_factor().arms)
-    if on:
-        changes = first | dict(diff)
-    else:
+    changes = first | dict(diff)
+    if not on:
         changes = {name: value for name, value in diff.items() if name not in plan["ablation"]["only_with"]} | second
-    return [configure(profile, source=source, seed=seed, **WITHOUT_DECODERS, **changes) for seed in seeds(profile)]
+    config = configure(profile, source=source, **WITHOUT_DECODERS, **changes)
+    return [config.replace(seed=seed) for seed in seeds(profile)]
 
 
 def publish_sweeps(source: str, profile: str, only: Sequence[str] = ()) -> Path:
@@ -72,14 +68,14 @@ def publish_sweeps(source: str, profile: str, only: Sequence[str] = ()) -> Path:
             entry |= measured(*arms)
         _save_point(head, entry, [(sweep, value) for sweep, value, _ in plan])
         logging.info("%s = %s is done", sweep, value)
-    return SWEEPS.to_publish(source, profile)
+    return SWEEPS.path(source, profile)
 
 
 def _save_point(head: Mapping[str, Any], entry: dict[str, Any], order: Sequence[tuple[str, str]]) -> None:
     """Put one point into the record, in the plan's order; points that are not in the plan any more are dropped."""
     from filelock import FileLock
 
-    path = SWEEPS.to_publish(head["source"], head["profile"])
+    path = SWEEPS.path(head["source"], head["profile"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         earlier = json.loads(path.read_text(encoding="utf-8"))["points"] if path.exists() else []
@@ -90,7 +86,7 @@ def _save_point(head: Mapping[str, Any], entry: dict[str, Any], order: Sequence[
 def measured(on: Sequence[Run], off: Sequence[Run]) -> dict[str, Any]:
     """The shown metrics of both arms with intervals and baselines, and their paired difference."""
     scores = dict(zip(ARMS, (pooled_metrics(on), pooled_metrics(off)), strict=True))
-    compared = compare(on, off).frame.set_index("metric")
+    compared = compare(on, off, ablation_factor()).frame.set_index("metric")
     entries: dict[str, Any] = {}
     for metric in (name for name in SHOWN if name in compared.index):
         row = compared.loc[metric]
@@ -98,22 +94,21 @@ def measured(on: Sequence[Run], off: Sequence[Run]) -> dict[str, Any]:
         entry["baselines"] = scores["on"][metric]["baselines"]
         entry |= {key: round(float(row[key]), 6) for key in COMPARED}
         entries[metric] = entry | {"verdict": row["verdict"]}
-    return {"runs": {"on": run_costs(on), "off": run_costs(off)}, "metrics": entries}
+    costs = {arm: describe(runs).reset_index().to_dict("records") for arm, runs in zip(ARMS, (on, off), strict=True)}
+    return {"runs": costs, "metrics": entries}
 
 
 def sweep_frame(record: Mapping[str, Any]) -> pd.DataFrame:
     """One row per point and metric of a record.
 
-    Columns: sweep, value, metric, title, group; of both arms on, on_low, on_high, off, off_low, off_high; of on - off
-    difference, low, high, p_holm, detectable, verdict; chance (NaN if it has none), baseline and baseline_value (the
-    best one).
+    Columns: sweep, value, metric, title; on, on_low, on_high, off, off_low, off_high; of on - off difference,
+    low, high, p_holm, detectable, verdict; chance (None if it has none); baseline and baseline_value (the best one).
     """
     rows = []
     for point in record["points"]:
         for name, entry in point.get("metrics", {}).items():
             metric, baselines = METRICS[name], entry["baselines"]
-            row = {"sweep": point["sweep"], "value": point["value"], "metric": name}
-            row |= {"title": metric.title, "group": metric.group}
+            row = {"sweep": point["sweep"], "value": point["value"], "metric": name, "title": metric.title}
             for arm in ARMS:
                 row[arm] = entry[arm]["value"]
                 row[f"{arm}_low"], row[f"{arm}_high"] = entry[arm]["interval"]
@@ -122,19 +117,3 @@ def sweep_frame(record: Mapping[str, Any]) -> pd.DataFrame:
             row |= {"chance": baselines.get("chance"), "baseline": best, "baseline_value": baselines[best]}
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def sweep_tables(record: Mapping[str, Any], metric: str) -> dict[str, pd.DataFrame]:
-    """By sweep, what ``figures.sweeps`` draws of one metric.
-
-    Columns: value, arm ("off" or "on"), low, mean, high, and one per baseline: "baseline: chance" and the best one.
-    """
-    frame = sweep_frame(record)
-    frame = frame[frame["metric"] == metric] if len(frame) else frame
-    tables: dict[str, list[dict[str, Any]]] = {}
-    for row in frame.to_dict("records"):
-        baselines = {"baseline: chance": row["chance"], f"baseline: {row['baseline']}": row["baseline_value"]}
-        for arm in ("off", "on"):
-            scores = {"low": row[f"{arm}_low"], "mean": row[arm], "high": row[f"{arm}_high"]}
-            tables.setdefault(row["sweep"], []).append({"value": row["value"], "arm": arm, **scores, **baselines})
-    return {sweep: pd.DataFrame(rows).dropna(axis=1, how="all") for sweep, rows in tables.items()}

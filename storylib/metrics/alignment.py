@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def alignment_distance(image: Tensor, text: Tensor) -> Tensor:
-    """(P,) squared distance of each picture to its own text (Wang and Isola 2020, alpha = 2). image, text: (P, D)."""
-    return ((image - text) ** 2).sum(1)
+def alignment_columns(image: Tensor, text: Tensor, random: bool) -> dict[str, Any]:
+    """How pictures and texts (F, D) lie relative to each other; random: as chance gives it for the same vectors."""
+    distance = ((image - text) ** 2).sum(1)  # Wang and Isola 2020, alpha = 2
+    directions = torch.stack([image, text])
+    if random:
+        distance = chance_alignment(image, text)
+        image, text = shuffled_pairs(image, text)
+        noise = torch.randn(2, *image.shape, generator=torch.Generator().manual_seed(0))
+        directions = F.normalize(noise, dim=-1)
+    columns = {"alignment": distance, "modality_gap": modality_gap(image, text)}
+    columns |= {f"{side}_uniformity": uniformity(d) for side, d in zip(("image", "text"), directions, strict=True)}
+    return {name: values.numpy() for name, values in columns.items()}
 
 
 def chance_alignment(image: Tensor, text: Tensor) -> Tensor:

@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+DIRECTIONS = 16  # principal directions of picture features in which the distance is taken
+
+
+def principal_directions(features: np.ndarray) -> np.ndarray:
+    """(D, DIRECTIONS) principal directions of features (N, D), in units of the largest's standard deviation."""
+    centred = features - features.mean(0)
+    _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
+    basis = np.zeros((features.shape[1], DIRECTIONS))
+    count = min(DIRECTIONS, len(directions))
+    basis[:, :count] = directions[:count].T / max(lengths[0] / np.sqrt(len(features)), 1e-12)
+    return basis
+
 
 def moments(features: np.ndarray) -> np.ndarray:
     """(N, 1 + D + D^2) columns whose sums are the count, the sums and the sums of products of features (N, D)."""

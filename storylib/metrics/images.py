@@ -1,11 +1,20 @@
-"""Pictures against pictures, pixel by pixel. The distance of their features is in ``frechet``."""
+"""Predicted pictures scored against the true ones, pixel by pixel."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def picture_columns(pictures: Tensor, targets: Tensor) -> dict[str, Any]:
+    """Scores of W pictures against the true ones, both (W, 3, S, S) in 0..1."""
+    l1, ssim = image_errors(pictures, targets)
+    columns = {"image_l1": l1, "image_ssim": ssim}
+    return columns | {"sharpness": sharpness(pictures), "true_sharpness": sharpness(targets)}
 
 
 def image_errors(predicted: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndarray]:

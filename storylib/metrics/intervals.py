@@ -1,9 +1,8 @@
 """Intervals and differences: bootstrap over stories and seeds, paired by window, corrected for many tests.
 
-A conclusion must hold for other held-out stories and other training seeds. They are crossed: every seed is evaluated on
-every story. Percentiles of a crossed bootstrap (Owen 2007) are too wide where stories and seeds interact, and too narrow
-where seeds differ, because a few seeds say little about the next one. So the bootstrap gives an interval its shape, and
-its width comes from the variance components of the same table, with Satterthwaite's (1946) degrees of freedom
+Percentiles of a crossed bootstrap (Owen 2007) are too wide where stories and seeds interact, and too narrow where seeds
+differ, because a few seeds say little about the next one. So the bootstrap gives an interval its shape, and its width
+comes from the variance components of the same table, with Satterthwaite's (1946) degrees of freedom
 (benchmarks/statistics_simulation.py). scipy's permutation_test cannot add the variance between seeds.
 """
 
@@ -67,7 +66,7 @@ def story_sums(columns: np.ndarray, stories: np.ndarray, seeds: np.ndarray) -> n
 
 
 def influence(sums: np.ndarray, reduce: Reduce) -> np.ndarray:
-    """(seeds, stories) how far each cell of the table pulls the metric from its value, by leaving it out (jackknife)."""
+    """(seeds, stories) how far each cell of the table pulls the metric from its value (jackknife)."""
     total, cells = sums.sum((0, 1)), sums.shape[0] * sums.shape[1]
     with np.errstate(invalid="ignore", divide="ignore"):
         pull = (cells - 1) * (reduce(total) - reduce(total - sums))
@@ -110,8 +109,7 @@ def resampled(count: int, draws: int, seed: int) -> np.ndarray:
 def bootstrap_sums(sums: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
     """(draws, C) column sums under resampling of stories and, crossed with them, of seeds.
 
-    Stories are the unit of independence, not windows, because neighbouring windows share frames. Tables of the same
-    shape get the same samples, so that arms stay paired.
+    Neighbouring windows share frames, so stories are drawn. Tables of the same shape get the same samples.
     """
     n_seeds, n_stories, columns = sums.shape
     stories, seeds = resampled(n_stories, draws, seed), resampled(n_seeds, draws, seed + 1)
@@ -119,10 +117,10 @@ def bootstrap_sums(sums: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
     return (seeds[:, :, None] * over_stories.reshape(draws, n_seeds, columns)).sum(1)
 
 
-def interval(sums: np.ndarray, reduce: Reduce, draws: int = DRAWS, seed: int = 0) -> tuple[float, float, float]:
+def interval(sums: np.ndarray, reduce: Reduce, draws: int = DRAWS) -> tuple[float, float, float]:
     """(value, low, high) of a metric with its bootstrap interval. sums: (seeds, stories, C)."""
     value = float(reduce(sums.sum((0, 1))))
-    low, high = ends(reduce(bootstrap_sums(sums, draws, seed)) - value, spread(influence(sums, reduce)).factor)
+    low, high = ends(reduce(bootstrap_sums(sums, draws)) - value, spread(influence(sums, reduce)).factor)
     return value, value + low, value + high
 
 
@@ -154,10 +152,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, reduce: Reduce, draws: int =
 def _effect(
     per_story: np.ndarray, value: float, low: float, high: float, weights: np.ndarray
 ) -> tuple[float, float, float]:
-    """Cohen's d for pairs, value / standard deviation of the stories' differences (stories,), with its interval.
-
-    The interval is that of the difference, widened by the bootstrap error of the standard deviation.
-    """
+    """Cohen's d for pairs with its interval: that of the difference, widened by the error of the standard deviation."""
     deviation = per_story.std(ddof=1) if len(per_story) > 1 else 0.0
     if deviation <= 1e-12:
         return (0.0, 0.0, 0.0) if not value else (np.inf * np.sign(value), -np.inf, np.inf)
@@ -191,8 +186,7 @@ def sign_flip_p(
 def p_value(per_story: np.ndarray, value: float, parts: Spread, draws: int = DRAWS, seed: int = 0) -> float:
     """Two-sided p of "the mean is zero", the larger of two tests that allow for skewed differences (stories,).
 
-    Swaps presume that differences are as likely to be large upwards as downwards. Where a few stories differ much, all
-    in one direction, they reject too often, above all far out in the tail where Holm's correction looks.
+    Where a few stories differ much, all in one direction, swaps reject too often, above all far out in the tail.
     """
     deviations = per_story - per_story.mean()
     if deviations.std() <= 1e-12 or parts.variance <= 0:
@@ -210,10 +204,7 @@ def skewed_t_p(deviations: np.ndarray, t: float, parts: Spread) -> float:
 
 
 def bootstrap_t_p(deviations: np.ndarray, t: float, parts: Spread, draws: int, seed: int) -> float:
-    """By the bootstrap of t (Efron and Tibshirani 1993) over deviations (stories,), which keeps their skewness.
-
-    The variance between seeds is added to each draw as in ``sign_flip_p``.
-    """
+    """By the bootstrap of t (Efron and Tibshirani 1993); seeds are added to each draw as in ``sign_flip_p``."""
     count = len(deviations)
     weights = resampled(count, draws, seed)
     mean = weights @ deviations / count

@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from storylib.metrics.frechet import frechet_distance, moments
+from storylib.metrics.frechet import DIRECTIONS, frechet_distance, moments
 from storylib.metrics.intervals import LEVEL, Reduce, story_sums
-from storylib.metrics.text import METEOR, bleu_from_counts
+from storylib.metrics.text import BLEU_COLUMNS, METEOR, bleu_from_counts
 
 MODEL, ORACLE = "model", "best of context"  # predictors: the trained one, and one that knows the answer
 VERDICTS = ("better", "worse", "no difference")
-BLEU_COLUMNS = [f"bleu_{i}" for i in range(10)]
-DIRECTIONS = 16  # principal directions of picture features in which the Fréchet distance is taken
 MADE, TRUE = ([f"{kind}_feature_{i}" for i in range(DIRECTIONS)] for kind in ("made", "true"))
 
 Columns = Callable[[pd.DataFrame], np.ndarray]  # a per-window table to (N, C) columns, which are then summed
@@ -36,7 +34,7 @@ class Metric:
     limits: tuple[str, ...] = ()  # predictors that mark the best possible value and so are not there to be beaten
 
     def merit(self, value: float) -> float:
-        """Larger is better, whatever the metric's own direction."""
+        """Larger is better, for every metric."""
         if self.ideal is not None:
             return -abs(value - self.ideal)
         return value if self.higher_is_better else -value

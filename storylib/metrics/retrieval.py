@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,29 +25,24 @@ def tied_rank(scores: Tensor, own: Tensor, rivals: Tensor) -> Tensor:
     return mean_rank(_count((scores > own) & rivals), _count((scores == own) & rivals))
 
 
-@dataclass(frozen=True)
 class Candidates:
     """What each of Q queries chooses among: its target, and all C columns but copies of the target and its own context.
 
     Exact copies of the target count as the target: the best of their scores is its own, and they are counted once.
+    target: (Q,) columns. ids: (C,) equal for exact copies. context: (Q, K) columns. groups: (C,); if there are groups,
+    rivals must be of the target's own.
     """
 
-    target: Tensor  # (Q,) columns
-    ids: Tensor  # (C,) equal for exact copies
-    context: Tensor | None = None  # (Q, K) columns
-    groups: Tensor | None = None  # (C,) if there are groups, rivals must be of the target's own
+    def __init__(self, target: Any, ids: Any, context: Any = None, groups: Any = None) -> None:
+        self.target, self.ids = torch.as_tensor(target, dtype=torch.long), torch.as_tensor(ids, dtype=torch.long)
+        self.context = None if context is None else torch.as_tensor(context, dtype=torch.long)
+        self.groups = None if groups is None else torch.as_tensor(groups, dtype=torch.long)
 
-    @classmethod
-    def of(cls, target: Any, ids: Any, context: Any = None, groups: Any = None) -> Candidates:
-        """From sequences of integers."""
-        parts = (target, ids, context, groups)
-        return cls(*(None if part is None else torch.as_tensor(part, dtype=torch.long) for part in parts))  # type: ignore[arg-type]
-
-    def copies(self, queries: slice) -> Tensor:
+    def copies(self, queries: Tensor) -> Tensor:
         """(B, C) the target and its exact copies."""
         return self.ids == self.ids[self.target[queries]][:, None]
 
-    def rivals(self, queries: slice) -> Tensor:
+    def rivals(self, queries: Tensor) -> Tensor:
         """(B, C) the candidates other than the target."""
         rivals = ~self.copies(queries)
         if self.context is not None:
@@ -60,22 +54,20 @@ class Candidates:
     @cached_property
     def counts(self) -> Tensor:
         """(Q,) the number of candidates, the target included and counted once."""
-        starts = range(0, len(self.target), BLOCK)
-        blocks = [1 + _count(self.rivals(slice(start, start + BLOCK))) for start in starts]
-        return torch.cat(blocks) if blocks else torch.zeros(0, dtype=torch.long)
+        blocks = torch.arange(len(self.target)).split(BLOCK)
+        return torch.cat([1 + _count(self.rivals(queries)) for queries in blocks])
 
     def ranks(self, scores: Tensor, start: int = 0) -> Tensor:
         """(B,) ranks of the queries from ``start`` on. scores: (B, C)."""
-        queries = slice(start, start + len(scores))
+        queries = torch.arange(start, start + len(scores))
         own = scores.masked_fill(~self.copies(queries), -torch.inf).amax(1, keepdim=True)
         return tied_rank(scores, own, self.rivals(queries))
 
 
 def ranks_by_block(query: Tensor, answers: Tensor, candidates: Candidates) -> Tensor:
     """(Q,) ranks by the products of queries (Q, D) and answers (C, D)."""
-    starts = range(0, len(query), BLOCK)
-    blocks = [candidates.ranks(query[start : start + BLOCK] @ answers.T, start) for start in starts]
-    return torch.cat(blocks) if blocks else torch.zeros(0)
+    blocks = query.split(BLOCK)
+    return torch.cat([candidates.ranks(block @ answers.T, BLOCK * i) for i, block in enumerate(blocks)])
 
 
 def _count(mask: Tensor) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from storylib.metrics.intervals import DRAWS, Difference, holm, interval, paired_difference
+from storylib.metrics.intervals import DRAWS, holm, interval, paired_difference
 from storylib.metrics.registry import METRICS, MODEL, ORACLE, Metric, best_baseline, verdict
+from storylib.metrics.text import BLEU_COLUMNS
 
 Entry = dict[str, Any]
 
@@ -80,7 +81,7 @@ def _entry(
     """One metric of the table; the corrected p and the verdict need all metrics and are added later."""
     value, low, high = interval(metric.sums(model), metric.reduce, draws)
     best = best_baseline(baselines, metric)
-    gain = paired_gain(metric, model, groups[best], draws)
+    gain = paired_difference(metric.sums(model), metric.sums(groups[best]), metric.reduce, draws)
     return {
         "title": metric.title,
         "group": metric.group,
@@ -96,8 +97,21 @@ def _entry(
     }
 
 
-def paired_gain(metric: Metric, model: pd.DataFrame, baseline: pd.DataFrame, draws: int = DRAWS) -> Difference:
-    """The model minus a baseline on the stories that both have, with its interval."""
-    stories = set(model["story"]) & set(baseline["story"])
-    a, b = (metric.sums(rows[rows["story"].isin(stories)]) for rows in (model, baseline))
-    return paired_difference(a, b, metric.reduce, draws)
+def best_of(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """The best of several predictions, metric by metric and window by window, for metrics of single windows."""
+    best = tables[0][["story", "frame", "tokens"]].copy()
+    for column in map(str, tables[0].columns):
+        values = [table[column].to_numpy() for table in tables]
+        metric = METRICS.get(column)
+        if column.endswith("_rank"):
+            best[column] = np.fmin.reduce(values)
+        elif column.endswith("_candidates"):
+            best[column] = values[0]
+        elif metric is not None and metric.ideal is None and not np.isnan(values).all():
+            best[column] = (np.fmax if metric.higher_is_better else np.fmin).reduce(values)
+    if "bleu_0" in tables[0]:
+        precision = [table["bleu_0"] / table["bleu_4"].clip(lower=1) for table in tables]
+        choice = np.argmax(precision, axis=0)
+        counts = np.stack([table[BLEU_COLUMNS].to_numpy() for table in tables])
+        best[BLEU_COLUMNS] = counts[choice, np.arange(len(best))]
+    return best

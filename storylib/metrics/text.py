@@ -6,7 +6,7 @@ import html
 import re
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from importlib.metadata import distribution, version
 from math import exp, log, sqrt
@@ -18,6 +18,7 @@ import numpy as np
 from storylib.config import cache_dir
 from storylib.data.store import write_atomically
 
+BLEU_COLUMNS = [f"bleu_{i}" for i in range(10)]
 METEOR = "METEOR (WordNet 3.0)"
 REMEMBERED = 2**16  # words and texts, as every predictor is scored against the same references
 Gram = tuple[str, ...]
@@ -42,22 +43,33 @@ def words(text: str) -> tuple[str, ...]:
     return tuple(filter(None, stripped))
 
 
+def text_columns(texts: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
+    """Scores of W plain texts against what is really written."""
+    columns: dict[str, Any] = dict(zip(BLEU_COLUMNS, bleu_counts(texts, references).T, strict=True))
+    scorers = {"rouge_l": rouge_l, "meteor": meteor, "chrf": chrf, "cider_d": cider_d}
+    columns |= {name: scorer(texts, references) for name, scorer in scorers.items()}
+    for prefix, part in (("made", texts), ("true", references)):
+        for n in (1, 2):
+            columns[f"{prefix}_kinds_{n}"], columns[f"{prefix}_grams_{n}"] = distinct_counts(part, n).T
+    columns["words"] = [len(words(t)) for t in texts]
+    columns["true_words"] = [len(words(t)) for t in references]
+    columns["generation"] = list(texts)
+    return columns
+
+
 def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N, 10) n-gram matches 1-4, n-grams 1-4, hypothesis and reference length: their sums make corpus BLEU-4.
 
     sacrebleu, tokenizer 13a, lower case (Post 2018).
     """
     pairs = zip(hypotheses, references, strict=True)
-    scores = [_bleu().corpus_score([hypothesis], [[reference]]) for hypothesis, reference in pairs]
+    scores = [_sacrebleu("bleu").corpus_score([hypothesis], [[reference]]) for hypothesis, reference in pairs]
     rows = [[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores]
     return np.array(rows, dtype=float).reshape(-1, 10)
 
 
 def bleu_from_counts(sums: np.ndarray) -> np.ndarray:
-    """Corpus BLEU-4 in 0..100 from sums of ``bleu_counts``, (..., 10) -> (...); NaN where there is no reference.
-
-    sacrebleu's formula with its exponential smoothing, for many sums at once.
-    """
+    """Corpus BLEU-4 in 0..100 by sacrebleu's formula, from sums of ``bleu_counts``, (..., 10) -> (...); or NaN."""
     matches, totals, hypothesis_length, reference_length = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
     with np.errstate(divide="ignore", invalid="ignore"):
         # The first order without a match counts as half a match, the next as a quarter, and so on.
@@ -71,38 +83,27 @@ def bleu_from_counts(sums: np.ndarray) -> np.ndarray:
 
 def signatures() -> dict[str, str]:
     """The exact variant of each text metric, for the record of a run."""
-    return {
-        "bleu": _signature(_bleu()),
-        "chrf": _signature(_chrf()),
-        "meteor": METEOR,
-        "rouge_l": f"rouge-score {version('rouge-score')}, stemmed F-measure",
-        "cider_d": "storylib, n = 1..4",
-    }
-
-
-def _signature(scorer: Any) -> str:
-    scorer.corpus_score(["a"], [["a"]])  # a scorer knows its signature after its first score
-    return str(scorer.get_signature())
+    rouge_l = f"rouge-score {version('rouge-score')}, stemmed F-measure"
+    variants = {"meteor": METEOR, "rouge_l": rouge_l, "cider_d": "storylib, n = 1..4"}
+    for name in ("bleu", "chrf"):
+        _sacrebleu(name).corpus_score(["a"], [["a"]])  # a scorer knows its signature after its first score
+        variants[name] = str(_sacrebleu(name).get_signature())
+    return variants
 
 
 @lru_cache
-def _bleu() -> Any:
-    from sacrebleu.metrics.bleu import BLEU
+def _sacrebleu(name: str) -> Any:
+    from sacrebleu.metrics import BLEU, CHRF
 
-    return BLEU(lowercase=True)
-
-
-@lru_cache
-def _chrf() -> Any:
-    from sacrebleu.metrics.chrf import CHRF
-
-    return CHRF(lowercase=True)
+    return {"bleu": BLEU, "chrf": CHRF}[name](lowercase=True)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N,) sentence chrF in 0..100 (Popovic 2015; sacrebleu)."""
     pairs = zip(hypotheses, references, strict=True)
-    return np.array([_chrf().sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs])
+    return np.array(
+        [_sacrebleu("chrf").sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs]
+    )
 
 
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
@@ -119,10 +120,7 @@ def _rouge() -> Any:
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(N,) METEOR (Banerjee and Lavie 2005; nltk) with the synonyms of WordNet, over words without punctuation.
-
-    nltk looks synonyms up by stem: it matches car and auto, but not "automobile", whose stem is no word.
-    """
+    """(N,) METEOR (Banerjee and Lavie 2005; nltk) with WordNet, which nltk searches for the stems of words."""
     from nltk.translate.meteor_score import single_meteor_score
 
     options = {"stemmer": _stemmer(), "wordnet": _wordnet()}
@@ -178,7 +176,7 @@ def cider_d(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     For n = 1 to 4, each text becomes a vector of its n-grams weighted by tf-idf, with document frequencies over the
     references. A hypothesis scores the cosine with its reference, with its own counts clipped to the reference's, times
     a Gaussian penalty on the difference in length, averaged over n, times 10. The formulas are those of the authors'
-    ``CiderDScorer``, over ``words``. pycocoevalcap has no CIDEr-D. In a single document no n-gram is rare: the score is 0.
+    ``CiderDScorer``, over ``words``. pycocoevalcap has no CIDEr-D. In a single document the score is 0.
     """
     counts = [grams(reference) for reference in references]
     frequencies = Counter(gram for reference in counts for gram in reference)
@@ -194,13 +192,13 @@ def grams(text: str) -> Counter[Gram]:
 
 
 def similarity(
-    hypothesis: Mapping[Gram, int], reference: Mapping[Gram, int], frequencies: Mapping[Gram, int], documents: int
+    hypothesis: Counter[Gram], reference: Counter[Gram], frequencies: Counter[Gram], documents: int
 ) -> float:
     """CIDEr-D of one hypothesis and one reference. frequencies: the number of documents that have each n-gram."""
 
-    def weights(counts: Mapping[Gram, int], n: int) -> dict[Gram, float]:
-        idf = {gram: log(documents) - log(max(1, frequencies.get(gram, 0))) for gram in counts if len(gram) == n}
-        return {gram: counts[gram] * weight for gram, weight in idf.items()}
+    def weights(counts: Counter[Gram], n: int) -> dict[Gram, float]:
+        own = [gram for gram in counts if len(gram) == n]
+        return {gram: counts[gram] * (log(documents) - log(max(1, frequencies[gram]))) for gram in own}
 
     total = 0.0
     for n in range(1, LONGEST + 1):

@@ -25,7 +25,7 @@ from storylib.report.pages import fill
 # Loader, TeX input, SVG output (browsers block the fonts of pages opened from a folder), text for screen readers.
 MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/svg.js", "output/svg/fonts/tex.js", "a11y/assistive-mml.js")
 RUN = re.compile(r"<th>([\w.-]+-[0-9a-f]{8})</th>")  # a run in a table of ``records.describe``
-RECORDS = ("run.json", "metrics.json", "metrics_summary.csv", "history.csv")
+RECORDS = ("run.json", "metrics.json", "history.csv")
 
 
 class BookError(RuntimeError):

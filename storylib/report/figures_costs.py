@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from storylib.report.costs import STEPS, by_frames
@@ -21,8 +19,7 @@ def window(record: dict[str, Any]) -> Figure:
     """Milliseconds per training window of system B's loop as written and of storylib's, on a logarithmic axis."""
     figure, ((axis,),) = subplots(1, 1, (7, 1.7))
     medians = [record["median"][loop] for loop in ("system B", "ours")]
-    labels = ["system B", "storylib"]
-    bars = axis.barh(labels, medians, color=[BASELINE_COLOUR, MODEL_COLOUR], height=0.6)
+    bars = axis.barh(["system B", "storylib"], medians, color=[BASELINE_COLOUR, MODEL_COLOUR], height=0.6)
     for y, loop in enumerate(("system B", "ours")):
         rounds = record["milliseconds_per_window"][loop]
         axis.plot(rounds, [y] * len(rounds), "|", color=INK, markersize=8)
@@ -37,30 +34,16 @@ def window(record: dict[str, Any]) -> Figure:
     return describe(figure, alt, caption)
 
 
-def profile(record: dict[str, Any]) -> Figure:
-    """The share of each part in the time of a training step."""
-    shares = pd.Series(record["shares"]).sort_values(ascending=False)
-    figure, ((axis,),) = subplots(1, 1, (7, 0.32 * len(shares) + 0.7))
-    sns.barplot(x=shares, y=shares.index, ax=axis, color=MODEL_COLOUR)
-    axis.bar_label(axis.containers[0], fmt="%.1f %%", padding=4, color=INK, fontsize=9)
-    axis.set(xlabel="% of a step, forward and backward", ylabel="", xlim=(0, 1.15 * shares.max()))
-    axis.tick_params(axis="y", length=0, labelsize=9)
-    alt = "Bars: " + "; ".join(f"{name} {share:.0f} percent" for name, share in shares.items())
-    caption = "The time of a training step by part; the backward pass counts with the part of its forward pass."
-    return describe(figure, alt, caption)
-
-
 def frames(record: dict[str, Any]) -> Figure:
     """The cost per frame of each step and the peak memory, by the number of frames."""
     table = by_frames(record)
     figure, ((left, right),) = subplots(1, 2, (9, 3.2), gridspec_kw={"width_ratios": [3, 2]})
-    for step, colour in zip(STEPS, (*MORE[:4], MODEL_COLOUR, OFF), strict=True):
-        rows = table[table["step"] == step]
-        left.plot(rows["frames"], rows["milliseconds"], "o-", color=colour, markersize=4, label=STEPS[step])
+    for step, colour in zip(STEPS.values(), (*MORE[:4], MODEL_COLOUR, OFF), strict=True):
+        left.plot(table[step], "o-", color=colour, markersize=4, label=step)
     left.set(xscale="log", yscale="log", xlabel="frames", ylabel="milliseconds per frame")
-    left.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
-    peak = table.groupby("frames")["memory"].max()
-    right.plot(peak.index, peak / 1024, "o-", color=MODEL_COLOUR, markersize=4)
+    left.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    peak = table["peak memory, GB"]
+    right.plot(peak, "o-", color=MODEL_COLOUR, markersize=4)
     right.axhline(2, color=INK, linewidth=0.8, linestyle=":")
     right.set(xlabel="frames", ylabel="peak memory, GB", ylim=(0, None))
     for axis in (left.xaxis, left.yaxis, right.xaxis):
@@ -68,6 +51,6 @@ def frames(record: dict[str, Any]) -> Figure:
     left.minorticks_off()
     right.set_xticks(range(0, int(peak.index[-1]) + 1, 20_000))
     alt = f"Cost per frame of each step from {peak.index[0]:,} to {peak.index[-1]:,} frames; "
-    alt += f"peak memory {peak.iloc[-1]:,.0f} MB with the most."
+    alt += f"peak memory {peak.iloc[-1]:.1f} GB with the most."
     caption = "A level line on the left: the cost per frame does not depend on their number. Dotted on the right: 2 GB."
     return describe(figure, alt, caption)

@@ -123,29 +123,29 @@ def ablation(comparison: Comparison) -> Figure:
     return describe(figure, alt, caption)
 
 
-def sweeps(tables: Mapping[str, pd.DataFrame], metric: str, factor: Factor, columns: int = 4) -> Figure:
-    """Small multiples: a metric along each swept field, in both arms of a factor, with the baselines.
+def sweeps(rows: pd.DataFrame, metric: str, factor: Factor, columns: int = 4) -> Figure:
+    """Small multiples: a metric along each swept field, in both arms of a factor, with chance and the best baselines.
 
-    tables: by field, rows with columns value, arm ("on" or "off"), low, mean, high, and one per baseline
-    ("baseline: name"); see ``storylib.experiments.sweeps.sweep_tables``.
+    rows: as by ``storylib.experiments.sweeps.sweep_frame``.
     """
+    chosen = rows[rows["metric"] == metric]
+    tables = {str(field): table for field, table in chosen.groupby("sweep", sort=False)}
     figure, axes = panels(len(tables), columns, (2.4, 2.4), sharey=True)
     arms = (("off", OFF, factor.words[1], -0.06), ("on", ON, factor.words[0], 0.06))
     for axis, (field, table) in zip(axes, tables.items(), strict=True):
-        values = list(dict.fromkeys(table["value"]))
-        for baseline in (column for column in map(str, table) if column.startswith("baseline: ")):
-            levels = [table[baseline][table["value"] == value].mean() for value in values]
-            axis.plot(range(len(values)), levels, color=BASELINE_COLOUR, linestyle=":", linewidth=1)
-            if axis is axes[0]:
-                label, place = baseline.removeprefix("baseline: "), (0, levels[0])
-                axis.annotate(label, place, (0, 2), textcoords="offset points", fontsize=7, color=INK)
+        values, x = table["value"].tolist(), np.arange(len(table))
+        levels = {"chance": table["chance"].astype(float)}
+        levels |= {name: table["baseline_value"].where(table["baseline"] == name) for name in table["baseline"]}
+        for baseline, level in levels.items():
+            axis.plot(x, level, color=BASELINE_COLOUR, linestyle=":", linewidth=1)
+            if axis is axes[0] and level.notna().any():
+                place = (0, level.iloc[0])
+                axis.annotate(baseline, place, (0, 2), textcoords="offset points", fontsize=7, color=INK)
         for arm, colour, label, shift in arms:
-            rows = table[table["arm"] == arm]
-            x = np.array([values.index(value) for value in rows["value"]]) + shift
-            bars = [rows["mean"] - rows["low"], rows["high"] - rows["mean"]]
-            axis.errorbar(x, rows["mean"], bars, fmt="o-", color=colour, markersize=4, linewidth=1, label=label)
+            bars = [table[arm] - table[f"{arm}_low"], table[f"{arm}_high"] - table[arm]]
+            axis.errorbar(x + shift, table[arm], bars, fmt="o-", color=colour, markersize=4, linewidth=1, label=label)
         axis.set_title(field.replace("_", " "), fontsize=10)
-        axis.set_xticks(range(len(values)), [str(v) for v in values], fontsize=7, rotation=30 if len(values) > 3 else 0)
+        axis.set_xticks(x, values, fontsize=7, rotation=30 if len(values) > 3 else 0)
     for axis in axes[::columns]:
         axis.set_ylabel(textwrap.fill(METRICS[metric].title, 24), fontsize=9)
     axes[0].legend(frameon=False, fontsize=7)

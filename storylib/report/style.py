@@ -17,7 +17,6 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -47,19 +46,21 @@ def arm_colours(arms: Sequence[str]) -> dict[str, str]:
 
 def subplots(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
     """A figure in the style of the report with its axes, (rows, columns). size: width and height in inches."""
-    sns.set_theme(context="notebook", style="ticks")
     if "IPython" in sys.modules:
         set_matplotlib_formats("svg")
     coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     settings: dict[Any, Any] = dict.fromkeys(coloured, INK) | {
+        "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans"],
+        "font.size": 11,
+        "axes.labelsize": 12,
+        "axes.titlesize": 12,
+        "axes.linewidth": 1.25,
         "figure.facecolor": "none",
         "axes.facecolor": "none",
         "savefig.facecolor": "none",
         "legend.frameon": False,
         "axes.spines.top": False,
         "axes.spines.right": False,
-        "axes.grid": False,
-        "axes.titlesize": 12,
         "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": "storylib",  # the same bytes every time
         "text.parse_math": False,

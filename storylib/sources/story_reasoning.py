@@ -1,15 +1,14 @@
 """StoryReasoning (Oliveira and Martins de Matos 2025): 4,178 stories about movie frames, CC-BY-ND 4.0.
 
-Read from the Hugging Face hub, or from local Parquet files with the same columns: story_id, images, frame_count, and
-two texts that a language model wrote and whose form therefore cannot be relied on.
+Read from the Hugging Face hub, or from local Parquet files with the same columns: story_id, images and story, a text
+that a language model wrote and whose form therefore cannot be relied on.
 
 ``story`` has one block per picture; tags mark entities, actions and places, and are removed::
 
     <gdi image1> <gdo char1>Sarah</gdo> <gda char1>held</gda> <gdo obj3>the book</gdo> near
     <gdl bg1>the shoreline</gdl>. </gdi> <gdi image2> ... </gdi>
 
-``chain_of_thought`` has tables of characters, objects and the setting for each picture. ``parse_story`` and
-``parse_analysis`` accept any text, take linear time, and report what they repaired.
+``parse_story`` accepts any text, takes linear time, and reports what it repaired.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from storylib.data.types import Story
 from storylib.sources._checks import one_line
@@ -40,16 +39,13 @@ def load(
     limit: at most this many, 15 % of them from the data set's test split. revision: of the repository.
     strict: raise an error for a missing picture; markup is repaired in any case.
 
-    Attributes of a frame: characters, objects and setting, see ``parse_analysis``; repairs, a list of sentences.
+    Attributes of a frame: repairs, a list of sentences.
     """
     location = root if root is not None else os.environ.get("STORYLIB_STORY_REASONING", REPOSITORY)
     stories = []
-    for row in rows(location, ["story_id", "chain_of_thought", "story"], "images", limit, revision):
+    for row in rows(location, ["story_id", "story"], "images", limit, revision):
         texts = parse_story(str(row.values["story"] or ""), len(row.pictures))
-        tables = parse_analysis(str(row.values["chain_of_thought"] or ""), len(row.pictures))
-        attributes = [
-            table | {"repairs": text.repairs + table["repairs"]} for text, table in zip(texts, tables, strict=True)
-        ]
+        attributes = [{"repairs": text.repairs} for text in texts]
         frames = frames_of(row, [text.text for text in texts], strict, attributes)
         if frames:
             name = one_line(str(row.values["story_id"]))
@@ -196,68 +192,3 @@ class _BlockReader:
         if result and self.blocks:
             result[-1].repairs.append(f"{len(self.blocks)} blocks without a picture were left out")
         return result
-
-
-# Tables
-
-TABLES = {"characters": "characters", "objects": "objects", "setting": "setting", "settings": "setting"}
-HEADING = re.compile(r"\s*#{1,6}[\s*]*([a-z]+)\s*([0-9]{0,6})", re.I)
-COLUMN_NAMES = {"character_id": "id", "object_id": "id", "bounding_box": "box", "setting_element": "element"}
-
-
-def parse_analysis(markdown: str, images: int) -> list[dict[str, Any]]:
-    """For each of ``images`` pictures: its characters, objects and setting, lists of rows, and a list of repairs.
-
-    A row maps column names in lower case to cells: id, name, description ...; "box" is [left, top, right, bottom] in
-    pixels, or None.
-    """
-    result: list[dict[str, Any]] = [
-        {"characters": [], "objects": [], "setting": [], "repairs": []} for _ in range(images)
-    ]
-    picture: dict[str, Any] | None = None
-    table: str | None = None
-    columns: list[str] = []
-    for line in markdown.splitlines():
-        heading = HEADING.match(line)
-        if heading:
-            word, number = heading[1].lower(), int(heading[2] or 0)
-            table, columns = TABLES.get(word), []
-            if word in ("image", "frame"):
-                picture = result[number - 1] if 1 <= number <= images else None
-            elif word == "narrative":  # the table of the whole story comes last
-                picture = None
-        elif picture is not None and table is not None and "|" in line:
-            cells = _cells(line)
-            if all(re.fullmatch(r":?-*:?", cell) for cell in cells):
-                continue  # the line below the heads
-            if columns:
-                picture[table].append(_table_row(table, columns, cells, picture["repairs"]))
-            else:
-                names = [re.sub(r"\W+", "_", cell.lower()).strip("_") for cell in cells]
-                columns = [COLUMN_NAMES.get(name, name) for name in names]
-    return result
-
-
-def _cells(line: str) -> list[str]:
-    """The cells of a table's line, without markup."""
-    cells = []
-    for cell in re.split(r"(?<!\\)\|", line.strip()):
-        texts = [content for kind, content in tokens(cell.replace("\\|", "|")) if kind == "text"]
-        cells.append(one_line("".join(texts)))
-    if not cells[0]:
-        cells = cells[1:]
-    return cells[:-1] if cells and not cells[-1] else cells
-
-
-def _table_row(table: str, columns: list[str], cells: list[str], repairs: list[str]) -> dict[str, Any]:
-    if len(cells) != len(columns):
-        repairs.append(f"a row of {table} has {len(cells)} cells instead of {len(columns)}")
-        if len(cells) > len(columns) and columns[-1] == "box":  # a | inside a description: the box is last
-            cells = [*cells[: len(columns) - 1], cells[-1]]
-    row: dict[str, Any] = dict(zip(columns, cells, strict=False))
-    if "box" in row:
-        numbers = re.findall(r"[0-9]{1,6}", row["box"])
-        row["box"] = [int(number) for number in numbers] if len(numbers) == 4 else None
-        if row["box"] is None:
-            repairs.append(f"a row of {table} has no bounding box")
-    return row

@@ -61,7 +61,7 @@ def test_what_changes_no_result_changes_no_fingerprint(package, file, old, new):
         (["training"], "losses.py", "F.l1_loss", "F.mse_loss"),
         (["training"], "metrics/retrieval.py", "1 + better", "2 + better"),
         (["data.encoders"], "data/pictures.py", "def thumbnail(", "def thumbnail_(picture, size): ...\ndef thumbnail("),
-        (["evaluation"], "metrics/cider.py", "import", "import this\nimport"),
+        (["evaluation"], "metrics/frechet.py", "import", "import this\nimport"),
         (["evaluation", "metrics.summary"], "metrics/summary.py", "class ScoreError", "x = 1\n\n\nclass ScoreError"),
     ],
     ids=["itself", "losses", "metrics", "pictures", "columns", "summary"],

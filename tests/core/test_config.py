@@ -1,4 +1,4 @@
-"""Configurations: wrong names and values are refused with a hint, and profiles and arms are short diffs."""
+"""Configurations: wrong names and values are refused with a hint; profiles, presets and arms are short diffs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_replace_changes_one_field_and_leaves_the_original():
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"sede": 1}, r"Unknown parameter 'sede'. Did you mean 'seed'\?"),
         ({"contrastive_wieght": 0.0}, r"Did you mean 'contrastive_weight'\?"),
@@ -48,22 +48,22 @@ def test_replace_changes_one_field_and_leaves_the_original():
         ({"device": "gpu"}, "Unknown device 'gpu'"),
     ],
 )
-def test_a_wrong_parameter_is_refused(changes, says):
-    with pytest.raises(ConfigError, match=says):
+def test_a_wrong_parameter_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
         Config().replace(**changes)
 
 
-def test_an_unrelated_name_gets_no_guess():
+def test_no_hint_is_given_for_an_unrelated_name():
     assert "Did you mean" not in unknown("parameter", "zzz", ["seed"])
 
 
-def test_a_whole_number_becomes_a_float_where_one_is_wanted():
+def test_an_integer_becomes_a_float_where_the_field_is_one():
     value = Config().replace(contrastive_weight=1).train.contrastive_weight
     assert type(value) is float and value == 1.0
     assert Config().replace(contrastive_weight=1) == Config().replace(contrastive_weight=1.0)
 
 
-def test_none_is_taken_only_where_it_is_allowed():
+def test_none_is_accepted_where_it_is_allowed():
     assert Config().replace(stories=5).replace(stories=None).data.stories is None
 
 
@@ -98,7 +98,7 @@ def test_digest_does_not_depend_on_the_order_of_keys():
 
 @pytest.fixture
 def plan(tmp_path, monkeypatch):
-    """A project of its own with one profile and two arms."""
+    """A project with one profile, one preset and two arms."""
     (tmp_path / "experiments.yml").write_text(
         "profiles:\n  small: {seeds: [4, 5], epochs: 3, width: 8, sources: {folder: {epochs: 1, stories: 9}}}\n"
         "presets:\n  wide: {fusion: concat, width: 32}\n"
@@ -108,7 +108,7 @@ def plan(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_profile_then_its_source_then_preset_and_arm_then_overrides(plan):
+def test_profile_source_preset_arm_and_overrides_win_in_this_order(plan):
     assert configure("small") == Config().replace(epochs=3, width=8)
     assert configure("small", source="folder") == Config().replace(source="folder", epochs=1, width=8, stories=9)
     assert configure("small", "gated") == Config().replace(epochs=3, fusion="gate", width=12)
@@ -156,7 +156,7 @@ def test_every_published_profile_and_arm_is_valid(profile, arm):
     assert len(set(seeds(profile))) == len(seeds(profile)) >= 3
 
 
-def test_the_presets_are_what_the_two_systems_are():
+def test_the_presets_have_the_settings_of_the_two_systems():
     default, a, b = (configure(preset=name).flat() for name in ("storyteller", "system_a", "system_b"))
     assert default == configure().flat()
     assert (a["fusion"], a["temporal"], a["contrastive_weight"]) == ("cross_attention", "lstm", 0.0)

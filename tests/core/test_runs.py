@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 
-import pandas as pd
 import pytest
 import torch
 from conftest import tiny_config, use_stub_encoders
@@ -47,7 +46,7 @@ def test_the_record_holds_all_that_made_the_run(tiny_runs, tiny_data):
     assert run.config == tiny_config(contrastive_weight=1.0, seed=0)
     assert record["id"] == run.id == run.path.name and re.fullmatch(r"storyworld-contrastive1-seed0-\w{8}", run.id)
     assert re.fullmatch(r"[0-9a-f]{40}|unknown", record["commit"]) and isinstance(record["dirty"], bool)
-    assert set(record["versions"]) == set(PACKAGES)
+    assert set(record["versions"]) == {*PACKAGES, "storylib"}
     assert record["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     assert record["seconds"] > 0 and record["peak_memory_mb"] > 50 and record["parameters"] > 1000
     assert record["device"] == "cpu" and record["best_epoch"] in (1, 2) and re.fullmatch(r"\w{12}", record["code"])
@@ -59,13 +58,10 @@ def test_the_record_holds_all_that_made_the_run(tiny_runs, tiny_data):
 def test_a_run_leaves_its_files(tiny_runs):
     run = tiny_runs[1.0, 0]
     assert {path.name for path in run.path.iterdir()} == {
-        "run.json", "history.csv", "metrics.json", "metrics_summary.csv", "per_window.parquet", "generations.jsonl",
+        "run.json", "history.csv", "metrics.json", "per_window.parquet", "generations.jsonl",
         "model.safetensors", "vocabulary.json", "pictures.npy", "tensorboard",
     }  # fmt: skip
     assert run.history["epoch"].tolist() == [1, 2] and len(run.metrics) > 40
-    summary = pd.read_csv(run.path / "metrics_summary.csv").set_index("metric")
-    assert summary.loc["image_mrr", "value"] == run.metrics["image_mrr"]["value"]
-    assert summary.loc["image_mrr", "copy-last"] == run.metrics["image_mrr"]["baselines"]["copy-last"]
 
 
 def test_an_encoder_that_is_unavailable_is_replaced_by_the_next(monkeypatch):
@@ -113,11 +109,10 @@ def test_a_finished_run_is_found_not_trained(runs_folder, tiny_data, monkeypatch
     record = (first.path / "run.json").read_bytes()
     assert train(config, tiny_data) == train(config.replace(device="auto"), tiny_data) == first and calls == [1]
     assert (first.path / "run.json").read_bytes() == record
-    assert train(config, tiny_data, fresh=True) == first and calls == [1, 1]
-    assert train(config.replace(seed=9), tiny_data) != first and calls == [1, 1, 1]
+    assert train(config.replace(seed=9), tiny_data) != first and calls == [1, 1]
 
 
-def test_evaluating_again_does_nothing_unless_requested_or_the_code_changed(tiny_runs, tiny_data, monkeypatch):
+def test_evaluating_again_does_nothing_unless_the_code_changed(tiny_runs, tiny_data, monkeypatch):
     run, calls = tiny_runs[0.0, 0], []
     write = module._write_evaluation
     monkeypatch.setattr(module, "_write_evaluation", lambda *args: calls.append(1) or write(*args))
@@ -128,27 +123,13 @@ def test_evaluating_again_does_nothing_unless_requested_or_the_code_changed(tiny
         patch.setattr(module, "code_fingerprint", lambda *modules: "changed")
         evaluate_run(run, tiny_data)
         assert calls == [1]
-    evaluate_run(run, tiny_data, fresh=True)
+    evaluate_run(run, tiny_data)
     assert calls == [1, 1] and (run.path / "metrics.json").read_bytes() == before
-
-
-def test_another_split_is_evaluated_anew(short, tiny_data, monkeypatch):
-    evaluated = evaluate_run(short, tiny_data, split="validation")
-    assert set(evaluated.per_window["story"]) == {story.id for story in tiny_data.splits.validation}
-
-    def evaluate(model, vocabulary, train, held_out, *_):
-        raise InterruptedError({story for story, _ in held_out.keys})
-
-    monkeypatch.setattr("storylib.evaluation.evaluate", evaluate)
-    evaluate_run(short, tiny_data, split="validation")
-    with pytest.raises(InterruptedError) as caught:
-        evaluate_run(short, tiny_data)
-    assert caught.value.args[0] == {story.id for story in tiny_data.splits.test}
 
 
 def test_other_data_than_those_of_the_training_are_refused(tiny_runs, other_data):
     with pytest.raises(RunError, match="was trained on other data or another split"):
-        evaluate_run(tiny_runs[0.0, 0], other_data, fresh=True)
+        evaluate_run(tiny_runs[0.0, 0], other_data)
 
 
 def test_a_run_killed_before_its_record_is_continued_in_its_folder(runs_folder, tiny_data, monkeypatch):
@@ -212,10 +193,16 @@ def test_a_run_of_older_code_or_of_other_data_is_not_found(findable, monkeypatch
         find_run(findable.config.replace(epochs=7))
 
 
-def test_a_run_that_is_not_evaluated_is_not_found(findable, monkeypatch, short):
-    (short.path / "metrics.json").unlink(missing_ok=True)
-    monkeypatch.setenv("STORYLIB_RUNS", str(short.path.parent))
-    with pytest.raises(RunError, match=f"no evaluated run {short.id}"):
+def test_no_story_is_read_where_no_run_of_the_source_weight_and_seed_is_evaluated(findable, monkeypatch, short):
+    def never(*_):
+        raise AssertionError("stories were read")
+
+    monkeypatch.setattr(module, "_stories", never)
+    for change in ({"source": "african_storybook"}, {"contrastive_weight": 0.5}, {"seed": 7}):
+        with pytest.raises(RunError, match=r"no evaluated run .*-\*, of these stories.*`storylib evaluate"):
+            find_run(findable.config.replace(**change))
+    monkeypatch.setenv("STORYLIB_RUNS", str(short.path.parent))  # trained only
+    with pytest.raises(RunError, match="no evaluated run storyworld-contrastive1-seed0"):
         find_run(short.config)
 
 

@@ -118,11 +118,11 @@ def killed_at(function, call, work):
     """Do some work in a process that SIGKILL ends just before a call of a function of ``training``."""
     original, calls = getattr(training, function), [0]
 
-    def kill(*args):
+    def kill(*args, **options):
         calls[0] += 1
         if calls[0] == call:
             os.kill(os.getpid(), signal.SIGKILL)
-        return original(*args)
+        return original(*args, **options)
 
     def patched():
         setattr(training, function, kill)
@@ -153,6 +153,24 @@ def test_a_killed_training_ends_as_an_undisturbed_one(start, undisturbed, tmp_pa
     assert equal_weights(whole.model, again.model) and whole.best_epoch == again.best_epoch
     assert rows.equals(history(tmp_path / "run"))
     assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+def test_no_process_loads_the_weights_before_they_are_written(build, tiny_sets, tmp_path, monkeypatch):
+    """At the end every process waits for the main one, which alone writes."""
+    events = []
+
+    class Group(training.Group):
+        def agree(self, value):
+            events.append("wait")
+            return value
+
+    monkeypatch.setattr(training, "Group", Group)
+    monkeypatch.setattr(training, "load_weights", lambda *_: events.append("load"))
+    trainer = training.Trainer(build(), tiny_sets["train"], tiny_sets["validation"], tiny_config().train, tmp_path)
+    trainer.epoch()
+    events.clear()
+    trainer.finish()
+    assert events[:2] == ["wait", "load"]
 
 
 def test_validation_neither_trains_nor_drops_out(build, tiny_sets):

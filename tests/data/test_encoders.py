@@ -33,7 +33,7 @@ def encode_together(encoder, items):
 def test_efficientnet_gives_the_same_vectors_in_any_batch(efficientnet):
     pictures = [noise(i, (90 + 40 * i, 60)) for i in range(4)]
     vectors = encode_together(efficientnet, pictures)
-    assert vectors.shape == (4, efficientnet.dim) == (4, 1280)
+    assert vectors.shape == (4, 1280)
     assert vectors.dtype == torch.float32 and vectors.isfinite().all()
     assert torch.equal(vectors, encode_together(efficientnet, pictures))
     assert (vectors - encode_one_by_one(efficientnet, pictures)).abs().max() < 1e-4
@@ -75,7 +75,7 @@ def test_pixels_are_prepared_as_published(efficientnet):
     pixels = efficientnet.prepare(Image.new("RGB", (50, 70), (255, 0, 51)))
     assert pixels.shape == (224, 224, 3) and pixels.dtype == torch.uint8
     seen = []
-    stub = encoders.ImageEncoder("x", 3, lambda x: seen.append(x) or x.mean((2, 3)), (0.5,) * 3, (0.5,) * 3)
+    stub = encoders.ImageEncoder(lambda x: seen.append(x) or x.mean((2, 3)), (0.5,) * 3, (0.5,) * 3)
     assert torch.allclose(stub.embed([pixels]), torch.tensor([[1.0, -1.0, -0.6]]))
     assert seen[0].shape == (1, 3, 224, 224)
 
@@ -89,7 +89,7 @@ def test_minilm_puts_like_sentences_together_in_any_batch(minilm):
         "word " * 500,
     ]
     vectors = encode_together(minilm, texts)
-    assert vectors.shape == (5, minilm.dim) == (5, 384)
+    assert vectors.shape == (5, 384)
     assert vectors.isfinite().all()
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(vectors[0], vectors[1], dim=0) > cosine(vectors[0], vectors[2], dim=0) + 0.3
@@ -117,7 +117,7 @@ def test_torchvision_networks_give_pooled_features(name, monkeypatch):
     encoder = load_image_encoder(name)
     picture = noise(3)
     vector = encode_together(encoder, [picture])
-    assert vector.shape == (1, encoder.dim) == (1, reference.fc.in_features)
+    assert vector.shape == (1, reference.fc.in_features)
     pixels = encoder.prepare(picture).permute(2, 0, 1)[None].float() / 255
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.inference_mode():
@@ -131,7 +131,7 @@ def test_timm_networks_are_loaded_by_name(monkeypatch):
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **rest: create(name, pretrained=False, **rest))
     encoder = load_image_encoder("timm:resnet10t")
-    assert encode_together(encoder, [noise(1)]).shape == (1, encoder.dim) == (1, 512)
+    assert encode_together(encoder, [noise(1)]).shape == (1, 512)
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_clip_like_networks_give_projected_image_features(clip_folder):
     with torch.inference_mode():
         expected = clip.visual_projection(clip.vision_model(**pixels).pooler_output)
     vector = encode_together(encoder, [picture])
-    assert vector.shape == (1, encoder.dim) == (1, 12)
+    assert vector.shape == (1, 12)
     assert torch.allclose(vector, expected, atol=1e-4)
 
 
@@ -183,7 +183,7 @@ def test_a_local_folder_is_pooled_as_asked(tmp_path, pooling, pool):
     folder = text_folder(tmp_path, "bert")
     encoder = load_text_encoder(f"hf:{folder}{pooling}")
     vectors = encode_together(encoder, TEXTS)
-    assert vectors.shape == (2, encoder.dim) == (2, 8)
+    assert vectors.shape == (2, 8)
     for text, vector in zip(TEXTS, vectors, strict=True):
         assert torch.allclose(vector, pool(hidden_states(folder, text)), atol=1e-5)
 

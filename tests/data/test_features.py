@@ -16,11 +16,11 @@ from conftest import flip, noise
 from PIL import Image
 
 from storylib.config import cache_dir
-from storylib.data import arrays
+from storylib.data import arrays, store
 from storylib.data import features as module
 from storylib.data.features import Rows, encode, features_fingerprint
 from storylib.data.store import StoreError
-from storylib.data.types import Frame, Story, windows
+from storylib.data.types import Frame, Story
 
 
 def story(name: str, *frames: tuple[int, str]) -> Story:
@@ -62,12 +62,10 @@ def test_every_frame_finds_its_own_vectors(stub_encoders):
         assert np.array_equal(features.thumbnails[features.image_of[row]], small)
 
 
-def test_rows_and_window_rows_by_hand(stub_encoders):
+def test_rows_by_hand(stub_encoders):
     features = encode(STORIES, image_size=8)
     assert features.rows(STORIES[1:]).tolist() == [3, 4, 5, 6, 7]
     assert features.rows(STORIES[::-1]).tolist() == [3, 4, 5, 6, 7, 0, 1, 2]
-    assert features.window_rows(list(windows(STORIES, 4))).tolist() == [[3, 4, 5, 6, 7]]
-    assert features.window_rows(list(windows(STORIES, 2))).tolist() == [[0, 1, 2], [3, 4, 5], [4, 5, 6], [5, 6, 7]]
 
 
 def test_stored_features_are_mapped_not_computed(stub_encoders, monkeypatch):
@@ -256,11 +254,12 @@ def test_the_manifest_is_what_sha256sum_reads(stub_encoders):
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
 
 
-def test_each_file_is_read_for_its_digest_once_in_a_process(stub_encoders, monkeypatch):
+def test_each_file_is_read_for_its_digest_once_in_a_process(stub_encoders):
     for _ in range(2):  # computed, then opened
         encode(STORIES, image_size=8)
-    monkeypatch.setattr("storylib.data.store.file_sha256", lambda path: pytest.fail(f"{path} was read again"))
+    before = store._sha256.cache_info().misses
     encode(STORIES, image_size=8)
+    assert store._sha256.cache_info().misses == before
 
 
 def test_a_disk_that_fills_half_way_leaves_nothing_that_is_loaded(stub_encoders, monkeypatch):

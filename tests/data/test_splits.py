@@ -10,7 +10,7 @@ from conftest import noise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storylib.data.splits import leakage, reused_frames, split_stories
+from storylib.data.splits import reused_frames, seen_frames, split_stories
 from storylib.data.types import Frame, Story, windows
 
 POOL = [noise(i, (32, 32)) for i in range(60)]
@@ -81,7 +81,7 @@ def test_an_official_test_part_stays_and_what_would_leak_into_it_is_left_out():
     splits = split_stories(stories)
     assert [s.id for s in splits.test] == [f"t{n}" for n in range(10)]
     assert [s.id for s in splits.left_out] == ["leak"] and "chain" in {s.id for s in splits.train + splits.validation}
-    assert len(splits.validation) == 3 and leakage(splits)["leaked_frames"] == 0
+    assert len(splits.validation) == 3 and not seen_frames(splits)["leaked"].any()
     assert splits.groups["chain"] != splits.groups["t3"]
     random = split_stories(stories, by="story")
     assert [s.id for s in random.test] == [s.id for s in splits.test] and not random.left_out
@@ -134,16 +134,10 @@ def test_reuse_and_leakage_of_a_worked_case():
     assert reused_frames(stories) == 5
     splits = split_stories(stories)
     by_hand = dataclasses.replace(splits, train=[stories[0]], validation=[], test=[stories[1], stories[2]])
-    expected = {
-        "stories": 2,
-        "frames": 3,
-        "picture_frames": 1,
-        "text_frames": 0,
-        "leaked_frames": 1,
-        "leaked_stories": 1,
-    }
-    assert leakage(by_hand) == expected
-    assert leakage(dataclasses.replace(splits, test=[]))["leaked_frames"] == 0
+    seen = seen_frames(by_hand)
+    assert seen["story"].tolist() == ["b", "b", "c"] and seen["frame"].tolist() == [1, 2, 1]
+    assert seen["leaked"].tolist() == seen["picture"].tolist() == [True, False, False] and not seen["text"].any()
+    assert seen_frames(dataclasses.replace(splits, test=[])).empty
 
 
 def test_the_group_split_never_leaks_and_a_random_one_does(real_stories_folder, caplog):
@@ -151,8 +145,8 @@ def test_the_group_split_never_leaks_and_a_random_one_does(real_stories_folder, 
 
     stories = load_stories("african_storybook", root=real_stories_folder)
     for seed in range(3):
-        assert leakage(split_stories(stories, seed=seed))["leaked_frames"] == 0
-        assert leakage(split_stories(stories, seed=seed, by="story"))["leaked_frames"] > 50
+        assert not seen_frames(split_stories(stories, seed=seed))["leaked"].any()
+        assert seen_frames(split_stories(stories, seed=seed, by="story"))["leaked"].sum() > 50
     sizes = Counter(split_stories(stories).groups.values())
     assert 95 <= len(sizes) <= 115 and 180 <= max(sizes.values()) <= 205
     assert all(re.search(r"\S", f.text) for s in stories for f in s.frames)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
-import pandas as pd
 import pytest
-from conftest import TINY, tiny_config
+from conftest import TINY
 
+from storylib.experiments import ablation as module
 from storylib.experiments import runs as runs_module
-from storylib.experiments.ablation import load_ablation, publish_ablation
+from storylib.experiments.ablation import comparison_of, load_ablation, publish_ablation
+from storylib.experiments.comparison import compare
 from storylib.experiments.provenance import RunError
 from storylib.experiments.studies import ABLATION, ablation_factor
 
@@ -48,19 +50,20 @@ def project(tiny_runs, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(runs_module, "_stories", lambda data: (tiny_data.stories, tiny_data.splits))
     monkeypatch.setattr(runs_module, "features_fingerprint", lambda *_: tiny_data.features.fingerprint)
     monkeypatch.setattr(runs_module, "with_available_encoders", lambda config: config)
+    monkeypatch.setattr(module, "compare", partial(compare, draws=50))
     for name in ("train", "prepare", "evaluate_run", "encode"):
         monkeypatch.setattr(runs_module, name, never)
     return tmp_path
 
 
 def test_the_arms_are_found_and_compared_without_training(tiny_runs):
-    ablation = load_ablation()
-    assert ablation.facts["seeds"] == [0, 1]
-    assert (ablation.facts["test_stories"], ablation.facts["test_windows"]) == (4, 8)
-    assert set(ablation.runs.index) == {run.id for run in tiny_runs.values()}
+    record = load_ablation()
+    assert record["seeds"] == [0, 1] and "commit" not in record
+    assert (record["test_stories"], record["test_windows"]) == (4, 8)
+    assert {run["run"] for run in record["runs"]} == {run.id for run in tiny_runs.values()}
     on = np.mean([tiny_runs[1.0, seed].metrics["image_l1"]["value"] for seed in (0, 1)])
-    assert ablation.comparison.row("image_l1")["a"] == pytest.approx(on, abs=1e-5)
-    assert ablation.comparison.factor == ablation_factor() and ablation.published is None
+    comparison = comparison_of(record)
+    assert comparison.row("image_l1")["a"] == pytest.approx(on, abs=1e-5) and comparison.factor == ablation_factor()
 
 
 def test_the_plan_says_what_the_factor_is_called(monkeypatch):
@@ -70,37 +73,27 @@ def test_the_plan_says_what_the_factor_is_called(monkeypatch):
     assert ablation_factor(["contrastive-on", "contrastive-off"]).labels == ("contrastive-on", "contrastive-off")
 
 
-def test_runs_of_older_code_or_other_data_are_not_used(tiny_data, monkeypatch):
-    monkeypatch.setattr(runs_module, "features_fingerprint", lambda *_: "other data")
-    with pytest.raises(RunError, match="no evaluated run"):
-        load_ablation()
-    monkeypatch.setattr(runs_module, "features_fingerprint", lambda *_: tiny_data.features.fingerprint)
-    monkeypatch.setattr(runs_module, "code_fingerprint", lambda *_: "older code")
-    with pytest.raises(RunError, match="no evaluated run"):
-        load_ablation()
-
-
-def test_a_run_that_was_not_evaluated_does_not_count(tiny_runs, tmp_path, monkeypatch):
-    folder = tmp_path / "runs" / tiny_runs[1.0, 0].id
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text((tiny_runs[1.0, 0].path / "run.json").read_text())
-    monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / "runs"))
-    with pytest.raises(RunError, match="no evaluated run"):
-        runs_module.find_run(tiny_config(contrastive_weight=1.0, seed=0))
+def test_arms_whose_best_epochs_are_selected_by_different_losses_are_refused(monkeypatch):
+    """Also where a record of the planned arms is published."""
+    publish_ablation("storyworld", "quick")
+    text_off = PLAN["arms"] | {"contrastive-off": {"contrastive_weight": 0.0, "text_weight": 0.0}}
+    monkeypatch.setattr("storylib.config.experiments", lambda: PLAN | {"arms": text_off})
+    for compare_arms in (load_ablation, lambda: publish_ablation("storyworld", "quick")):
+        with pytest.raises(RunError, match="Only one of the two arms has these losses on: text"):
+            compare_arms()
 
 
 def test_the_published_record_reads_back_and_replaces_missing_runs(project, monkeypatch):
     before = load_ablation()
     path = publish_ablation("storyworld", "quick")
     record = json.loads(path.read_text())
-    assert path == ABLATION.published("storyworld", "quick") and record == ABLATION.load("storyworld", "quick")
+    assert path == ABLATION.path("storyworld", "quick") and record == ABLATION.load("storyworld", "quick")
     assert record["command"] == "storylib ablation --source storyworld --profile quick"
+    assert before.items() <= record.items() and "commit" in record  # so its page does not call it executed here
     monkeypatch.setenv("STORYLIB_RUNS", str(project / "nothing"))
-    after = load_ablation()
-    assert after.published == record  # and so its page does not call it executed here
-    pd.testing.assert_frame_equal(after.comparison.frame, before.comparison.frame.round(6), check_dtype=False)
-    assert after.facts == before.facts and after.runs.index.tolist() == before.runs.index.tolist()
-    assert after.comparison.factor == before.comparison.factor and str(after.comparison)
+    assert load_ablation() == record
+    table, factor = comparison_of(record).table, comparison_of(record).factor
+    assert len(table) == len(record["metrics"]) and factor == ablation_factor()
     with pytest.raises(RunError):  # of other arms there is no record
         load_ablation(on="contrastive-off", off="contrastive-on")
     with pytest.raises(RunError):  # nor is a record made from a record

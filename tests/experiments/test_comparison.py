@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from storylib.experiments import comparison as module
-from storylib.experiments.comparison import compare, identical
+from storylib.experiments.comparison import compare
 from storylib.experiments.provenance import RunError
 from storylib.experiments.studies import Factor
 from storylib.metrics.registry import METRICS, VERDICTS, best_baseline
@@ -43,16 +43,6 @@ def test_arms_are_compared_on_every_metric_that_they_have(comparison, arms):
     assert comparison.row("image_l1")["a"] == pytest.approx(np.mean(on), abs=1e-5)
 
 
-def test_any_two_runs_can_be_compared(tiny_runs):
-    one, other = tiny_runs[1.0, 0], tiny_runs[0.0, 1]  # of different seeds: paired by window
-    comparison = compare(one, other, draws=50)
-    assert comparison.row("image_l1")["a"] == pytest.approx(one.metrics["image_l1"]["value"], abs=1e-5)
-    assert comparison.row("image_l1")["b"] == pytest.approx(other.metrics["image_l1"]["value"], abs=1e-5)
-    text = str(comparison)
-    assert all(title in text for title in comparison.frame["title"])
-    assert comparison.table.columns[:2].tolist() == ["b", "a"] and "<table" in comparison._repr_html_()
-
-
 def test_tables_use_the_words_of_the_factor(comparison):
     assert comparison.table.columns[:2].tolist() == ["without", "with"]
     assert comparison.factor.labels == ("with the contrastive loss", "without the contrastive loss")
@@ -61,8 +51,7 @@ def test_tables_use_the_words_of_the_factor(comparison):
 
 
 def test_an_arm_compared_with_itself_is_identical(arms):
-    comparison = compare(arms[0], arms[0], draws=50)
-    assert all(identical(row) for row in comparison.frame.to_dict("records"))
+    comparison = compare(arms[0], arms[0], FACTOR, draws=50)
     assert (comparison.frame["effect"] == 0).all() and set(comparison.frame["verdict"]) == {"no difference"}
     assert set(comparison.table["smallest detectable"]) == {"identical"}
 
@@ -73,7 +62,7 @@ def test_the_verdict_knows_which_way_is_better(arms, monkeypatch):
     for run in better:
         run.__dict__["per_window"] = run.per_window.assign(image_l1=lambda t: t["image_l1"] / 2)
     monkeypatch.setattr(module, "holm", lambda p: p * 0)  # four stories cannot be significant
-    forth, back = compare(better, arms[0], draws=50), compare(arms[0], better, draws=50)
+    forth, back = compare(better, arms[0], FACTOR, 50), compare(arms[0], better, FACTOR, 50)
     verdicts = [c.frame.set_index("metric")["verdict"].to_dict() for c in (forth, back)]
     assert (verdicts[0].pop("image_l1"), verdicts[1].pop("image_l1")) == ("better", "worse")
     assert set(verdicts[0].values()) == set(verdicts[1].values()) == {"no difference"}
@@ -84,15 +73,15 @@ def test_the_verdict_knows_which_way_is_better(arms, monkeypatch):
 
 def test_unpaired_arms_are_refused(arms):
     with pytest.raises(RunError, match="cannot be paired"):
-        compare(arms[0], arms[1][:1])
+        compare(arms[0], arms[1][:1], FACTOR)
     odd = dataclasses.replace(arms[1][0])
     odd.__dict__["per_window"] = arms[1][0].per_window[lambda t: t["story"] != "s10"]
     with pytest.raises(RunError, match="cannot be paired"):
-        compare(arms[0][:1], [odd])
+        compare(arms[0][:1], [odd], FACTOR)
 
 
 def test_the_order_of_the_runs_does_not_matter(arms, comparison):
-    again = compare(arms[0][::-1], arms[1], draws=200)
+    again = compare(arms[0][::-1], arms[1], FACTOR, draws=200)
     pd.testing.assert_frame_equal(again.frame, comparison.frame)
 
 

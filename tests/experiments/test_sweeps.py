@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from conftest import TINY
 
@@ -9,11 +11,15 @@ from storylib.config import ConfigError, experiments
 from storylib.data.encoders import EncoderError
 from storylib.experiments import runs as runs_module
 from storylib.experiments import sweeps as module
+from storylib.experiments.comparison import compare
+from storylib.experiments.provenance import RunError
+from storylib.experiments.records import pooled_rows
 from storylib.experiments.studies import SWEEPS
-from storylib.experiments.sweeps import arm_configs, points, publish_sweeps, sweep_frame, sweep_tables
+from storylib.experiments.sweeps import arm_configs, points, publish_sweeps, sweep_frame
+from storylib.metrics.summary import summarise
 
 PLAN = {
-    "profiles": {"quick": {"seeds": [0, 1], **TINY}},
+    "profiles": {"quick": {"seeds": [0, 1], **TINY, "epochs": 1}},
     "presets": {},
     "arms": {"contrastive-off": {"contrastive_weight": 0.0}, "contrastive-on": {"contrastive_weight": 1.0}},
     "ablation": {
@@ -39,9 +45,17 @@ def test_the_projects_sweeps_are_all_that_the_chapter_promises():
     assert all(len(values) > 1 for values in experiments()["sweeps"].values())
 
 
-def test_a_misspelt_field_is_found_before_anything_is_trained(monkeypatch):
-    monkeypatch.setattr(module, "experiments", lambda: {"sweeps": {"x": {"1": {"batchsize": 1}}}})
-    with pytest.raises(ConfigError, match="batch_size"):
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"sweeps": {"x": {"1": {"batchsize": 1}}}}, "batch_size"),
+        ({"arms": {"contrastive-off": {"next_text_weight": 0.0}, "contrastive-on": {}}}, "these losses on: next_text"),
+    ],
+)
+def test_a_wrong_point_is_found_before_anything_is_trained(plan, monkeypatch, changes, error):
+    for name in ("studies", "sweeps"):
+        monkeypatch.setattr(f"storylib.experiments.{name}.experiments", lambda: PLAN | changes)
+    with pytest.raises((ConfigError, RunError), match=error):
         list(points("storyworld", "quick"))
 
 
@@ -66,12 +80,14 @@ def test_sweeps_are_run_and_recorded(plan, tiny_data, tmp_path, monkeypatch):
         return tiny_data
 
     monkeypatch.setitem(PLAN["profiles"]["quick"], "seeds", [0])
+    monkeypatch.setattr(module, "compare", partial(compare, draws=50))
+    monkeypatch.setattr(module, "pooled_metrics", lambda runs: summarise(pooled_rows(runs), draws=50))
     monkeypatch.setattr("storylib.experiments.studies.publishable", lambda: {"commit": "c0ffee"})
     monkeypatch.setattr(runs_module, "prepare", prepared)
     monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
     publish_sweeps("storyworld", "quick", only=["encoder"])
-    assert publish_sweeps("storyworld", "quick", only=["batch size"]) == SWEEPS.published("storyworld", "quick")
+    assert publish_sweeps("storyworld", "quick", only=["batch size"]) == SWEEPS.path("storyworld", "quick")
     record = SWEEPS.load("storyworld", "quick")
     assert record["seeds"] == [0] and record["commit"] == "c0ffee"
     places = [(point["sweep"], point["value"]) for point in record["points"]]
@@ -82,10 +98,11 @@ def test_sweeps_are_run_and_recorded(plan, tiny_data, tmp_path, monkeypatch):
     assert set(entry["baselines"]) == {"chance", "linear map"}
     frame = sweep_frame(record)
     assert frame[["sweep", "value"]].drop_duplicates().to_numpy().tolist() == [["batch size", "4"], ["batch size", "8"]]
-    tables = sweep_tables(record, "image_to_text_recall@10")
-    assert set(tables) == {"batch size"} and tables["batch size"]["arm"].tolist() == ["off", "on"] * 2
-    assert {"baseline: chance", "baseline: linear map"} >= {c for c in tables["batch size"] if "baseline" in c}
-    assert sweep_tables(record, "chrf") == {}
+    (row,) = frame[(frame["metric"] == "image_to_text_recall@10") & (frame["value"] == "4")].to_dict("records")
+    assert row["on"] == entry["on"]["value"] and [row["off_low"], row["off_high"]] == entry["off"]["interval"]
+    assert (
+        row["chance"] == entry["baselines"]["chance"] and row["baseline_value"] == entry["baselines"][row["baseline"]]
+    )
 
 
 def test_the_best_baseline_is_not_a_limit():
@@ -94,5 +111,4 @@ def test_the_best_baseline_is_not_a_limit():
     entry = {"on": arm, "off": arm, "baselines": {"chance": 0.0, "linear map": 0.2}, "verdict": "no difference"}
     entry |= dict.fromkeys(("difference", "low", "high", "p_holm", "detectable"), 0.0)
     record = {"points": [{"sweep": "weight", "value": "1", "metrics": {"modality_gap": entry}}]}
-    assert sweep_frame(record)["baseline"].tolist() == ["linear map"]
-    assert sweep_tables(record, "modality_gap")["weight"]["baseline: linear map"].tolist() == [0.2, 0.2]
+    assert sweep_frame(record)[["baseline", "baseline_value"]].to_numpy().tolist() == [["linear map", 0.2]]

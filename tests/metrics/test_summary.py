@@ -22,11 +22,10 @@ def summary(table):
 
 
 SAMPLED = {"best_l1", "sample_spread"}  # of decoders that can draw several pictures
-OTHER_METEOR = {"meteor"}  # the tests do not load WordNet
 
 
 def test_every_metric_is_summarised_beside_its_baselines(summary, table):
-    assert set(summary) == set(METRICS) - SAMPLED - OTHER_METEOR
+    assert set(summary) == set(METRICS) - SAMPLED
     model = table[table["predictor"] == MODEL]
     for name, entry in summary.items():
         assert entry["baselines"] and entry["value"] == pytest.approx(METRICS[name].value(model), abs=1e-6)
@@ -73,9 +72,8 @@ def test_the_table_cannot_hold_a_metric_without_a_baseline(summary):
     for baselines in ({}, {ORACLE: 0.5}):
         with pytest.raises(ScoreError, match="'image_mrr' has no baseline"):
             Scores({"image_mrr": entry | {"baselines": baselines}})
-    with pytest.raises(TypeError):
-        summary["image_mrr"] = entry | {"baselines": {}}
-    summary["image_mrr"]["baselines"] = {}  # changes a copy
+        with pytest.raises(ScoreError, match="'image_mrr' has no baseline"):
+            summary["image_mrr"] = entry | {"baselines": baselines}
     assert summary["image_mrr"]["baselines"]
 
 
@@ -97,7 +95,7 @@ def test_the_table_shows_every_metric_and_baseline(summary):
     assert row["95 % interval"] == f"{entry['interval'][0]:.1f} to {entry['interval'][1]:.1f}"
     assert row["trigram"] == f"{entry['baselines']['trigram']:.1f}" and row["copy-last"] == ""
     assert row["verdict"] == entry["verdict"]
-    assert "perplexity" in str(summary) and "<table" in summary._repr_html_()
+    assert "perplexity" in str(summary)
 
 
 def test_values_on_both_sides_of_an_ideal_are_worse():

@@ -1,6 +1,6 @@
 """The book builds strictly, refuses unfit notebooks, and loads nothing from the network.
 
-The real pages are built once, from executed notebooks, in test_end_to_end.py; here is a book of one page and one notebook.
+The real pages are built in test_end_to_end.py. Here the book has one page and one notebook.
 """
 
 from __future__ import annotations

@@ -77,19 +77,22 @@ def test_right_is_better_whatever_the_metric(comparison):
         -0.7,
         -0.3,
     ]
-    (axis,) = figures.ablation(Comparison(rows.loc[names].reset_index())).axes
+    (axis,) = figures.ablation(Comparison(rows.loc[names].reset_index(), FACTOR)).axes
     effects = [points.get_offsets()[0][0] for points in axis.collections]
     assert effects == [pytest.approx(0.5), pytest.approx(-0.5), pytest.approx(-0.5)]
 
 
 def test_a_sweep_shows_both_arms_and_the_baselines():
-    table = pd.DataFrame({"value": [1, 1, 2, 2], "arm": ["off", "on"] * 2, "baseline: chance": [1.0, 1, 1.5, 1.5]})
-    table = table.assign(low=[1.0, 2, 3, 4], mean=[2.0, 3, 4, 5], high=[3.0, 4, 5, 6])
-    tables = {"batch_size": table, "fusion": table, "temporal": table}
-    figure = figures.sweeps(tables, "image_mrr", FACTOR, columns=2)
+    table = pd.DataFrame({"value": ["1", "2"], "metric": "image_mrr", "chance": [1.0, 1.5], "baseline": "recency"})
+    table = table.assign(baseline_value=1.8, off=[2.0, 4], off_low=[1.0, 3], off_high=[3.0, 5])
+    table = table.assign(on=[3.0, 5], on_low=[2.0, 4], on_high=[4.0, 6])
+    rows = pd.concat([table.assign(sweep=field) for field in ("batch_size", "fusion", "temporal")])
+    rows = pd.concat([rows, rows.assign(metric="chrf", sweep="other")], ignore_index=True)
+    figure = figures.sweeps(rows, "image_mrr", FACTOR, columns=2)
     assert [axis.get_title() for axis in figure.axes] == ["batch size", "fusion", "temporal"]
     axis = figure.axes[0]
-    assert [t.get_text() for t in axis.texts] == ["chance"] and list(axis.lines[0].get_ydata()) == [1, 1.5]
+    assert [t.get_text() for t in axis.texts] == ["chance", "recency"]
+    assert [list(line.get_ydata()) for line in axis.lines[:2]] == [[1, 1.5], [1.8, 1.8]]
     assert [list(container[0].get_ydata()) for container in axis.containers] == [[2, 4], [3, 5]]
     legend = [text.get_text() for text in axis.get_legend().get_texts()]
     assert legend == ["without", "with"] and "with dropout (blue)" in figure.get_gid()

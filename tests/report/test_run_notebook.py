@@ -100,7 +100,7 @@ def test_a_failure_outside_a_cell_is_explained_too(notebook, tmp_path, monkeypat
         raise TimeoutError(f"a cell took more than {execution_timeout} s")
 
     monkeypatch.setattr("papermill.execute_notebook", fail)
-    with pytest.raises(NotebookError, match="nothing was published(.|\n)*more than 2 s"):
+    with pytest.raises(NotebookError, match=r"nothing was published[\s\S]*more than 2 s"):
         run_notebook(notebook("1"), tmp_path / "out.ipynb", timeout=2)
     assert not (tmp_path / "out.ipynb").exists()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from storylib.data.splits import split_stories
 from storylib.data.types import windows
 from storylib.sources import load_stories
-from storylib.sources.story_reasoning import parse_analysis, parse_story
+from storylib.sources.story_reasoning import parse_story
 from tests.stand_in import plain_stories, write_shards
 
 
@@ -79,63 +79,11 @@ def test_tags_inside_a_block_are_removed_whether_or_not_they_match(inside, expec
     assert frame == (expected, [])
 
 
-ANALYSIS = """## Image 1
-
-### Characters
-| Character ID | Name | Description | Bounding Box |
-|--------------|------|-------------|--------------|
-| char1 | James | Man \\| boy &amp; <b>hero</b> | 318,48,500,600 |
-| char2 | Ann | Woman | unknown |
-| char3 | Jo | a | b | 1, 2, 3, 4 |
-
-### Objects
-| Object ID | Bounding Box |
-|---|---|
-| obj1 | [1, 2, 3, 4] |
-
-### Setting
-| Setting Element | Description |
-|---|---|
-| Location | A room |
-
-## IMAGE 3
-### **Settings**
-Setting Element | Mood
---- | ---
-Time | Calm
-
-## Image 9
-### Objects
-| Object ID |
-| obj9 |
-
-## Narrative Structure
-### Objects
-| Object ID |
-| obj5 |
-"""
-
-
-def test_tables():
-    one, two, three = parse_analysis(ANALYSIS, 3)
-    assert [c["name"] for c in one["characters"]] == ["James", "Ann", "Jo"]
-    assert one["characters"][0] == {
-        "id": "char1", "name": "James", "description": "Man | boy & hero", "box": [318, 48, 500, 600],
-    }  # fmt: skip
-    assert one["characters"][1]["box"] is None and one["characters"][2]["box"] == [1, 2, 3, 4]
-    assert one["objects"] == [{"id": "obj1", "box": [1, 2, 3, 4]}]
-    assert one["setting"] == [{"element": "Location", "description": "A room"}]
-    assert one["repairs"] == ["a row of characters has no bounding box", "a row of characters has 5 cells instead of 4"]
-    assert two == {"characters": [], "objects": [], "setting": [], "repairs": []}
-    assert three["setting"] == [{"element": "Time", "mood": "Calm"}] and not three["objects"]
-
-
 TAG_LEFT = re.compile(r"<[\s/!?]*[a-z]", re.I)
 SOUP = st.lists(st.sampled_from([
     "<", ">", "/", "<gdi image1>", "</gdi>", "<gdi image2>", "<GDI Image 3>", "<gdi", "gdi image1>", "<gdo char1>",
     "</gdo>", "<gda char1 char2>", "</gda>", "<gdl bg1>", "</gdl>", "&lt;", "&amp;", "&amp;lt;", "&#60;", "&#x3c;",
-    "gd", "i", "o", " ", "\n", "\x00", "\u200b", "<3", "1", "|", "## Image 1\n", "### Objects\n", "|a|b|\n", "|-|-|\n",
-    "\\|",
+    "gd", "i", "o", " ", "\n", "\x00", "\u200b", "<3", "1",
     "Ann", "<b>", "<!--", "ı", "\ud800", "&#99999999999;", '"',
 ]), max_size=60).map("".join)  # fmt: skip
 
@@ -145,12 +93,11 @@ SOUP = st.lists(st.sampled_from([
 @example("<gd<gdo x>i image1>", 2)
 @example("&l<gdo x>t;gdi image1>", 2)
 def test_no_text_raises_or_leaves_a_tag(markup, images):
-    frames, tables = parse_story(markup, images), parse_analysis(markup, images)
-    assert len(frames) == len(tables) == images
-    cells = [v for t in tables for k in ("characters", "objects", "setting") for r in t[k] for v in r.values()]
-    for text in [f.text for f in frames] + [c for c in cells if isinstance(c, str)]:
-        assert not TAG_LEFT.search(text) and text == " ".join(text.split())
-        text.encode()
+    frames = parse_story(markup, images)
+    assert len(frames) == images
+    for frame in frames:
+        assert not TAG_LEFT.search(frame.text) and frame.text == " ".join(frame.text.split())
+        frame.text.encode()
 
 
 @settings(max_examples=100)
@@ -163,14 +110,13 @@ def test_whole_blocks_in_any_order_are_read_exactly(words, random):
 
 @pytest.mark.parametrize("unit", [
     "<", "< ", "< /", "<gdo char1>", "<gdo char1>x</gdo>", "<gdi image1>", "<gdi ", "<gdo char ", "&", "&amp;", "&#0",
-    "|", "# ", "## Image 1\n", "<gdo char1><gda char1><gdl bg1>x", "</gdo>", "<a ", "&#38;", "\\|",
+    "<gdo char1><gda char1><gdl bg1>x", "</gdo>", "<a ", "&#38;",
 ])  # fmt: skip
 def test_hostile_texts_take_linear_time(unit):
     def seconds(size: int) -> float:
         markup = "<gdi image1>" + unit * (size // len(unit))
         start = time.process_time()
         parse_story(markup, 3)
-        parse_analysis("## Image 1\n### Objects\n" + markup, 3)
         return time.process_time() - start
 
     assert seconds(100_000) < 2  # quadratic time would be minutes
@@ -197,8 +143,7 @@ def test_the_official_test_split_is_kept(shards):
         assert splits.validation and not splits.left_out
     assert len(list(windows(stories))) > 80  # those with faults lose some of their two
     frame = stories[0].frames[0]
-    assert set(frame.attributes) == {"characters", "objects", "setting", "repairs"}
-    assert frame.attributes["characters"][0]["box"] == [10, 20, 31, 40]
+    assert set(frame.attributes) == {"repairs"}
     assert any("out of order" in r for s in stories for f in s.frames for r in f.attributes["repairs"])
     assert not any(TAG_LEFT.search(f.text) for s in stories for f in s.frames)
 

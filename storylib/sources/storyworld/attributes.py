@@ -101,9 +101,8 @@ def attribute_accuracy(
         for column, predicted in predictions.items():
             correct = 100 * _correct(name, predicted, targets)
             sums = story_sums(np.stack([correct, np.ones_like(correct)], axis=1), story_ids, seeds)
-            estimate = interval(sums, lambda s: s[..., 0] / s[..., 1])
-            row[column] = estimate.value
-            row[f"{column}, 95 %"] = f"{estimate.low:.0f} to {estimate.high:.0f}"
+            row[column], low, high = interval(sums, lambda s: s[..., 0] / s[..., 1])
+            row[f"{column}, 95 %"] = f"{low:.0f} to {high:.0f}"
         row["copy-last"] = 100 * _correct(name, last_frames, targets).mean()
         row["majority"] = 100 * _correct(name, [majority] * len(targets), targets).mean()
         for reader in ("text", "pictures", "both"):
