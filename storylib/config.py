@@ -122,7 +122,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
     def replace(self, **changes: Any) -> Config:
-        """A copy with some fields changed, by their flat names. Raises ConfigError for an unknown name or wrong value."""
+        """A copy with some fields changed, by flat name. Raises ConfigError for an unknown name or wrong value."""
         parts = {part.name: getattr(self, part.name) for part in dataclasses.fields(self)}
         part_of = {spec.name: part for part, value in parts.items() for spec in dataclasses.fields(value)}
         for name, value in changes.items():

@@ -60,6 +60,8 @@ def fit(model: StoryModel, train: WindowDataset, validation: WindowDataset, conf
     """
     if not len(train) or not len(validation):
         raise ConfigError("There is no window to train or validate on: load more stories, or stories of more frames.")
+    if not any(getattr(config, f"{name}_weight") for name in SELECTION_LOSSES):
+        raise ConfigError(f"No loss is on to select the best epoch by. Turn on one of: {', '.join(SELECTION_LOSSES)}.")
     with cpu_threads(config.threads):
         trainer = Trainer(model, train, validation, config, folder)
         while len(trainer.history) < config.epochs:
@@ -249,13 +251,8 @@ def pretrain(decoder: TextDecoder, tokens: Tensor, config: TrainConfig, quiet: b
 
 
 def selection_score(losses: Mapping[str, float]) -> float:
-    """The sum of the losses that all arms share; lower is better. Raises ConfigError if there is none."""
-    shared = [losses[name] for name in SELECTION_LOSSES if name in losses]
-    if not shared:
-        raise ConfigError(
-            f"No loss is on that the best epoch can be selected by. Turn on one of: {', '.join(SELECTION_LOSSES)}."
-        )
-    return sum(shared)
+    """The sum of the losses that all arms share; lower is better."""
+    return sum(losses[name] for name in SELECTION_LOSSES if name in losses)
 
 
 def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:

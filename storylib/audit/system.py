@@ -73,7 +73,6 @@ class System(ABC):
         return self.write(self.data.frames_of(windows))
 
     def targets(self, windows: Sequence[Window]) -> list[str]:
-        """What it is scored against."""
         return self.target_texts(self.data.frames_of(windows))
 
     def inputs(self, windows: Sequence[Window]) -> list[list[str]]:

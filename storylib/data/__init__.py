@@ -1,0 +1,1 @@
+"""Stories, splits, pictures, frozen encoders and their features, and windows as tensors."""

@@ -1,0 +1,1 @@
+"""Runs and their records, the studies made of them, and the trained storyteller."""

@@ -23,10 +23,8 @@ class Comparison:
     """The paired table of two arms.
 
     frame: one row per metric, in the report's order, with columns metric, title, group, a, b, difference (a - b), low,
-    high, p, p_holm, effect, effect_low, effect_high, detectable, baseline, baseline_value and verdict. The verdict is
-    on a: "better" or "worse" if the interval excludes zero and the corrected p is below 0.05, otherwise
-    "no difference". detectable: the smallest true difference that this sample would have shown with 80 % power.
-    factor: what the arms differ in and what they are called, for tables, captions and legends.
+    high, p, p_holm, effect, effect_low, effect_high, detectable, baseline, baseline_value and verdict (on a).
+    detectable: the smallest true difference that this sample would have shown with 80 % power.
     """
 
     frame: pd.DataFrame

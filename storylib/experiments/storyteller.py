@@ -53,10 +53,10 @@ class KnownPictures:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """A known picture: its frame and story, and its centred cosine with the predicted picture."""
+    """A known picture: its story and frame, and its centred cosine with the predicted picture."""
 
-    frame: Frame
     story: Story
+    frame: Frame
     similarity: float
 
 
@@ -117,9 +117,8 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         """The frame that follows K pictures and their texts, in the order of the story.
 
         images: paths or PIL pictures. known: pictures to retrieve the ``nearest`` few from, without the context's own.
-        options: of the text decoder's ``generate``, such as ``mode="beam"`` or ``mode="nucleus", seed=1``; the default
-        always gives the same text. Raises PredictionError for another number of pictures or texts or an empty text, and
-        PictureError for a picture that cannot be read.
+        options: of the text decoder's ``generate``, such as ``mode="nucleus", seed=1``. Raises PredictionError for
+        another number of pictures or texts or an empty text, and PictureError for a picture that cannot be read.
         """
         self.eval()
         batch = self.context_batch(images, texts)
@@ -174,13 +173,8 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         bank = space(known.vectors.to(predicted.device))
         scores = bank @ F.normalize(predicted, dim=-1)
         scores = scores.masked_fill((bank @ space(context).T >= SAME_PICTURE).any(1), -torch.inf)
-        best = scores.topk(min(count, len(scores))).indices.tolist()
-        retrieved = []
-        for i in best:
-            if scores[i].isfinite():
-                story, frame = known.sources[i]
-                retrieved.append(Retrieved(frame, story, float(scores[i])))
-        return tuple(retrieved)
+        best = [i for i in scores.topk(min(count, len(scores))).indices.tolist() if scores[i].isfinite()]
+        return tuple(Retrieved(known.sources[i][0], known.sources[i][1], float(scores[i])) for i in best)
 
     @classmethod
     def _from_pretrained(cls, *, strict: bool = True, **options: Any) -> Any:

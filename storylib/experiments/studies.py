@@ -30,11 +30,8 @@ class Study:
         return (root or project_root()) / "results" / self.kind / f"{slug(f'{source}-{profile}')}.json"
 
     def load(self, source: str, profile: str = "full") -> dict[str, Any]:
-        """The published record: of the project, of this module's checkout, or inside the installed package.
-
-        Raises RunError, which names the command that makes it.
-        """
-        package = Path(__file__).parents[1]
+        """The published record. Raises RunError, which names the command that makes it."""
+        package = Path(__file__).parents[1]  # the record is beside it in a checkout, inside it where it is installed
         for root in (project_root(), package.parent, package):
             path = self.path(source, profile, root)
             if path.is_file():
@@ -45,10 +42,7 @@ class Study:
         )
 
     def start(self, source: str, profile: str) -> dict[str, Any]:
-        """The head of a new record: command, source, profile, seeds, commit, versions and machine.
-
-        Raises RunError if the code is not committed, so that nothing is trained for a record that cannot be published.
-        """
+        """The head of a new record, before anything is trained. Raises RunError if the code is not committed."""
         head = {"command": self.command(source, profile), "source": source, "profile": profile}
         return head | {"seeds": seeds(profile)} | publishable()
 
@@ -92,11 +86,12 @@ def ablation_factor(arms: Sequence[str] | None = None) -> Factor:
 
 def check_selection(first: Config, second: Config) -> None:
     """Raise RunError if the best epochs of two arms would be selected by different losses."""
-    on = [{n for n in SELECTION_LOSSES if config.flat()[f"{n}_weight"] > 0} for config in (first, second)]
-    if on[0] != on[1]:
+    weights = [(name, first.flat()[f"{name}_weight"], second.flat()[f"{name}_weight"]) for name in SELECTION_LOSSES]
+    different = ", ".join(name for name, a, b in weights if (a > 0) != (b > 0))
+    if different:
         raise RunError(
-            f"Only one of the two arms has these losses on: {', '.join(sorted(on[0] ^ on[1]))}. The best epoch is selected by "
-            "them, so the arms cannot be compared. Give both arms the same of these losses in experiments.yml."
+            f"Only one of the two arms has these losses on: {different}. The best epoch is selected by them, so the "
+            "arms cannot be compared. Give both arms the same of these losses in experiments.yml."
         )
 
 

@@ -69,7 +69,7 @@ def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndar
 
 
 def bleu_from_counts(sums: np.ndarray) -> np.ndarray:
-    """Corpus BLEU-4 in 0..100 by sacrebleu's formula, from sums of ``bleu_counts``, (..., 10) -> (...); or NaN."""
+    """Corpus BLEU-4 in 0..100 from sums of ``bleu_counts``, (..., 10) -> (...); NaN without references. (sacrebleu)"""
     matches, totals, hypothesis_length, reference_length = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
     with np.errstate(divide="ignore", invalid="ignore"):
         # The first order without a match counts as half a match, the next as a quarter, and so on.
@@ -100,10 +100,8 @@ def _sacrebleu(name: str) -> Any:
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N,) sentence chrF in 0..100 (Popovic 2015; sacrebleu)."""
-    pairs = zip(hypotheses, references, strict=True)
-    return np.array(
-        [_sacrebleu("chrf").sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs]
-    )
+    scorer, pairs = _sacrebleu("chrf"), zip(hypotheses, references, strict=True)
+    return np.array([scorer.sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs])
 
 
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Tables of what things cost: from the records of ``benchmarks``, and from what the workflow measured.
+"""What things cost, as tables and a figure: from the records of ``benchmarks``, and from what the workflow measured.
 
 Seconds of work are processor time, which does not depend on what else the machine does.
 """
@@ -6,13 +6,13 @@ Seconds of work are processor time, which does not depend on what else the machi
 from __future__ import annotations
 
 import json
-from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from storylib.config import project_root, slug
+from storylib.report.style import INK, MODEL_COLOUR, MORE, OFF, describe, subplots
 
 # What was measured: the record, and the part of it.
 MEASURED = {
@@ -30,48 +30,27 @@ STEPS = {
     "train": "one epoch of training",
     "find": "ranking the next frames",
 }
-READING = {
-    "stream": "streamed from Parquet, story by story",
-    "look": "every picture hashed, and all held as file names",
-    "load and split": "loaded, and grouped by near-duplicate pictures and texts",
-}
 
 
-def measured(what: str, device: str = "cpu") -> dict[str, Any] | None:
+def measured(what: str) -> dict[str, Any] | None:
     """The record of a measurement, a name of ``MEASURED``; None where this copy has none."""
     name, part = MEASURED[what]
-    file = f"{name}.json" if device == "cpu" else f"{name}-{device}.json"
-    path = project_root() / "results" / "benchmarks" / file
+    path = project_root() / "results" / "benchmarks" / f"{name}.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return (record.get(part) if part else record) or None
 
 
-def describe() -> pd.DataFrame:
+def provenance() -> pd.DataFrame:
     """The provenance of every measurement in this copy: command, commit, device and machine."""
     rows = []
-    for what, device in product(MEASURED, ("cpu", "cuda")):
-        if record := measured(what, device):
+    for what in MEASURED:
+        if record := measured(what):
             script = record.get("script")  # of a benchmark that only an earlier commit holds
             command = f"{script['path']}, commit {script['commit'][:8]}" if script else record.get("command", "")
             row = {"measured": what, "command": command, "commit": record.get("commit", "")[:8]}
             rows.append(row | {key: record.get(key, "") for key in ("dirty", "device", "machine")})
     columns = ["measured", "command", "commit", "dirty", "device", "machine"]
     return pd.DataFrame(rows, columns=columns).set_index("measured")
-
-
-def reading_costs() -> pd.DataFrame:
-    """The cost of reading stories, and the faults of the markup parser on fuzzed texts; empty without the records."""
-    values: dict[str, str] = {}
-    if record := measured("reading"):
-        for reader, speed in record["decoding"]["frames_per_second_of_work"].items():
-            values[f"pictures decoded by {reader}, per second of work"] = f"{speed:,}"
-        for name, step in record["scale"].items():
-            value = f"{step['seconds_of_work']:,.0f} s of work; peak memory {step['peak_memory_mb']:,} MB"
-            values[f"{step['frames']:,} frames {READING.get(name, name)}"] = value
-    if record := measured("markup"):
-        faults = f"{record['exceptions']} exceptions, {record['hangs']} hangs"
-        values[f"{record['inputs']:,} fuzzed texts parsed in {record['minutes']:.0f} minutes"] = faults
-    return pd.Series(values, name="value", dtype=str).rename_axis("measured").to_frame()
 
 
 def workflow(source: str, profile: str, watts: float) -> pd.DataFrame:
@@ -105,3 +84,25 @@ def by_frames(record: dict[str, Any]) -> pd.DataFrame:
 def sizes(record: dict[str, Any], *columns: str) -> pd.DataFrame:
     """Some columns of a growth record, one row per measured size."""
     return pd.json_normalize(record["sizes"])[list(columns)].rename(columns=lambda name: name.replace("_", " "))
+
+
+def draw_growth(record: dict[str, Any]) -> Figure:
+    """The cost per frame of each step and the peak memory, by the number of frames."""
+    table = by_frames(record)
+    figure, ((left, right),) = subplots(1, 2, (9, 3.2), gridspec_kw={"width_ratios": [3, 2]})
+    for step, colour in zip(STEPS.values(), (*MORE[:4], MODEL_COLOUR, OFF), strict=True):
+        left.plot(table[step], "o-", color=colour, markersize=4, label=step)
+    left.set(xscale="log", yscale="log", xlabel="frames", ylabel="milliseconds per frame")
+    left.legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    peak = table["peak memory, GB"]
+    right.plot(peak, "o-", color=MODEL_COLOUR, markersize=4)
+    right.axhline(2, color=INK, linewidth=0.8, linestyle=":")
+    right.set(xlabel="frames", ylabel="peak memory, GB", ylim=(0, None))
+    for axis in (left.xaxis, left.yaxis, right.xaxis):
+        axis.set_major_formatter("{x:,g}")
+    left.minorticks_off()
+    right.set_xticks(range(0, int(peak.index[-1]) + 1, 20_000))
+    alt = f"Cost per frame of each step from {peak.index[0]:,} to {peak.index[-1]:,} frames; "
+    alt += f"peak memory {peak.iloc[-1]:.1f} GB with the most."
+    caption = "A level line on the left: the cost per frame does not depend on their number. Dotted on the right: 2 GB."
+    return describe(figure, alt, caption)

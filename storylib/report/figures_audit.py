@@ -33,22 +33,15 @@ def ladders(record: dict[str, Any]) -> Figure:
     for axis, system in zip(axes, ("a", "b"), strict=True):
         _ladder(axis, record["ladders"][system], system)
     source, stories = record["source"].replace("_", " ").title(), record["stories"]
-    seeds = len(record["settings"]["seeds"])
     figure.suptitle("Two published scores as their protocols are repaired, one flaw at a time", color=INK, fontsize=14)
-    note = (
-        f"Score, 0 to 1. Bottom row: the protocol repaired. {source}, {stories['train']} training stories, "
-        f"{stories['test']} held out, mean over {seeds} seed{'s' if seeds > 1 else ''}. Hollow: baselines."
-    )
+    note = f"Score, 0 to 1. Bottom row: the protocol repaired. Hollow: baselines. {source}, {stories['train']} "
+    note += f"training stories, {stories['test']} held out; seeds: {len(record['settings']['seeds'])}."
     figure.supxlabel(note, color=INK, fontsize=9)
     alt = f"Two ladders of protocols on {source}."
     for system, metric, title in (("a", "top1", "System A, top-1"), ("b", "bleu", "System B, BLEU")):
         scores = headline(record, system, metric)
-        alt += f" {title}: {scores['published']:.2f} as published, {scores['repaired']:.3f} repaired, "
-        alt += f"best baseline {scores['baseline']:.3f}."
-    caption = (
-        f"The published scores on {source}: each row repairs one flaw and keeps the rows above. Triangles: as "
-        "claimed. Hollow: baselines, which learned nothing or read another story."
-    )
+        alt += f" {title}: {scores['published']:.2f} as published, {scores['repaired']:.3f} repaired."
+    caption = f"Two published scores on {source}: each row repairs one flaw and keeps the repairs above it."
     return describe(figure, alt, caption)
 
 
@@ -67,11 +60,8 @@ def _ladder(axis: Axes, steps: list[dict[str, Any]], system: str) -> None:
         axis.plot(values, rows, color=colour, marker="o", linewidth=2.5, markersize=7, label=name, zorder=3)
         axis.scatter([CLAIMED[system][score]], [-0.8], marker="v", color=colour, s=60, zorder=3, clip_on=False)
         for row in (rows[0], rows[-1]):
-            ends = [steps[row]["mean"][other] for other, *_ in SCORES[system]]
-            shift = 0  # labels of near values are moved apart
-            if abs(ends[0] - ends[1]) <= 0.12:
-                shift = 16 if values[row] == max(ends) else -16
-            place = (shift, 11 if row == 0 else -18)
+            highest = max(steps[row]["mean"][other] for other, *_ in SCORES[system])
+            place = (16 if values[row] == highest else -16, 11 if row == 0 else -18)
             axis.annotate(f"{values[row]:.2f}", (values[row], row), place, textcoords="offset points", ha="center",
                           color=colour, fontsize=10, weight="bold")  # fmt: skip
     axis.scatter([], [], marker="v", color=INK, label="as claimed")

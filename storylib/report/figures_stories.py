@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
 from storylib.data.pictures import PictureLike
 from storylib.data.types import Frame, Story
 from storylib.experiments.records import Run
-from storylib.report.style import INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels, shorten, show_frame, subplots
+from storylib.report.style import INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, shorten, show_frame, subplots
 
 if TYPE_CHECKING:
     from storylib.analysis.leaks import Twin
@@ -30,7 +29,7 @@ class Cell(NamedTuple):
     colour: str | None = None
 
 
-def _board(rows: Sequence[Sequence[Cell]], columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+def _board(rows: Sequence[Sequence[Cell]], columns: int, width: float, height: float) -> tuple[Figure, np.ndarray]:
     """A figure of rows of cells. width, height: of a cell in inches."""
     figure, axes = subplots(len(rows), columns, (width * columns, height * len(rows)))
     for axis in axes.flat:
@@ -55,17 +54,6 @@ def story_strip(stories: Sequence[Story], frames: int = 5) -> Figure:
     return describe(figure, alt, "One story per row: each picture above its text.")
 
 
-def contact_sheet(stories: Sequence[Story], columns: int = 10, rows: int = 4) -> Figure:
-    """Pictures sampled evenly from the stories, without their texts."""
-    frames = [frame for story in stories for frame in story.frames]
-    sample = frames[:: max(1, len(frames) // (columns * rows))][: columns * rows]
-    figure, axes = panels(len(sample), columns, (1.05, 1.05))
-    for axis, frame in zip(axes, sample, strict=True):
-        show_frame(axis, frame.image, "", size=96)
-    alt = f"{len(sample)} pictures sampled evenly from {len(stories)} stories, without their texts."
-    return describe(figure, alt, "Pictures sampled evenly from the stories.")
-
-
 def lengths(stories: Sequence[Story]) -> Figure:
     """Histograms of the length of stories and texts."""
     figure, ((left, right),) = subplots(1, 2, (9, 3))
@@ -75,23 +63,20 @@ def lengths(stories: Sequence[Story]) -> Figure:
     left.set(xlabel="frames per story", ylabel="stories")
     right.hist(words, bins=np.linspace(0, np.percentile(words, 99) + 1, 24), color=MODEL_COLOUR, rwidth=0.9)
     right.set(xlabel="words per text", ylabel="frames")
-    alt = (
-        f"Two histograms: stories have {min(counts)} to {max(counts)} frames; "
-        f"the median text has {np.median(words):.0f} words."
-    )
+    alt = f"Stories have {min(counts)} to {max(counts)} frames; the median text has {np.median(words):.0f} words."
     return describe(figure, alt, "Frames per story, and words per text.")
 
 
 def leakage(counts: pd.DataFrame) -> Figure:
     """The share of the test set that was seen in training, by split. counts: columns split, what, share (percent)."""
     figure, ((axis,),) = subplots(1, 1, (7, 2.6))
-    shares = counts.pivot(index="what", columns="split", values="share").loc[counts["what"].unique()[::-1]]
-    for (split, values), colour, shift in zip(shares[counts["split"].unique()].items(), (OFF, ON), (0.2, -0.2), strict=True):
-        bars = axis.barh(np.arange(len(values)) + shift, values, 0.4, color=colour, label=split)
+    shares = counts.pivot(index="what", columns="split", values="share")
+    shares = shares.loc[counts["what"].unique()[::-1], counts["split"].unique()[::-1]]
+    shares.plot.barh(ax=axis, color=[ON, OFF], width=0.8)
+    for bars in axis.containers:
         axis.bar_label(bars, fmt="%.0f", padding=3, color=INK)
-    axis.set(xlabel="% of the test set with a near-duplicate in the training set")
-    axis.set_yticks(range(len(shares)), shares.index)
-    axis.legend(loc="lower right")
+    axis.set(xlabel="% of the test set with a near-duplicate in the training set", ylabel="")
+    axis.legend(loc="lower right", reverse=True)
     alt = "; ".join(f"{r.split}, {r.what}: {r.share:.0f} percent" for r in counts.itertuples())
     caption = "The share of the test set that leaks under a random split, and when connected stories stay together."
     return describe(figure, alt, caption)
@@ -104,26 +89,23 @@ def twins(pairs: Sequence[Twin]) -> Figure:
         title = f"same {pair.kind}\n{shorten(pair.test_story.title, 22)}"
         above.append(Cell(pair.test_frame.image, pair.test_frame.text, title))
         below.append(Cell(pair.train_frame.image, pair.train_frame.text, shorten(pair.train_story.title, 22)))
-    figure, axes = _board([above, below], max(1, len(pairs)), 1.75 * max(5, len(pairs)) / max(1, len(pairs)), 3.1)
+    figure, axes = _board([above, below], max(5, len(pairs)), 1.75, 3.1)
     for line, name in zip(axes, ("test", "training"), strict=True):
         line[0].set_ylabel(name, color=INK)
     alt = "; ".join(f"{p.test_story.title} has the {p.kind} of {p.train_story.title}" for p in pairs)
-    if not pairs:
-        alt = "No frame of the test set is in a training story."
-        axes[0][0].text(0.5, 0, "no frame of the test set is in a training story", ha="center", color=INK)
     return describe(figure, alt, "Test frames, each above a training frame that is nearly the same.")
 
 
 def storyboard(run: Run, stories: Sequence[Story], order: str = "best", n: int = 3) -> Figure:
     """Held-out windows: the context, the target, and what the model drew, wrote and retrieved; one window per story.
 
-    order: "best", "median" or "worst" by the rank of the true frame, or "first" in the order of the data.
+    order: "best", "median" or "worst", by the rank of the true frame.
     """
     frames = {(story.id, frame.number): frame for story in stories for frame in story.frames}
     windows = run.model_rows.dropna(subset=["frame_rank"]).reset_index(drop=True)
     drawn = np.load(run.path / "pictures.npy", mmap_mode="r")
     rank = windows["frame_rank"]
-    keys = {"best": rank, "worst": -rank, "first": 0 * rank, "median": (rank - rank.median()).abs()}
+    keys = {"best": rank, "worst": -rank, "median": (rank - rank.median()).abs()}
     selected = windows.iloc[keys[order].argsort(kind="stable")].drop_duplicates("story").head(n)
     k = run.config.data.context
     rows, descriptions = [], []
@@ -138,12 +120,9 @@ def storyboard(run: Run, stories: Sequence[Story], order: str = "best", n: int =
         cells.append(Cell(target.image, target.text, "target", TRUTH))
         cells.append(Cell(picture, text or "(nothing)", "drawn and written", ON))
         rows.append([*cells, Cell(retrieved.image, found, "retrieved", OFF)])
-        description = f"{window.story}, frame {window.frame:g}: the model wrote “{text}”"
-        descriptions.append(f"{description}, the true frame has rank {window.frame_rank:g}")
+        descriptions.append(f"{window.story}, frame {window.frame:g}: the model wrote “{text}”. {found}")
     figure, _ = _board(rows, k + 3, 1.75, 2.9)
-    caption = (
-        "The context, the target (green), what the model drew and wrote (blue), and the frame it retrieved (orange)."
-    )
+    caption = "The context, the target (green), what the model drew and wrote (blue) and what it retrieved (orange)."
     return describe(figure, "; ".join(descriptions), caption)
 
 
@@ -159,8 +138,5 @@ def your_story(context: Sequence[Frame], predicted: NextFrame) -> Figure:
     figure, _ = _board([above, below], max(len(above), len(below)), 1.9, 3.1)
     alt = f"Context: {' '.join(frame.text for frame in context)} Predicted: {text} Nearest known frames: "
     alt += "; ".join(cell.text for cell in below)
-    caption = (
-        "Above, the context and the picture and text that the storyteller predicts (blue); below, the known frames "
-        "nearest to the predicted picture (orange), with their similarity."
-    )
+    caption = "Above, the context and the predicted frame (blue); below, the nearest known pictures, with similarity."
     return describe(figure, alt, caption)

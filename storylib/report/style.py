@@ -52,12 +52,9 @@ def subplots(rows: int, columns: int, size: tuple[float, float], **options: Any)
     settings: dict[Any, Any] = dict.fromkeys(coloured, INK) | {
         "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans"],
         "font.size": 11,
-        "axes.labelsize": 12,
         "axes.titlesize": 12,
-        "axes.linewidth": 1.25,
         "figure.facecolor": "none",
         "axes.facecolor": "none",
-        "savefig.facecolor": "none",
         "legend.frameon": False,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -126,20 +123,15 @@ def _as_jpeg(png: re.Match[str]) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
 
 
-def show_frame(axis: Axes, image: PictureLike | None, text: str, size: int = 160) -> None:
-    """A picture, at most ``size`` pixels per side, with its text below."""
+def show_frame(axis: Axes, image: PictureLike | None, text: str) -> None:
+    """A picture, at most 160 pixels per side, with its text below."""
     if image is not None:
         picture = open_picture(image)
-        picture.thumbnail((size, size))
+        picture.thumbnail((160, 160))
         axis.imshow(picture, interpolation="none")  # embedded without resampling to four times the size
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     axis.set_xlabel(textwrap.fill(shorten(text, 120), 22), fontsize=8, color=INK)
-
-
-def outline(axis: Axes, colour: str) -> None:
-    """A coloured border around a picture."""
-    axis.spines[:].set(visible=True, color=colour, linewidth=2)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -15,11 +15,9 @@ from storylib.metrics.registry import METRICS, VERDICTS
 HEADLINE = ("off", "on", "difference", "low", "high")
 
 
-def load_records(
-    studies: Sequence[Study], sources: Sequence[str], profile: str
-) -> tuple[dict[str, dict[str, Any]], str]:
+def load_records(studies: Sequence[Study], sources: Sequence[str], profile: str) -> tuple[dict[str, Any], str]:
     """Published records by kind and source, and a list in Markdown of their origins and of what is missing."""
-    records: dict[str, dict[str, Any]] = {study.kind: {} for study in studies}
+    records: dict[str, Any] = {study.kind: {} for study in studies}
     lines = []
     for study in studies:
         for source in sources:
@@ -49,20 +47,18 @@ def point(rows: pd.DataFrame, source: str, metric: str, sweep: str, value: str) 
 
 def arms(rows: pd.DataFrame, metrics: Sequence[str], factor: Factor, sweep: str, value: str) -> pd.DataFrame:
     """One row per source and metric of a point: both arms, their difference, the best baseline, and the verdict."""
-    cells = []
-    for row in rows[(rows["sweep"] == sweep) & (rows["value"] == value)].to_dict("records"):
-        if row["metric"] not in metrics:
-            continue
-        digits = METRICS[row["metric"]].digits
-        low, high = f"{row['low']:+.{digits}f}", f"{row['high']:+.{digits}f}"
-        cell = {"source": row["source"], "metric": row["title"]}
-        cell |= {factor.words[1]: f"{row['off']:.{digits}f}", factor.words[0]: f"{row['on']:.{digits}f}"}
-        cell["difference (95 % interval)"] = f"{row['difference']:+.{digits}f} ({low} to {high})"
-        cell["best baseline"] = f"{row['baseline_value']:.{digits}f} ({row['baseline']})"
-        cells.append(cell | {"verdict": row["verdict"]})
-    return pd.DataFrame(cells, columns=list(cells[0]) if cells else ["source", "metric"]).set_index(
-        ["source", "metric"]
-    )
+    here = rows[(rows["sweep"] == sweep) & (rows["value"] == value) & rows["metric"].isin(metrics)]
+    cells = {}
+    for row in here.to_dict("records"):
+        metric = METRICS[row["metric"]]
+        cells[row["source"], row["title"]] = {
+            factor.words[1]: metric.text(row["off"]),
+            factor.words[0]: metric.text(row["on"]),
+            "difference (95 % interval)": metric.interval_text(row["difference"], row["low"], row["high"], "+"),
+            "best baseline": f"{metric.text(row['baseline_value'])} ({row['baseline']})",
+            "verdict": row["verdict"],
+        }
+    return pd.DataFrame.from_dict(cells, orient="index").rename_axis(["source", "metric"] if cells else None)
 
 
 def verdict_counts(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

@@ -56,11 +56,6 @@ def test_a_story_strip_shows_pictures_above_texts(tiny_data):
     assert all(word in text for frame in stories[1].frames[:3] for word in frame.text.split())
 
 
-def test_a_contact_sheet_is_full(tiny_data):
-    figure = figures.contact_sheet(tiny_data.stories, columns=4, rows=2)
-    assert [len(axis.images) for axis in figure.axes] == [1] * 8
-
-
 def test_lengths_count_frames_and_words(tiny_data):
     left, right = figures.lengths(tiny_data.stories).axes
     assert sum(p.get_height() for p in left.patches) == 14
@@ -81,11 +76,10 @@ def test_a_test_frame_stands_above_the_training_frame_that_leaks_it(tiny_data):
     test, train = tiny_data.stories[:2]
     frames = {"test_story": test, "test_frame": test.frames[0], "train_story": train, "train_frame": train.frames[1]}
     figure = figures.twins([SimpleNamespace(kind=kind, **frames) for kind in ("picture", "text")])
-    above, _, below, _ = (" ".join(axis.get_xlabel().split()) for axis in figure.axes)
+    above, below = (" ".join(figure.axes[place].get_xlabel().split()) for place in (0, 5))
     assert (above, below) == (test.frames[0].text, train.frames[1].text)
     assert [axis.get_title().split("\n")[0] for axis in figure.axes[:2]] == ["same picture", "same text"]
-    assert [axis.get_ylabel() for axis in figure.axes] == ["test", "", "training", ""]
-    assert "no frame of the test set is in a training story" in readable(figures.twins([]))
+    assert [figure.axes[place].get_ylabel() for place in (0, 5)] == ["test", "training"]
 
 
 @pytest.mark.parametrize("order", ["best", "worst", "median"])
@@ -102,13 +96,16 @@ def test_a_storyboard_shows_one_window_per_story_in_order(run, tiny_data, order)
 
 
 def test_a_storyboard_shows_context_target_text_and_retrieved_frame(run, tiny_data):
-    figure = figures.storyboard(run, tiny_data.stories, "first", n=1)
+    figure = figures.storyboard(run, tiny_data.stories, n=1)
     shown = [" ".join(axis.get_xlabel().split()) for axis in figure.axes]
-    assert shown[:5] == [frame.text for frame in tiny_data.splits.test[0].frames[:5]]
-    assert shown[5] == (run.generations["generation"][0] or "(nothing)")
-    row = run.model_rows.dropna(subset=["frame_rank"]).iloc[0]
-    story = next(s for s in tiny_data.stories if s.id == row["retrieved_story"])
-    assert shown[6].endswith(next(f.text for f in story.frames if f.number == row["retrieved_frame"]))
+    rows = run.model_rows.dropna(subset=["frame_rank"]).reset_index()
+    row = rows.loc[rows["frame_rank"].idxmin()]
+    stories = {story.id: story for story in tiny_data.stories}
+    frame = int(row["frame"])  # the first frame of a story is frame 1
+    assert shown[:5] == [f.text for f in stories[row["story"]].frames[frame - 5 : frame]]
+    assert shown[5] == (row["generation"] or "(nothing)")
+    retrieved = stories[row["retrieved_story"]].frames[int(row["retrieved_frame"]) - 1]
+    assert shown[6].endswith(retrieved.text)
 
 
 def test_your_story_shows_the_prediction_and_the_nearest_frames(tiny_data):
