@@ -157,6 +157,27 @@ def rank_histograms(runs: Sequence[Run]) -> Figure:
     return describe(figure, alt, caption)
 
 
+def similarities(runs: Sequence[Run]) -> Figure:
+    """The similarity of a prediction to the target and to a random frame, beside that of the last frame."""
+    import seaborn  # takes longer to import than torch
+
+    table = pooled_rows(runs)
+    model, last = (table[table["predictor"] == predictor] for predictor in (MODEL, "copy-last"))
+    figure, axes = panels(2, 2, (4.5, 2.8), sharex=True, sharey=True)
+    for axis, (kind, title) in zip(axes, {"image": "next picture", "text": "next text"}.items(), strict=True):
+        curves = {
+            "model, to a random frame": (model[f"{kind}_cosine_other"], INK, ":"),
+            "last frame, to the target": (last[f"{kind}_cosine"], BASELINE_COLOUR, "-"),
+            "model, to the target": (model[f"{kind}_cosine"], MODEL_COLOUR, "-"),
+        }
+        for label, (values, colour, line) in curves.items():
+            seaborn.kdeplot(x=values.dropna(), ax=axis, color=colour, linestyle=line, label=label, clip=(-1, 1), cut=0)
+        axis.set(title=title, xlabel="centred cosine similarity", ylabel="density", yticks=[])
+    axes[0].legend(frameon=False, fontsize=8)
+    alt = "Densities of centred cosine similarity: model to target, last frame to target, model to a random frame."
+    return describe(figure, alt, "Similarity of the prediction to the target, beside a random and the last frame.")
+
+
 def influence(records: Sequence[Mapping[str, Any]]) -> Figure:
     """How far each prediction moves when one input is swapped; see ``storylib.analysis.influence``."""
     moved = np.mean([record["influence"] for record in records], axis=0)  # (prediction, input, K)

@@ -13,7 +13,7 @@ from PIL import Image
 from storylib.data.pictures import PictureLike
 from storylib.data.types import Frame, Story
 from storylib.experiments.records import Run
-from storylib.report.style import INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, shorten, show_frame, subplots
+from storylib.report.style import INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels, shorten, show_frame, subplots
 
 if TYPE_CHECKING:
     from storylib.analysis.leaks import Twin
@@ -52,6 +52,17 @@ def story_strip(stories: Sequence[Story], frames: int = 5) -> Figure:
         line[0].set_title(shorten(story.title, 40), loc="left", color=INK)
     alt = "; ".join(f"{s.title}: {' '.join(f.text for f in s.frames[:frames])}" for s in stories)
     return describe(figure, alt, "One story per row: each picture above its text.")
+
+
+def contact_sheet(stories: Sequence[Story], columns: int = 10, rows: int = 4) -> Figure:
+    """Pictures sampled evenly from the stories, without their texts."""
+    frames = [frame for story in stories for frame in story.frames]
+    sample = frames[:: max(1, len(frames) // (columns * rows))][: columns * rows]
+    figure, axes = panels(len(sample), columns, (1.05, 1.05))
+    for axis, frame in zip(axes, sample, strict=True):
+        show_frame(axis, frame.image, "")
+    alt = f"{len(sample)} pictures sampled evenly from {len(stories)} stories, without their texts."
+    return describe(figure, alt, "Pictures sampled evenly from the stories.")
 
 
 def lengths(stories: Sequence[Story]) -> Figure:
