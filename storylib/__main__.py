@@ -49,35 +49,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _names(kind: str) -> Callable[[str], list[str]]:
-    """Completion of a name of ``experiments.yml``."""
-    return lambda incomplete: [name for name in experiments()[kind] if name.startswith(incomplete)]
+def _name_of(kind: str, help: str) -> Any:
+    """An option whose value is the name of a source, or a name of ``experiments.yml``; the shell completes it."""
 
+    def complete(incomplete: str) -> list[str]:
+        from storylib.sources import source_names
 
-def _source_names(incomplete: str) -> list[str]:
-    from storylib.sources import source_names
+        names = source_names() if kind == "sources" else experiments()[kind]
+        return [name for name in names if name.startswith(incomplete)]
 
-    return [name for name in source_names() if name.startswith(incomplete)]
+    return typer.Option(help=help, autocompletion=complete)
 
 
 # One spelling of each option, for every verb.
 Source = Annotated[
-    str,
-    typer.Option(
-        help="Where the stories come from: storyworld, african_storybook, folder:PATH ...",
-        autocompletion=_source_names,
-    ),
+    str, _name_of("sources", "Where the stories come from: storyworld, african_storybook, folder:PATH ...")
 ]
-Profile = Annotated[
-    str, typer.Option(help="How much is run: a profile of experiments.yml.", autocompletion=_names("profiles"))
-]
-Arm = Annotated[str | None, typer.Option(help="An arm of experiments.yml.", autocompletion=_names("arms"))]
-Preset = Annotated[str | None, typer.Option(help="A preset of experiments.yml.", autocompletion=_names("presets"))]
+Profile = Annotated[str, _name_of("profiles", "How much is run: a profile of experiments.yml.")]
+Arm = Annotated[str | None, _name_of("arms", "An arm of experiments.yml.")]
+Preset = Annotated[str | None, _name_of("presets", "A preset of experiments.yml.")]
+Sweeps = Annotated[list[str] | None, _name_of("sweeps", "A sweep of experiments.yml; may be repeated.")]
 Seed = Annotated[int, typer.Option(help="Seed of the training.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A parameter; may be repeated.")
-]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; may be repeated.")]
 Receipt = Annotated[Path | None, typer.Option(help="A small JSON file to write when done.")]
 Output = Annotated[Path, typer.Option(help="What to write.")]
 Cores = Annotated[int | None, typer.Option(help="Processor cores to use; all of them by default.", min=1)]
@@ -86,7 +80,7 @@ Cluster = Annotated[str, typer.Option(help="A folder of profiles/: send the jobs
 
 def verb(name: str, help: str, example: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Register a command whose help ends with an example."""
-    return app.command(name, help=help, epilog=f"Example: storylib {name} {example}".rstrip())
+    return app.command(name, help=help, epilog=f"Example: storylib {name} {example}")
 
 
 def _add_stage(name: str, help: str, example: str) -> None:
@@ -101,11 +95,13 @@ def _add_stage(name: str, help: str, example: str) -> None:
         settings: Settings = None,
         receipt: Receipt = None,
     ) -> None:
+        from storylib.data.store import write_atomically
+
         values = {name: _parsed(value) for name, value in _split(settings).items()}
-        config = configure(profile, arm, preset, **{"source": source, "seed": seed, "device": device, **values})
+        config = configure(profile, arm, preset, **{"source": source, "seed": seed, "device": device} | values)
         done = run_stage(name, config)
         if receipt:
-            _write(receipt, json.dumps(done, indent=2))
+            write_atomically(receipt, json.dumps(done, indent=2))
 
 
 _add_stage("features", "Read the stories and encode every picture and text once.", "--source african_storybook")
@@ -144,14 +140,7 @@ def presets(source: Source = "storyworld", profile: Profile = "quick") -> None:
 
 
 @verb("sweep", "Train and publish the sweeps: where the loss matters.", "--only weight --only fusion --profile full")
-def sweep(
-    source: Source = "storyworld",
-    profile: Profile = "quick",
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="A sweep of experiments.yml; may be repeated.", autocompletion=_names("sweeps")),
-    ] = None,
-) -> None:
+def sweep(source: Source = "storyworld", profile: Profile = "quick", only: Sweeps = None) -> None:
     from storylib.experiments.sweeps import publish_sweeps
 
     typer.echo(publish_sweeps(source, profile, only or []))
@@ -167,10 +156,10 @@ def audit(
         from storylib.report.figures_audit import draw
 
         draw(source, profile, figure)
-        return
-    from storylib.audit.ladders import publish
+    else:
+        from storylib.audit.ladders import publish
 
-    typer.echo(publish(source, profile))
+        typer.echo(publish(source, profile))
 
 
 @verb("cache", "List the parts of the cache, or delete one.", "--clear features")
@@ -194,11 +183,7 @@ _add_target("book", "Do whatever the book needs and build it, as make book does.
 _add_target("runs", "Do every training and evaluation, without the book.", "--profile full --cluster slurm")
 
 
-@verb(
-    "notebook",
-    "Execute a notebook; write it only if it ran to the end.",
-    "notebooks/02_train.ipynb --output out.ipynb --set seed=3",
-)
+@verb("notebook", "Execute a notebook; write it if it ran to the end.", "notebooks/02_train.ipynb --output a.ipynb")
 def notebook(
     notebook: Annotated[Path, typer.Argument(help="The notebook to execute.")],
     output: Output,
@@ -211,11 +196,7 @@ def notebook(
     typer.echo(run_notebook(notebook, output, _split(settings), figures, timeout))
 
 
-@verb(
-    "render",
-    "Build the book from executed notebooks.",
-    "--executed _build/storyworld-quick/executed --output _build",
-)
+@verb("render", "Build the book of executed notebooks.", "--executed _build/storyworld-quick/executed --output _build")
 def render(
     executed: Annotated[Path, typer.Option(help="Folder with notebooks/, figures/, gallery.html and credits.md.")],
     output: Output,
@@ -234,9 +215,10 @@ def gallery(output: Output, source: Source = "storyworld", profile: Profile = "q
 
 @verb("credits", "Write who made the stories of a source, as Markdown.", "--output credits.md")
 def credits(output: Output, source: Source = "storyworld", profile: Profile = "quick") -> None:
+    from storylib.data.store import write_atomically
     from storylib.report.acknowledgements import acknowledge
 
-    _write(output, acknowledge(source, configure(profile, source=source).data.stories))
+    write_atomically(output, acknowledge(source, configure(profile, source=source).data.stories))
 
 
 @verb("bundle", "Train the small storyteller of the package (minutes).", "--profile quick")
@@ -279,12 +261,6 @@ def _parsed(value: str) -> Any:
         return json.loads(value)
     except ValueError:
         return value
-
-
-def _write(path: Path, text: str) -> None:
-    from storylib.data.store import write_atomically
-
-    write_atomically(path, text)
 
 
 if __name__ == "__main__":

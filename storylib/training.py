@@ -28,7 +28,7 @@ from storylib.data.splits import Splits
 from storylib.data.store import replace_atomically, write_atomically
 from storylib.data.text_layers import UpperLayers
 from storylib.data.vocabulary import Vocabulary, load_tokenizer
-from storylib.data.windows import Batch, EpochSampler, WindowDataset, data_loader
+from storylib.data.windows import Batch, WindowDataset, data_loader
 from storylib.decoders import TextDecoder
 from storylib.losses import ALONE, Group, Losses, compute_losses
 from storylib.metrics.retrieval import tied_rank
@@ -87,8 +87,8 @@ class Trainer:
         began = time.perf_counter()
         if config.pretraining and config.text_weight and not self._checkpoint.exists():
             pretrain(model.text_decoder, train.tokens, config, self.quiet)
-        self.sampler = EpochSampler(len(train), config.seed)
-        self.loader = data_loader(train, config.batch_size, self.sampler, group.rank, group.size)
+        self.loader = data_loader(train, config.batch_size, config.seed, group.rank, group.size)
+        self.sampler: Any = self.loader.batch_sampler
         self.validation_loader = data_loader(validation, 128)  # whole in every process
         steps = config.epochs * len(self.loader)
         optimizer = adamw(model, config)
@@ -177,7 +177,7 @@ class Trainer:
         self.board.flush()
         state = {"history": self.history, "step": self.step, "seconds": self.seconds, "random": random}
         state |= {name: part.state_dict() for name, part in self._parts().items()}
-        replace_atomically(self._checkpoint, lambda path: torch.save(state, path), sync=True)
+        replace_atomically(self._checkpoint, lambda path: torch.save(state, path))
 
     def _parts(self) -> dict[str, Any]:
         parts = {"model": self.model, "optimizer": self.optimizer, "schedule": self.schedule}
@@ -338,7 +338,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     """The weights as safetensors, tied tensors once; replaced in one step."""
     from safetensors.torch import save_model
 
-    replace_atomically(path, lambda partial: save_model(model, str(partial)), sync=True)
+    replace_atomically(path, lambda partial: save_model(model, str(partial)))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -315,7 +315,7 @@ def small_executed(small_home: Path) -> Path:
         make_gallery("storyworld", "quick", folder / "gallery.html")
         (folder / "credits.md").write_text(acknowledge("storyworld", 20), encoding="utf-8")
         for notebook in sorted((small_home / "notebooks").glob("*.ipynb")):
-            run_notebook(notebook, folder / "notebooks" / notebook.name, figures=folder / "figures")
+            run_notebook(notebook, folder / "notebooks" / notebook.name, {}, folder / "figures")
     return folder
 
 

@@ -18,6 +18,7 @@ ORDER = [*LAYERS, "__main__"]
 
 # Libraries that are imported inside the function that uses them. A base class has to be there at the top.
 SLOW = {"transformers", "datasets", "timm", "torchmetrics", "scipy.stats", "nltk", "huggingface_hub", "accelerate"}
+SLOW |= {"nbformat", "papermill"}  # both bring jsonschema
 BASE_CLASSES = {("experiments/storyteller.py", "huggingface_hub")}
 
 

@@ -37,10 +37,11 @@ def influence(run: Run, data: Data) -> dict[str, Any]:
 
     from storylib.data.device import cpu_threads
     from storylib.data.windows import WindowDataset
-    from storylib.experiments.storyteller import load_model
+    from storylib.experiments.storyteller import Storyteller
 
-    model, vocabulary = load_model(run)
-    windows = WindowDataset(data.features, data.splits.test, vocabulary, run.config)
+    storyteller = Storyteller.of_run(run)
+    model = storyteller.model
+    windows = WindowDataset(data.features, data.splits.test, storyteller.vocabulary, run.config)
     with cpu_threads(run.config.train.threads):
         result = {"code": code, "influence": measure_influence(model, windows), "mixture": mean_mixture(model, windows)}
     write_atomically(path, json.dumps(result))

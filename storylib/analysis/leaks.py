@@ -10,8 +10,7 @@ from typing import Any
 import pandas as pd
 
 from storylib.config import project_root
-from storylib.data.duplicates import near_duplicate_pictures, near_duplicate_texts
-from storylib.data.inspection import inspect
+from storylib.data.duplicates import near_duplicates
 from storylib.data.splits import Splits
 from storylib.data.types import Frame, Story
 
@@ -40,10 +39,7 @@ def twins(splits: Splits, kind: str = "picture") -> list[Twin]:
     """Test frames with a near-duplicate in training, each with one such frame; at most one per test story, in order."""
     frames = [(story, frame) for part in (splits.train, splits.test) for story in part for frame in story.frames]
     first_test = sum(len(story.frames) for story in splits.train)
-    if kind == "picture":
-        links = near_duplicate_pictures(inspect([frame.image for _, frame in frames]))
-    else:
-        links = near_duplicate_texts([frame.text for _, frame in frames])
+    links = near_duplicates([frame for _, frame in frames], kind)
     by_story: dict[str, Twin] = {}
     for a, b in sorted(links, key=lambda pair: pair[1]):
         if a < first_test <= b:

@@ -3,11 +3,9 @@
     check(predictor, windows)
 
 A predictor has ``predict(images, texts)``, as ``Storyteller`` does: K pictures and their texts in, a text or an object
-with a ``text`` out. An evaluation that may read more is a function of windows that returns their texts. Optional
-members describe an evaluation that is not of whole texts::
-
-    targets(windows)   the reference texts, if not the text of the next frame
-    inputs(windows)    the texts that it reads, if not those of the context; a list for each window
+with a ``text`` out. An evaluation that may read more is a function of windows that returns their texts. It may have
+``targets(windows)``, the reference texts where they are not those of the next frames, and ``inputs(windows)``, a list
+of the texts read for each window where they are not those of the context.
 """
 
 from __future__ import annotations
@@ -34,9 +32,8 @@ def check(
 ) -> pd.DataFrame:
     """Look for five flaws of evaluation in any predictor: one row per question, with its verdict and a number.
 
-    windows: held-out ones, of at least two stories; at most ``limit`` of them, drawn at random, are used.
-    trained_on: the training stories of the predictor; without them their check is left out. Raises ValueError for
-    windows that cannot be used.
+    windows: held-out ones, of at least two stories; at most ``limit``, drawn at random, are used. trained_on: training
+    stories of the predictor; without them their check is left out. Raises ValueError for windows that cannot be used.
     """
     windows = _sample(list(windows), limit)
     stories = np.array([window.story.id for window in windows])
@@ -71,10 +68,7 @@ def _sample(windows: list[Window], limit: int) -> list[Window]:
     sample = np.sort(np.random.default_rng(0).permutation(len(windows))[:limit])
     selected = [windows[i] for i in sample]
     if len({window.story.id for window in selected}) < 2:
-        raise ValueError(
-            f"the {len(selected)} windows drawn are not of at least two stories, between which contexts are swapped; "
-            "give windows of more stories or raise limit"
-        )
+        raise ValueError("contexts are swapped between at least two stories: give windows of more, or raise limit")
     return selected
 
 
@@ -102,11 +96,10 @@ def _joined(pasts: Sequence[Window], futures: Sequence[Window]) -> list[Window]:
 
 def _rouge_fall(targets: Sequence[str], before: Sequence[str], after: Sequence[str], stories: np.ndarray) -> Difference:
     """By how much mean ROUGE-L falls from one set of texts to another, with its interval over stories."""
-    sums = []
-    for texts in (before, after):
-        scores = rouge_l(texts, targets)
-        sums.append(story_sums(np.stack([scores, np.ones_like(scores)], 1), stories, np.zeros(len(stories))))
-    return paired_difference(sums[0], sums[1], lambda s: s[..., 0] / s[..., 1])
+    counts, seeds = np.ones(len(stories)), np.zeros(len(stories))
+    columns = (np.stack([rouge_l(texts, targets), counts], 1) for texts in (before, after))
+    first, second = (story_sums(c, stories, seeds) for c in columns)
+    return paired_difference(first, second, lambda s: s[..., 0] / s[..., 1])
 
 
 def _contained(input_texts: Sequence[str], *targets: str) -> bool:
@@ -119,8 +112,7 @@ def _share_seen(windows: Sequence[Window], trained_on: Sequence[Story]) -> float
     """The share of the frames of the tested stories that have a near-duplicate among the training frames."""
     tested = list({window.story.id: window.story for window in windows}.values())
     clusters = frame_clusters([*(replace(story, id=f"train {story.id}") for story in trained_on), *tested])
-    count = sum(len(story.frames) for story in trained_on)
-    near = np.isin(clusters[count:], clusters[:count])
     train_pictures = {picture_digest(frame.image) for story in trained_on for frame in story.frames}
     same = [picture_digest(frame.image) in train_pictures for story in tested for frame in story.frames]
-    return float(np.mean(near | np.array(same)))
+    train_clusters, test_clusters = np.split(clusters, [-len(same)])
+    return float(np.mean(np.isin(test_clusters, train_clusters) | same))

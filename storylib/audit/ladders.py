@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
@@ -51,7 +50,9 @@ def run_on(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
         ladders[name] = []
         for step, *scores in zip(steps, *by_seed, strict=True):
             head = {"label": step.label, "change": step.change, "protocol": asdict(step.protocol)}
-            ladders[name].append(head | {"seeds": scores, "mean": _mean(scores)})
+            names = [key for key, value in scores[0].items() if isinstance(value, float) and key != "seconds"]
+            means = {key: mean(score[key] for score in scores) for key in names}
+            ladders[name].append(head | {"seeds": scores, "mean": means})
     windows = {"sliding": data.train_windows, "last": data.last_windows, "test": data.held_windows}
     return {
         "seeds": list(settings.seeds),
@@ -85,8 +86,3 @@ def _run_ladder(name: str, data: AuditData, seed: int, settings: AuditSettings) 
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(results))
     return list(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _mean(scores: Sequence[dict[str, Any]]) -> dict[str, float]:
-    names = [name for name, value in scores[0].items() if isinstance(value, float) and name != "seconds"]
-    return {name: mean(score[name] for score in scores) for name in names}

@@ -5,18 +5,14 @@ A ladder starts at the protocol as published. Each step turns one switch and kee
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from storylib.config import ConfigError, experiments, unknown
 
 SCORING_ONLY = ("decoding", "scored_on")  # switches that leave the trained model unchanged
 
-CLAIMED = {
-    "a": {"top1": 1.0, "top5": 1.0, "cosine": 0.783},
-    "b": {"bleu": 0.57, "rouge_l": 0.68, "meteor": 0.74},
-}
+CLAIMED = {"a": {"top1": 1.0, "top5": 1.0, "cosine": 0.783}, "b": {"bleu": 0.57, "rouge_l": 0.68, "meteor": 0.74}}
 
 
 @dataclass(frozen=True)
@@ -42,8 +38,7 @@ class ProtocolB:
     contrastive: float = 0.5
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One step of a ladder: a protocol, and the switch in which it differs from the step before."""
 
     label: str
@@ -55,7 +50,7 @@ def ladder(published: Any, *repairs: tuple[str, str, Any]) -> list[Step]:
     """Steps from the protocol as published; each repair is a label and one switch with its new value."""
     steps = [Step("as published", published)]
     for label, switch, value in repairs:
-        steps.append(Step(label, dataclasses.replace(steps[-1].protocol, **{switch: value}), switch))
+        steps.append(Step(label, replace(steps[-1].protocol, **{switch: value}), switch))
     return steps
 
 

@@ -51,9 +51,8 @@ class SystemA(System):
         self.scale = (train_images - self.mean).pow(2).mean().sqrt()
         torch.manual_seed(seed)
         target_dim = WIDTH if protocol.image_target == "own projection" else data.image.shape[1]
-        self.model = CrossModalPredictor(
-            data.image.shape[1], self.text_vectors.shape[1], target_dim, len(data.pieces.ids)
-        )
+        dims = data.image.shape[1], self.text_vectors.shape[1], target_dim
+        self.model = CrossModalPredictor(*dims, len(data.pieces.ids))
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=LEARNING_RATE, fused=True)
         self.train_windows, self.epochs = data.train_windows, data.settings.epochs_a
 
@@ -105,14 +104,10 @@ class SystemA(System):
         _, train_tokens = self.token_targets(self.data.train_windows)
         counts = torch.bincount(train_tokens, minlength=len(self.data.pieces.ids)).float()
         # The bag of the last text's tokens, ties broken by the frequency of a token.
-        last = torch.zeros(len(windows), len(counts)).index_put_(
-            self.token_targets(windows, -2), torch.tensor(1.0), accumulate=True
-        )
-        predictions = {
-            "": logits,
-            "_majority": counts.expand(len(windows), -1),
-            "_copy_last": last + counts / (counts.sum() + 1),
-        }
+        last = torch.zeros(len(windows), len(counts))
+        last.index_put_(self.token_targets(windows, -2), torch.tensor(1.0), accumulate=True)
+        last += counts / (counts.sum() + 1)
+        predictions = {"": logits, "_majority": counts.expand(len(windows), -1), "_copy_last": last}
         scores = {}
         for name, prediction in predictions.items():
             best = prediction.topk(5).indices[window]  # (tokens, 5)
@@ -125,10 +120,8 @@ class SystemA(System):
         target = self.image_targets(windows[:, -1])
         constant = self.image_targets(self.data.train_windows[:, -1]).mean(0).expand_as(target)
         last = self.image_targets(windows[:, -2])
-        scores = {}
-        for name, prediction in {"": predicted, "_constant": constant, "_copy_last": last}.items():
-            scores[f"cosine{name}"] = float(F.cosine_similarity(prediction, target, dim=-1).mean())
-        return scores
+        predictions = {"cosine": predicted, "cosine_constant": constant, "cosine_copy_last": last}
+        return {name: float(F.cosine_similarity(p, target, dim=-1).mean()) for name, p in predictions.items()}
 
     @torch.inference_mode()
     def shuffle_pictures(self, windows: Tensor) -> float:

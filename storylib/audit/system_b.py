@@ -68,10 +68,8 @@ class SystemB(System):
     scored_batches = 5
 
     def __init__(self, data: AuditData, protocol: ProtocolB, seed: int = 0) -> None:
-        text_form = "cut marked story" if protocol.markup else "cut story"
-        if protocol.text == "frame":
-            text_form = "cut frame"
-        super().__init__(data, protocol, seed, text_form)
+        whole = "cut marked story" if protocol.markup else "cut story"
+        super().__init__(data, protocol, seed, "cut frame" if protocol.text == "frame" else whole)
         self.tokens = data.pieces.encode(self.texts, TEXT_LENGTH_B)  # (F, 32)
         torch.manual_seed(seed)
         self.model = DualDecoder(data.image.shape[1], self.text_vectors.shape[1], len(data.pieces.ids))
@@ -110,10 +108,9 @@ class SystemB(System):
     def teacher_forced(self, state: Tensor, tokens: Tensor) -> Tensor:
         """(B, T) most probable tokens, each after the true ones."""
         inputs, targets = self.inputs_and_targets(tokens)
-        pad = self.data.pieces.pad
         parts = zip(state.split(64), inputs.split(64), strict=True)
         predicted = torch.cat([self.model.logits(*part).argmax(-1) for part in parts])
-        return predicted.masked_fill(targets == pad, pad)
+        return predicted.masked_fill(targets == self.data.pieces.pad, self.data.pieces.pad)
 
     def free_running(self, state: Tensor) -> Tensor:
         """(B, T) most probable tokens, each after those predicted before."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from storylib.data.store import make_sealed, replace_atomically
+from storylib.data.store import make_sealed, write_atomically
 
 BATCH = 64
 
@@ -41,31 +41,22 @@ def _compute(folder: Path, items: Sequence[Any], load: Callable[[], Compute], ti
     """One file per batch, in order; those of an interrupted pass are kept."""
     files = []
     compute = None
-    with tqdm(total=len(items), desc=title, unit="item") as bar:
-        for start in range(0, len(items), BATCH):
-            batch = items[start : start + BATCH]
-            file = folder / f"{start:09d}.npz"
-            if not file.exists():
-                compute = compute or load()
-                replace_atomically(file, partial(_save, arrays=compute(batch)), sync=True)
-            files.append(file)
-            bar.update(len(batch))
+    for start in tqdm(range(0, len(items), BATCH), desc=title, unit="item", unit_scale=BATCH):
+        file = folder / f"{start:09d}.npz"
+        if not file.exists():
+            compute = compute or load()
+            content = io.BytesIO()
+            np.savez(content, **compute(items[start : start + BATCH]))  # type: ignore[arg-type]
+            write_atomically(file, content.getvalue())
+        files.append(file)
     return files
-
-
-def _save(path: Path, arrays: Arrays) -> None:
-    with path.open("wb") as file:  # NumPy would append its own suffix to a path
-        np.savez(file, **arrays)  # type: ignore[arg-type]
 
 
 def _join(files: Sequence[Path], name: str, path: Path) -> None:
     """Write one array of all batches, with one batch in memory at a time."""
     rows = sum(len(np.load(file)[name]) for file in files)
     first = np.load(files[0])[name]
-    header = np.lib.format.header_data_from_array_1_0(first) | {
-        "shape": (rows, *first.shape[1:]),
-        "fortran_order": False,
-    }
+    header = {"descr": first.dtype.str, "fortran_order": False, "shape": (rows, *first.shape[1:])}
     with path.open("wb") as target:
         np.lib.format.write_array_header_1_0(target, header)
         for file in files:

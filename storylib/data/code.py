@@ -15,9 +15,8 @@ PLUMBING = ("config", "data.code", "data.store")  # say where things are kept, a
 def code_fingerprint(*modules: str) -> str:
     """Twelve hexadecimal digits that change with the code of some modules and of all that they import.
 
-    modules: dotted, below storylib, such as "data.encoders". Comments, docstrings and layout do not count. Only imports
-    within storylib are followed; the versions of other packages are in the records. Another minor version of Python
-    describes syntax trees differently, so it gives other fingerprints.
+    modules: dotted, below storylib, such as "data.encoders". Comments, docstrings and layout do not count, other
+    packages neither; their versions are in the records. Another minor version of Python gives other fingerprints.
     """
     files: set[Path] = set()
     pending = [_file(module) for module in modules]
@@ -32,16 +31,22 @@ def code_fingerprint(*modules: str) -> str:
 @cache
 def _imports(path: Path) -> list[Path]:
     """The files of storylib that a file imports directly."""
-    files = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    names = imported_modules(path.read_text(encoding="utf-8"))
+    return [_file(name) for name in names if name not in PLUMBING]
+
+
+def imported_modules(code: str) -> list[str]:
+    """The modules of storylib, dotted below it, that some code imports directly."""
+    modules = []
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "storylib":
             below = node.module.removeprefix("storylib").lstrip(".")
             for alias in node.names:
                 submodule = f"{below}.{alias.name}".lstrip(".")
                 name = submodule if _file(submodule).is_file() else below
-                if name and name not in PLUMBING and _file(name).is_file():
-                    files.append(_file(name))
-    return files
+                if name and _file(name).is_file():
+                    modules.append(name)
+    return modules
 
 
 def _file(module: str) -> Path:
@@ -54,8 +59,6 @@ def _syntax(path: Path) -> str:
     """The syntax tree of a file without its docstrings."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node, clean=False
-        ):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node, clean=False):
             node.body = node.body[1:]
     return ast.dump(tree)

@@ -37,9 +37,9 @@ def github_archive(
     repository: str,
     commit: str,
     folder: Path,
-    members: str = ".*",
-    check: Callable[[Path], None] | None = None,
-    offline: str = "",
+    members: str,
+    offline: str,
+    check: Callable[[Path], None] = lambda _: None,
 ) -> None:
     """Fill a folder with some files of one commit of a GitHub repository, unless it is there and whole.
 
@@ -53,8 +53,7 @@ def github_archive(
         fetch(url, archive, offline)
         try:
             unpack(archive, partial, members, commit)
-            if check is not None:
-                check(partial)
+            check(partial)
         except WrongFileError as error:
             archive.unlink()
             raise WrongFileError(f"{url}: {error} It was deleted; try again later. {offline}".strip()) from error
@@ -63,10 +62,7 @@ def github_archive(
 
 
 def fetch(url: str, path: Path, offline: str = "") -> None:
-    """Download a file unless it is there, with a progress bar. An interrupted download is resumed.
-
-    Raises DownloadError if the server refuses, or after several attempts.
-    """
+    """Download a file unless it is there; an interrupted download is resumed. Raises DownloadError."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,13 +70,13 @@ def fetch(url: str, path: Path, offline: str = "") -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             _receive(url, partial, path.name)
-            break
+            os.replace(partial, path)
+            return
         except requests.RequestException as error:
             refused = error.response is not None and error.response.status_code in (401, 403, 404, 410)
             if refused or attempt == ATTEMPTS:
                 raise DownloadError(f"{url} cannot be downloaded ({error}). {offline}".strip()) from error
             time.sleep(2 ** (attempt - 2))
-    os.replace(partial, path)
 
 
 def _receive(url: str, partial: Path, title: str) -> None:
@@ -95,23 +91,16 @@ def _receive(url: str, partial: Path, title: str) -> None:
         size = size if resumed else 0
         length = response.headers.get("Content-Length")
         total = size + int(length) if length else None
-        with (
-            partial.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=size, unit="B", unit_scale=True, desc=title) as bar,
-        ):
-            for chunk in response.iter_content(1 << 16):
-                file.write(chunk)
-                bar.update(len(chunk))
-            size = file.tell()
-    if total is not None and size != total:
-        raise requests.ConnectionError(f"cut off after {size} of {total} bytes")
+        bar = tqdm(total=total, initial=size, unit="B", unit_scale=True, desc=title)
+        with bar, partial.open("ab" if resumed else "wb") as file:
+            for chunk in response.iter_content(1 << 16):  # raises an exception if the answer is cut off
+                bar.update(file.write(chunk))
 
 
 def unpack(archive: Path, folder: Path, members: str, commit: str) -> None:
     """Unpack the files of a .tar.gz whose path below its top folder matches ``members``.
 
-    Raises WrongFileError for a damaged archive, another commit, and members that lie outside the folder. Links are not
-    unpacked.
+    Links are not unpacked. Raises WrongFileError for a damaged archive, another commit, and members outside the folder.
     """
     try:
         with gzip.open(archive) as unzipped, tarfile.open(fileobj=unzipped, mode="r|") as tar:

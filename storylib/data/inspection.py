@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from PIL import Image
 
-from storylib.data.arrays import Arrays, Compute, load_or_compute
+from storylib.data.arrays import Arrays, load_or_compute
 from storylib.data.pictures import PictureError, PictureLike, open_picture, picture_digest
 from storylib.data.store import cache_entry
 
@@ -32,7 +33,7 @@ def inspect(images: Sequence[PictureLike]) -> list[Picture]:
     new = sorted(by_digest.keys() - _known.keys() - {""})
     if new:
         entry = cache_entry("picture-hashes", "hashes", new, "data.inspection")
-        stored = load_or_compute(entry, new, lambda: _hashing(by_digest), "look at pictures")
+        stored = load_or_compute(entry, new, lambda: partial(_hashes, by_digest), "look at pictures")
         for digest, value, readable in zip(new, stored["hash"].tolist(), stored["readable"], strict=True):
             if readable:
                 _known[digest] = Picture(value or None)
@@ -48,16 +49,12 @@ def _digest(image: PictureLike) -> str:
         return ""
 
 
-def _hashing(images: Mapping[str, PictureLike]) -> Compute:
-    """The function that looks at the pictures of some digests. A nearly uniform picture has the hash 0."""
-
-    def look_at(digests: Sequence[str]) -> Arrays:
-        with ThreadPoolExecutor() as pool:  # threads suffice: Pillow releases the interpreter's lock while it decodes
-            pictures = list(pool.map(_look, [images[digest] for digest in digests]))
-        hashes = np.array([picture.perceptual or 0 for picture in pictures], dtype=np.uint64)
-        return {"hash": hashes, "readable": np.array([picture.error is None for picture in pictures])}
-
-    return look_at
+def _hashes(images: Mapping[str, PictureLike], digests: Sequence[str]) -> Arrays:
+    """Hashes of the pictures of some digests, 0 for a nearly uniform one, and whether each can be read."""
+    with ThreadPoolExecutor() as pool:  # threads suffice: Pillow releases the interpreter's lock while it decodes
+        pictures = list(pool.map(_look, [images[digest] for digest in digests]))
+    hashes = np.array([picture.perceptual or 0 for picture in pictures], dtype=np.uint64)
+    return {"hash": hashes, "readable": np.array([picture.error is None for picture in pictures])}
 
 
 def _look(image: PictureLike) -> Picture:

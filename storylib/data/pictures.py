@@ -17,14 +17,11 @@ PIXELS = 89_478_485  # largest picture: a quarter of a gigabyte as RGB, where Pi
 
 
 class PictureError(ValueError):
-    """A picture that cannot be read; the message names the file."""
+    """A picture that cannot be read; the message names the file and the remedy."""
 
 
 def open_picture(image: PictureLike) -> Image.Image:
-    """An upright 8-bit RGB picture: first image of an animation, transparency on white, 16 bits scaled to 8.
-
-    Raises PictureError, which names the file and the remedy, for anything that is not a readable picture.
-    """
+    """Upright 8-bit RGB: first image of an animation, transparency on white, 16 bits as 8. Raises PictureError."""
     try:
         if isinstance(image, Image.Image):
             return _rgb(image.copy())

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from storylib.config import unknown
-from storylib.data.duplicates import (
-    connected,
-    frame_clusters,
-    near_duplicate_pictures,
-    near_duplicate_texts,
-    story_indices,
-)
-from storylib.data.inspection import inspect
+from storylib.data.duplicates import connected, frame_clusters, near_duplicates, story_indices
 from storylib.data.types import Story
 
 if TYPE_CHECKING:
@@ -45,10 +38,8 @@ def split_stories(stories: Sequence[Story], seed: int = 0, by: str = "group") ->
     """Split by connected groups of near-duplicate stories, so that no test picture or text was seen in training.
 
     by: "group" keeps every group whole; "story" splits at random, as most published systems do, and leaks. With three
-    groups or more no split is empty; with fewer, every story is for training.
-
-    Stories with an official ``split`` stay there, and only a split that has none is drawn from the rest. By "group", a
-    story that repeats a frame of an official test story is left out; by "story" it stays.
+    groups or more no split is empty; with fewer, every story is for training. Official splits are kept, and only those
+    that are missing are drawn; by "group", stories that repeat a frame of an official held-out story are left out.
     """
     if by not in ("group", "story"):
         raise ValueError(unknown("way to split", by, ("group", "story")))
@@ -62,7 +53,8 @@ def split_stories(stories: Sequence[Story], seed: int = 0, by: str = "group") ->
     official = np.array([s.split if s.split in ("test", "validation") else "train" for s in stories], dtype=object)
     leaking = _leaking(owners, clusters, official)
     kept = ~leaking[owners]
-    groups = _story_groups(owners[kept], clusters[kept], len(stories))
+    links = np.stack([owners, clusters + len(stories)], axis=1)[kept]  # the clusters are nodes after the stories
+    groups = connected(links, len(stories) + 1 + int(clusters.max(initial=0)))[: len(stories)]
     part = _draw(np.where(leaking, "left out", official), groups, seed)
     parts: dict[str, list[Story]] = {name: [] for name in ("train", "validation", "test", "left out")}
     for story, name in zip(stories, part.tolist(), strict=True):
@@ -84,12 +76,6 @@ def _leaking(owners: np.ndarray, clusters: np.ndarray, official: np.ndarray) -> 
     return leaking
 
 
-def _story_groups(owners: np.ndarray, clusters: np.ndarray, count: int) -> np.ndarray:
-    """Group of each of ``count`` stories: those with frames in one cluster share it. owners, clusters: (frames,)."""
-    links = np.stack([owners, clusters + count], axis=1)  # the clusters are nodes after those of the stories
-    return connected(links, count + 1 + int(clusters.max(initial=0)))[:count]
-
-
 def _draw(part: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     """Move whole groups from training to the held-out parts that are empty, each up to its share; (stories,) names."""
     pool = part == "train"
@@ -109,26 +95,21 @@ def _draw(part: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
 def reused_frames(stories: Sequence[Story]) -> int:
     """Number of frames with a near-duplicate of their picture in another story."""
     owners = story_indices(stories)  # (frames,)
-    clusters = connected(near_duplicate_pictures(inspect([f.image for s in stories for f in s.frames])), len(owners))
+    clusters = connected(near_duplicates([f for s in stories for f in s.frames], "picture"), len(owners))
     cluster_and_owner = np.unique(np.stack([clusters, owners]), axis=1)
     stories_of_cluster = np.bincount(cluster_and_owner[0])
     return int((stories_of_cluster[clusters] > 1).sum())
 
 
 def seen_frames(splits: Splits) -> pd.DataFrame:
-    """One row per test frame: its story and number, and whether its picture or its text repeats one of training.
-
-    Columns: story, frame, picture, text, and leaked for either of the two.
-    """
+    """Which test frames repeat a picture or text of training: columns story, frame, picture, text, leaked (either)."""
     import pandas as pd
 
     frames = [(story.id, frame) for part in (splits.train, splits.test) for story in part for frame in story.frames]
     first_test = sum(len(story.frames) for story in splits.train)
-    pictures = near_duplicate_pictures(inspect([frame.image for _, frame in frames]))
-    texts = near_duplicate_texts([frame.text for _, frame in frames])
     rows = [{"story": story, "frame": frame.number} for story, frame in frames[first_test:]]
     seen = pd.DataFrame(rows, columns=["story", "frame"])
-    for name, links in (("picture", pictures), ("text", texts)):
-        clusters = connected(links, len(frames))
-        seen[name] = np.isin(clusters[first_test:], clusters[:first_test])
+    for kind in ("picture", "text"):
+        clusters = connected(near_duplicates([frame for _, frame in frames], kind), len(frames))
+        seen[kind] = np.isin(clusters[first_test:], clusters[:first_test])
     return seen.assign(leaked=seen["picture"] | seen["text"])

@@ -1,14 +1,12 @@
 """The cache on disk: where an entry lies, how it is written and checked, how large it is and how to clear it.
 
 The path of an entry is a hash of everything that its content depends on: inputs, weights and code (``cache_entry``).
-A finished folder is sealed: its ``SHA256SUMS`` lists every file with its SHA-256, in the format of ``sha256sum``, and
-is written before the folder gets its final name. A folder is checked when it is opened, each file once per process,
-and made again if it differs from its manifest.
+A finished folder is sealed by a list of its files for ``sha256sum``. It is checked against this list when it is opened,
+each file once per process, and made again if it differs.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import functools
 import hashlib
@@ -16,7 +14,7 @@ import logging
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,46 +33,50 @@ class StoreError(RuntimeError):
 
 
 def cache_entry(part: str, name: str, key: Any, *modules: str) -> Path:
-    """Path of a cache entry, which changes with everything that its content depends on.
+    """Path of a cache entry: a folder of the cache, a readable name, and a digest of all that its content depends on.
 
-    part: folder of the cache. name: a readable start of the entry's name. key: a JSON value that identifies inputs and
-    weights. modules: the code that makes the content, as for ``code_fingerprint``.
+    key: a JSON value that identifies inputs and weights. modules: the code that makes it, as for ``code_fingerprint``.
     """
     return cache_dir(part, f"{name}-{digest([key, code_fingerprint(*modules)])}")
 
 
-# Sealed folders
-
-
 def make_sealed(folder: Path, make: Callable[[Path], None]) -> None:
-    """Make a sealed folder unless it exists and is whole; of several processes, one makes it.
+    """Make a sealed folder unless it exists and is whole; of several processes, one makes it. Raises StoreError.
 
-    make: fills the empty folder that it is called with. The old folder is kept until the new one is complete. Raises
-    StoreError if the cache cannot be written.
+    make: fills the empty folder that it is called with. The old folder is kept until the new one is complete.
     """
     if find_damage(folder) is None:
         return
-    with locked(folder):
-        reason = find_damage(folder)
-        if reason is None:  # another process has made it meanwhile
-            return
-        _warn_if_damaged(folder, reason)
-        partial = folder.with_name(f"{folder.name}.partial")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            _make(folder, make)
+    except OSError as error:
+        problem = f"{folder} cannot be written ({error.strerror or error}). Give yourself permission (chmod u+w)"
+        place = "that you may write to."
+        if error.errno == errno.ENOSPC:
+            problem = f"The disk of {folder.parent} is full. Free some space"
+            place = "on a larger disk; what was written so far is kept."
+        raise StoreError(f"{problem}, or set STORYLIB_CACHE to a folder {place}") from error
+
+
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    reason = find_damage(folder)
+    if reason is None:  # another process has made it meanwhile
+        return
+    if folder.exists():
+        log.warning("the cache is damaged, %s; it is made again", reason)
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir()
+        make(partial)
+        lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(_file_digests(partial).items())]
+        (partial / SUMS).write_text("".join(lines), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir()
-            make(partial)
-            seal(partial)
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def seal(folder: Path) -> None:
-    """Write the manifest of a folder whose files are complete; call it before the folder gets its final name."""
-    lines = [f"{sha256}  {name}\n" for name, sha256 in sorted(_file_digests(folder).items())]
-    write_atomically(folder / SUMS, "".join(lines))
 
 
 def find_damage(folder: Path) -> str | None:
@@ -95,19 +97,6 @@ def _file_digests(folder: Path) -> dict[str, str]:
     """SHA-256 by relative path, of all files but the manifest."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != SUMS)
     return {path.relative_to(folder).as_posix(): file_sha256(path) for path in files}
-
-
-def discard_damaged(folder: Path) -> None:
-    """Delete a folder that is not whole, with a warning. Call it only when the folder can be made again."""
-    reason = find_damage(folder)
-    if reason:
-        _warn_if_damaged(folder, reason)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _warn_if_damaged(folder: Path, reason: str) -> None:
-    if folder.exists():
-        log.warning("the cache is damaged, %s; it is made again", reason)
 
 
 def file_sha256(path: Path) -> str:
@@ -132,58 +121,23 @@ def read_sums(path: Path) -> dict[str, str]:
     return {name: sha256 for sha256, _, name in lines}
 
 
-# Single files
-
-
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Replace a file in one step; a killed process or a full disk never leaves half of it."""
     data = content.encode("utf-8") if isinstance(content, str) else content
     replace_atomically(path, lambda partial: partial.write_bytes(data))
 
 
-def replace_atomically(path: Path, write: Callable[[Path], Any], sync: bool = False) -> None:
-    """The same for any writer: ``write`` gets the path of a partial file, which then replaces ``path``.
-
-    sync: wait until the content is on the disk, so that it survives a power cut.
-    """
+def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """The same for any writer: ``write`` gets the path of a partial file, which then replaces ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         write(partial)
-        if sync:
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # so that the content survives a power cut
         os.replace(partial, path)
-    except BaseException:
+    finally:
         partial.unlink(missing_ok=True)
-        raise
-
-
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a cache folder while it is made. Raises StoreError if the cache cannot be written."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{folder.name}.lock")):
-            yield
-    except OSError as error:
-        raise write_error(error, folder) from error
-
-
-def write_error(error: OSError, path: Path) -> StoreError:
-    """The error to raise when ``path`` could not be written."""
-    if error.errno == errno.ENOSPC:
-        return StoreError(
-            f"The disk of {path.parent} is full. Free some space, or set STORYLIB_CACHE to a folder on a larger disk; "
-            "what was written so far is kept."
-        )
-    return StoreError(
-        f"{path} cannot be written ({error.strerror or error}). Give yourself permission (chmod u+w), or set "
-        "STORYLIB_CACHE to a folder that you may write to."
-    )
-
-
-# The cache as a whole
 
 
 def cache_sizes() -> dict[str, int]:
@@ -199,10 +153,10 @@ def clear_cache(part: str) -> int:
     sizes = cache_sizes()
     if part not in [*sizes, "all"]:
         raise ConfigError(unknown("part of the cache", part, [*sizes, "all"]))
-    chosen = sizes if part == "all" else [part]
+    chosen = sizes if part == "all" else {part: sizes[part]}
     for name in chosen:
         shutil.rmtree(cache_dir(name))
-    return sum(sizes[name] for name in chosen)
+    return sum(chosen.values())
 
 
 def describe_cache() -> str:

@@ -1,7 +1,4 @@
-"""Upper layers of a text encoder that are trained: the layers below them run once, and their states are stored.
-
-Upper layers over stored states compute the same as the whole network.
-"""
+"""Upper layers of a text encoder, to be trained over the stored states of the layers below, which run only once."""
 
 from __future__ import annotations
 
@@ -20,15 +17,11 @@ from storylib.data.encoders import EncoderError, TextEncoder, pooled
 
 @dataclass(frozen=True)
 class FrameTexts:
-    """The texts of some frames, as a model reads them.
+    """The texts of some frames, as a model reads them; states and mask are None where no layer is trained."""
 
-    frozen: (..., Dt) features of the frozen encoder, the space of every retrieval score. states, mask: (..., T, D) and
-    (..., T) what the trained layers start from; None where no layer is trained.
-    """
-
-    frozen: Tensor
-    states: Tensor | None = None
-    mask: Tensor | None = None
+    frozen: Tensor  # (..., Dt) features of the frozen encoder, the space of every retrieval score
+    states: Tensor | None = None  # (..., T, D) what the trained layers start from
+    mask: Tensor | None = None  # (..., T) which states belong to a word piece
 
     def __getitem__(self, index: Any) -> FrameTexts:
         """The texts at an index of the leading dimensions."""
@@ -43,20 +36,13 @@ class FrameTexts:
         return FrameTexts(function(self.frozen), states, mask)
 
 
-@dataclass(frozen=True)
-class StoredStates:
-    """States of all unique texts, one row per word piece; ``starts`` says where each text begins and the last ends."""
-
-    states: np.ndarray  # (word pieces, D)
-    starts: np.ndarray  # (texts + 1,)
-
-    def gather(self, texts: Tensor) -> tuple[Tensor, Tensor]:
-        """States (..., T, D) and mask (..., T) of some texts, padded to the longest."""
-        rows = [slice(self.starts[text], self.starts[text + 1]) for text in texts.flatten().tolist()]
-        states = pad_sequence([torch.from_numpy(self.states[row].copy()) for row in rows], batch_first=True)
-        lengths = torch.tensor([row.stop - row.start for row in rows])
-        mask = torch.arange(states.shape[1]) < lengths[:, None]
-        return states.unflatten(0, texts.shape), mask.unflatten(0, texts.shape)
+def gather_states(stored: np.ndarray, starts: np.ndarray, texts: Tensor) -> tuple[Tensor, Tensor]:
+    """States (..., T, D) and mask (..., T) of some texts, padded to the longest; stored, starts: as in ``Features``."""
+    rows = [slice(starts[text], starts[text + 1]) for text in texts.flatten().tolist()]
+    states = pad_sequence([torch.from_numpy(stored[row].copy()) for row in rows], batch_first=True)
+    lengths = torch.tensor([row.stop - row.start for row in rows])
+    mask = torch.arange(states.shape[1]) < lengths[:, None]
+    return states.unflatten(0, texts.shape), mask.unflatten(0, texts.shape)
 
 
 class LowerLayers:
@@ -76,10 +62,7 @@ class LowerLayers:
 
 
 class UpperLayers(nn.Module):
-    """The upper ``count`` layers and the pooling of a text encoder, ready to be trained.
-
-    Raises EncoderError if the encoder has fewer layers, or layers of an unknown kind.
-    """
+    """The upper ``count`` layers and the pooling of a text encoder, to be trained. Raises EncoderError."""
 
     def __init__(self, encoder: TextEncoder, count: int) -> None:
         super().__init__()
@@ -107,7 +90,7 @@ class _PassOn(nn.Module):
 
 
 def transformer_layers(network: nn.Module, name: str, count: int) -> nn.ModuleList:
-    """The layers of a network of the BERT or DistilBERT kind, of which the upper ``count`` are wanted."""
+    """The layers of a BERT or DistilBERT. Raises EncoderError for another network and for fewer than ``count``."""
     stack = getattr(network, "encoder", None) or getattr(network, "transformer", None)
     layers = getattr(stack, "layer", None)
     if not isinstance(layers, nn.ModuleList):

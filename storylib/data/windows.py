@@ -8,11 +8,11 @@ from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from storylib.config import Config
 from storylib.data.features import Features, Rows
-from storylib.data.text_layers import FrameTexts, StoredStates
+from storylib.data.text_layers import FrameTexts, gather_states
 from storylib.data.types import Story, Window, windows
 from storylib.data.vocabulary import Vocabulary
 
@@ -39,11 +39,10 @@ class Batch(TypedDict, total=False):
 
 
 class WindowDataset(Dataset):
-    """The windows of some stories.
+    """The windows of some stories; frames are numbered in the order of the stories.
 
-    Its frames are numbered in the order of the stories. All of them are candidates in next-frame retrieval; in training
-    a batch may get fewer, see ``embed_bank``. Word pieces and pixels are in a batch only if their loss is on: a decoder
-    that is not trained is neither run nor scored.
+    All frames are candidates in next-frame retrieval, unless ``embed_bank`` limits them. Word pieces and pixels are in
+    a batch only if their loss is on: a decoder that is not trained is neither run nor scored.
     """
 
     def __init__(self, features: Features, stories: Sequence[Story], vocabulary: Vocabulary, config: Config) -> None:
@@ -63,30 +62,28 @@ class WindowDataset(Dataset):
         self.tokens = vocabulary.encode(self.texts, config.model.text_length)  # (F, L)
         self.vocabulary_size = len(vocabulary)
         self.writes, self.draws = config.train.text_weight > 0, config.train.image_weight > 0
-        self.states: StoredStates | None = None
-        if config.model.trainable_text_layers:
-            assert features.text_states is not None and features.text_starts is not None
-            self.states = StoredStates(features.text_states, features.text_starts)
+        self.states = features.text_states if config.model.trainable_text_layers else None
         self.image_bank = self.text_bank = torch.zeros(0)
         self.most_candidates = len(rows)
 
     def embed_bank(self, image_space: nn.Module, text_space: nn.Module, most_candidates: int | None = None) -> None:
         """Put all frames into the model's frozen spaces, which do not change in training.
 
-        most_candidates: in a batch; without a limit a batch would cost more with every story. The frames of the batch's
-        own stories are always among them, the others are drawn anew for each batch.
+        most_candidates: in a training batch, whose cost would otherwise grow with the data; None: all frames.
         """
         self.most_candidates = len(self.keys) if most_candidates is None else most_candidates
         self.image_bank = _embedded(image_space, self.image)
         self.text_bank = _embedded(text_space, self.text)
 
     def candidates(self, indices: Sequence[int]) -> Tensor:
-        """(C,) the frames that a batch chooses among, ascending; they depend on the batch alone."""
+        """(C,) ascending frames that a batch chooses among: those of its stories, and others drawn for the batch."""
         frames = torch.arange(len(self.keys))
         if len(frames) <= self.most_candidates:
             return frames
         own = torch.isin(self.story_id, self.story_id[self.frames[torch.as_tensor(indices), -1]])
-        others = torch.randperm(len(frames), generator=torch.Generator().manual_seed(_batch_seed(indices)))
+        content = ",".join(str(int(index)) for index in indices)  # gives the same seed on every machine and Python
+        seed = int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 1
+        others = torch.randperm(len(frames), generator=torch.Generator().manual_seed(seed))
         others = others[~own[others]][: max(0, self.most_candidates - int(own.sum()))]
         return torch.cat([frames[own], others]).sort().values
 
@@ -94,7 +91,7 @@ class WindowDataset(Dataset):
         """The texts of some frames (...) as a model reads them."""
         if self.states is None:
             return FrameTexts(self.text[frames])
-        return FrameTexts(self.text[frames], *self.states.gather(self.text_id[frames]))
+        return FrameTexts(self.text[frames], *gather_states(*self.states, self.text_id[frames]))
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -181,45 +178,34 @@ def _embedded(space: nn.Module, vectors: Rows) -> Tensor:
     return bank
 
 
-def _batch_seed(indices: Sequence[int]) -> int:
-    """A seed that depends on the windows of a batch alone, on every machine and Python."""
-    content = ",".join(str(int(index)) for index in indices)
-    return int.from_bytes(hashlib.sha256(content.encode()).digest()[:8], "big") >> 1
+class BatchSampler(Sampler[list[int]]):
+    """One process's share of each batch, by rank. A last batch with fewer windows than processes is left out.
 
+    The windows are in order, or with a seed in a new order every epoch: it depends on the seed and the epoch alone, so
+    that a resumed run sees the same.
+    """
 
-class EpochSampler(Sampler[int]):
-    """A new order every epoch, from the seed and the epoch alone, so that a resumed run sees the same."""
-
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 0
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        return iter(torch.randperm(self.size, generator=generator).tolist())
-
-
-class ShareSampler(Sampler[list[int]]):
-    """One process's share of each batch, by rank. A last batch with fewer windows than processes is left out."""
-
-    def __init__(self, batches: BatchSampler, rank: int, processes: int) -> None:
-        self.batches, self.rank, self.processes = batches, rank, processes
+    def __init__(self, windows: int, size: int, seed: int | None, rank: int, processes: int) -> None:
+        self.windows, self.size, self.seed, self.epoch = windows, size, seed, 0
+        self.rank, self.processes = rank, processes
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches:
+        order = torch.arange(self.windows)
+        if self.seed is not None:
+            generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+            order = torch.randperm(self.windows, generator=generator)
+        for batch in order.split(self.size):
             if len(batch) >= self.processes:
                 first, last = (len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1))
-                yield batch[first:last]
+                yield batch[first:last].tolist()
 
 
 def data_loader(
-    dataset: WindowDataset, size: int, sampler: Sampler[int] | None = None, rank: int = 0, processes: int = 1
+    dataset: WindowDataset, size: int, seed: int | None = None, rank: int = 0, processes: int = 1
 ) -> DataLoader[Batch]:
     """A loader of whole batches; nothing is left to collate. size: windows of a batch, over all processes."""
-    batches = BatchSampler(sampler or SequentialSampler(dataset), size, drop_last=False)
-    return DataLoader(dataset, batch_sampler=ShareSampler(batches, rank, processes), collate_fn=lambda batch: batch)
+    batches = BatchSampler(len(dataset), size, seed, rank, processes)
+    return DataLoader(dataset, batch_sampler=batches, collate_fn=lambda batch: batch)

@@ -22,8 +22,7 @@ def load_ablation(
 ) -> dict[str, Any]:
     """The record of arm ``on`` minus arm ``off``: from the runs of this code and these data, or else the published one.
 
-    Only a published record has a ``commit``. There is one only of the arms that experiments.yml names under
-    ``ablation``, the default. Raises RunError.
+    Only a published record has a ``commit``, and only the arms of the ablation, the default, have one. Raises RunError.
     """
     from storylib.data.encoders import EncoderError
     from storylib.sources import SourceError

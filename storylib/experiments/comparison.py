@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -16,6 +16,7 @@ from storylib.metrics.registry import METRICS, MODEL, VERDICTS, best_baseline, v
 
 KEYS = ["seed", "story", "frame"]
 ESTIMATES = ("low", "high", "p", "effect", "effect_low", "effect_high")
+EFFECT = "{effect:+.2f} ({effect_low:+.2f} to {effect_high:+.2f})"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,24 @@ class Comparison:
     @property
     def table(self) -> pd.DataFrame:
         """One row per metric as text; the columns of values are the arms' words."""
-        rows = [table_row(row, self.factor.words) for row in self.frame.to_dict("records")]
+        rows = []
+        for row in self.frame.to_dict("records"):
+            metric = METRICS[row["metric"]]
+            # Both arms have the same score in every story, so that no detectable difference can be estimated.
+            identical = not any(row[key] for key in ("difference", "low", "high", "detectable"))
+            text = {
+                "group": row["group"],
+                "metric": row["title"],
+                self.factor.words[1]: metric.text(row["b"]),
+                self.factor.words[0]: metric.text(row["a"]),
+                "difference (95 % interval)": metric.interval_text(row["difference"], row["low"], row["high"], "+"),
+                "effect size (95 % interval)": EFFECT.format_map(row),
+                "p, Holm": f"{row['p_holm']:.3f}",
+                "smallest detectable": "identical" if identical else metric.text(row["detectable"]),
+                "best baseline": f"{metric.text(row['baseline_value'])} ({row['baseline']})",
+                "verdict": row["verdict"],
+            }
+            rows.append(text)
         return pd.DataFrame(rows).set_index(["group", "metric"])
 
     def row(self, metric: str) -> dict[str, Any]:
@@ -48,25 +66,6 @@ class Comparison:
         """How many metrics get each verdict: one row per group, in the report's order, and a column per verdict."""
         counts = pd.crosstab(self.frame["group"], self.frame["verdict"])
         return counts.reindex(index=self.frame["group"].unique(), columns=list(VERDICTS), fill_value=0)
-
-
-def table_row(row: Mapping[Any, Any], words: tuple[str, str]) -> dict[str, str]:
-    """A row of ``Comparison.frame`` as text. words: the columns of arm a and arm b."""
-    metric = METRICS[row["metric"]]
-    # Both arms have the same score in every story, so that no detectable difference can be estimated.
-    identical = all(row[key] == 0 for key in ("difference", "low", "high", "detectable"))
-    return {
-        "group": row["group"],
-        "metric": row["title"],
-        words[1]: metric.text(row["b"]),
-        words[0]: metric.text(row["a"]),
-        "difference (95 % interval)": metric.interval_text(row["difference"], row["low"], row["high"], "+"),
-        "effect size (95 % interval)": "{effect:+.2f} ({effect_low:+.2f} to {effect_high:+.2f})".format_map(row),
-        "p, Holm": f"{row['p_holm']:.3f}",
-        "smallest detectable": "identical" if identical else metric.text(row["detectable"]),
-        "best baseline": f"{metric.text(row['baseline_value'])} ({row['baseline']})",
-        "verdict": row["verdict"],
-    }
 
 
 def compare(a: Sequence[Run], b: Sequence[Run], factor: Factor, draws: int = DRAWS) -> Comparison:
@@ -86,17 +85,14 @@ def compare(a: Sequence[Run], b: Sequence[Run], factor: Factor, draws: int = DRA
         if None in values or not any(map(metric.competes, baselines)):
             continue
         gaps.append(paired_difference(metric.sums(model_a), metric.sums(model_b), metric.reduce, draws))
-        estimates = asdict(gaps[-1])
         row = {"metric": name, "title": metric.title, "group": metric.group, "a": values[0], "b": values[1]}
-        row |= {"difference": estimates["value"]} | {key: estimates[key] for key in ESTIMATES}
+        row |= {"difference": gaps[-1].value} | {key: getattr(gaps[-1], key) for key in ESTIMATES}
         baseline = best_baseline(baselines, metric)
         rows.append(row | {"baseline": baseline, "baseline_value": baselines[baseline]})
     if not rows:
         raise RunError("The two arms have no metric in common.")
     frame = pd.DataFrame(rows).assign(detectable=[gap.detectable(len(rows)) for gap in gaps])
     frame["p_holm"] = holm(frame["p"].to_numpy(float))
-    frame["verdict"] = [
-        verdict(METRICS[row["metric"]], *(row[key] for key in ("a", "b", "low", "high", "p_holm")))
-        for row in frame.to_dict("records")
-    ]
+    columns = (frame[key] for key in ("metric", "a", "b", "low", "high", "p_holm"))
+    frame["verdict"] = [verdict(METRICS[name], *numbers) for name, *numbers in zip(*columns, strict=True)]
     return Comparison(frame, factor)

@@ -12,7 +12,7 @@ import pandas as pd
 from storylib.config import configure, experiments, seeds
 from storylib.experiments.records import Run, describe, pooled_metrics
 from storylib.experiments.studies import PRESETS, run_arm
-from storylib.metrics.registry import METRICS, Metric
+from storylib.metrics.registry import METRICS
 
 KEPT = ("value", "interval", "best_baseline", "baselines", "gain", "gain_interval", "p_holm", "verdict")
 
@@ -40,18 +40,13 @@ def preset_table(record: Mapping[str, Any], metrics: Sequence[str]) -> pd.DataFr
     """One row per metric: its best baseline, and each preset with its 95 % interval; a star marks "better"."""
     rows = []
     for name in metrics:
-        entries = {preset: scores["metrics"].get(name) for preset, scores in record["presets"].items()}
-        first = next(filter(None, entries.values()), None)
-        if first is None:
-            continue
-        metric, best = METRICS[name], first["best_baseline"]
-        row = {"metric": metric.title, "best baseline": f"{metric.text(first['baselines'][best])} ({best})"}
-        rows.append(row | {preset: _cell(entry, metric) for preset, entry in entries.items()})
+        metric, row = METRICS[name], {"metric": METRICS[name].title, "best baseline": ""}
+        for preset, scores in record["presets"].items():
+            row[preset] = "not predicted"  # such as the picture, by a system without an image decoder
+            if entry := scores["metrics"].get(name):
+                best = entry["best_baseline"]
+                row["best baseline"] = row["best baseline"] or f"{metric.text(entry['baselines'][best])} ({best})"
+                star = " *" if entry["verdict"] == "better" else ""
+                row[preset] = metric.interval_text(entry["value"], *entry["interval"]) + star
+        rows.append(row)
     return pd.DataFrame(rows).set_index("metric")
-
-
-def _cell(entry: Mapping[str, Any] | None, metric: Metric) -> str:
-    if entry is None:
-        return "not predicted"  # such as the picture, by a system without an image decoder
-    star = " *" if entry["verdict"] == "better" else ""
-    return metric.interval_text(entry["value"], *entry["interval"]) + star

@@ -24,13 +24,15 @@ class RunError(RuntimeError):
 def provenance(device: str) -> dict[str, Any]:
     """Commit, versions, machine and peak memory (MB of 2^20 bytes) of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, kilobytes elsewhere
+    torch = sys.modules.get("torch")  # a record that needs no torch does not import it for this
+    threads = torch.get_num_threads() if torch else os.cpu_count() or 1
     return {
         "commit": _git("rev-parse", "HEAD") or "unknown",
         "dirty": bool(_git("status", "--porcelain", "--", ".", ":(exclude)results")),  # records change no result
         "python": platform.python_version(),
         "versions": {package: version(package) for package in PACKAGES} | {"storylib": __version__},
         "device": device,
-        "machine": f"{platform.system()} {platform.machine()}, {_threads()} threads",
+        "machine": f"{platform.system()} {platform.machine()}, {threads} threads",
         "peak_memory_mb": round(peak / (2**20 if sys.platform == "darwin" else 2**10)),
     }
 
@@ -58,8 +60,3 @@ def origin(record: Mapping[str, Any] | None = None) -> str:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=project_root(), capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _threads() -> int:
-    torch = sys.modules.get("torch")  # a record that needs no torch does not import it for this
-    return torch.get_num_threads() if torch else os.cpu_count() or 1

@@ -10,7 +10,6 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from filelock import FileLock
 
 from storylib.config import Config, DataConfig, digest, runs_dir, slug
@@ -49,13 +48,11 @@ def prepare(config: Config) -> Data:
 
 
 @lru_cache(maxsize=2)
-def _prepare(data: DataConfig, image_size: int, trainable_text_layers: int, device: str) -> Data:
+def _prepare(data: DataConfig, image_size: int, layers: int, device: str) -> Data:
     from storylib.data.device import pick_device
 
     stories, splits = _stories(data)
-    features = encode(
-        stories, data.image_encoder, data.text_encoder, image_size, pick_device(device), trainable_text_layers
-    )
+    features = encode(stories, data.image_encoder, data.text_encoder, image_size, pick_device(device), layers)
     return Data(stories, splits, features)
 
 
@@ -65,10 +62,9 @@ def _stories(data: DataConfig) -> tuple[list[Story], Splits]:
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
     if data.train_stories is None:
         return stories, splits
-    count = len(splits.train)
-    most = data.train_stories if data.train_stories >= 1 else round(data.train_stories * count)
+    most = data.train_stories if data.train_stories >= 1 else round(data.train_stories * len(splits.train))
     # One order for all sizes, so that each smaller set is part of the larger ones.
-    chosen = np.random.default_rng(data.split_seed).permutation(count)[: max(1, int(most))]
+    chosen = np.random.default_rng(data.split_seed).permutation(len(splits.train))[: max(1, int(most))]
     return stories, dataclasses.replace(splits, train=[splits.train[i] for i in sorted(chosen)])
 
 
@@ -141,33 +137,28 @@ def evaluate_run(run: Run, data: Data) -> Run:
     from storylib.data.scoring import ScoringEncoders
     from storylib.data.windows import WindowDataset
     from storylib.evaluation import evaluate
-    from storylib.experiments.storyteller import load_model
+    from storylib.experiments.storyteller import Storyteller
 
-    model, vocabulary = load_model(run)
+    storyteller = Storyteller.of_run(run)
+    model, vocabulary = storyteller.model, storyteller.vocabulary
     parts = (data.splits.train, data.splits.test)
     training, held_out = (WindowDataset(data.features, part, vocabulary, run.config) for part in parts)
     with cpu_threads(run.config.train.threads):
         encoders = ScoringEncoders(run.config)
         table, pictures = evaluate(model, vocabulary, training, held_out, encoders, run.config.train.seed)
-    _write_evaluation(run.path, table, pictures, code)
+    np.save(run.path / "pictures.npy", pictures)
+    texts = table[(table["predictor"] == MODEL) & table["generation"].notna()][["story", "frame", "generation"]]
+    texts.to_json(run.path / "generations.jsonl", orient="records", lines=True, force_ascii=False)
+    table.drop(columns=["generation"]).to_parquet(run.path / "per_window.parquet", index=False)
+    record = {"code": code, "signatures": signatures(), "metrics": dict(summarise(table))}
+    write_atomically(path, json.dumps(record, indent=2))
     return Run(run.path)
 
 
-def _write_evaluation(folder: Path, table: pd.DataFrame, pictures: np.ndarray, code: str) -> None:
-    np.save(folder / "pictures.npy", pictures)
-    texts = table[(table["predictor"] == MODEL) & table["generation"].notna()][["story", "frame", "generation"]]
-    lines = [json.dumps(row, ensure_ascii=False) for row in texts.to_dict("records")]
-    write_atomically(folder / "generations.jsonl", "\n".join(lines) + "\n")
-    table.drop(columns=["generation"]).to_parquet(folder / "per_window.parquet", index=False)
-    record = {"code": code, "signatures": signatures(), "metrics": dict(summarise(table))}
-    write_atomically(folder / "metrics.json", json.dumps(record, indent=2))
-
-
 def find_run(config: Config) -> Run:
-    """The evaluated run of a configuration, found by its id: the hash of configuration, data and code.
+    """The evaluated run of a configuration, found by its id, without encoding or training anything.
 
-    Nothing is encoded or trained, and no story is read if there is no run of this source, weight and seed. Raises
-    RunError, which names the command that makes the run.
+    No story is read if there is no run of this source, weight and seed. Raises RunError, which names the command.
     """
     name = f"{_readable_name(config)}-*"
     if any(runs_dir().glob(f"{name}/metrics.json")):
@@ -179,9 +170,8 @@ def find_run(config: Config) -> Run:
         if (runs_dir() / name / "metrics.json").exists():
             return Run(runs_dir() / name)
     raise RunError(
-        f"There is no evaluated run {name}, of these stories and this code. "
-        f"`storylib evaluate --source {config.data.source} --seed {config.train.seed} ...` makes it, "
-        f"and `make runs SOURCE={config.data.source}` all of them."
+        f"There is no evaluated run {name}, of these stories and this code. `storylib evaluate --source "
+        f"{config.data.source} --seed {config.train.seed} ...` makes it, `make runs SOURCE={config.data.source}` all."
     )
 
 

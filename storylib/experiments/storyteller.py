@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from storylib.experiments.records import Run
 from storylib.model import FrozenSpace, StoryModel
 from storylib.training import load_weights
 
+Images: TypeAlias = "Sequence[PictureLike | str]"
 SAME_PICTURE = 0.999  # cosine from which a known picture counts as one of the context's
 
 
@@ -51,8 +52,7 @@ class KnownPictures:
         return cls(Rows(features.image_vectors, rows)[:], [frames[i] for i in first])
 
 
-@dataclass(frozen=True)
-class Retrieved:
+class Retrieved(NamedTuple):
     """A known picture: its story and frame, and its centred cosine with the predicted picture."""
 
     story: Story
@@ -60,8 +60,7 @@ class Retrieved:
     similarity: float
 
 
-@dataclass(frozen=True)
-class NextFrame:
+class NextFrame(NamedTuple):
     """A predicted frame. Text or image is None if that decoder was not trained; nearest: known pictures, best first."""
 
     text: str | None
@@ -107,12 +106,7 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
 
     @torch.inference_mode()
     def predict(
-        self,
-        images: Sequence[PictureLike | str],
-        texts: Sequence[str],
-        known: KnownPictures | None = None,
-        nearest: int = 1,
-        **options: Any,
+        self, images: Images, texts: Sequence[str], known: KnownPictures | None = None, nearest: int = 1, **options: Any
     ) -> NextFrame:
         """The frame that follows K pictures and their texts, in the order of the story.
 
@@ -133,16 +127,14 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         retrieved = self._retrieve(reading["next_image"][0], batch["image"][0], known, nearest) if known else ()
         return NextFrame(text, image, retrieved)
 
-    def context_batch(self, images: Sequence[PictureLike | str], texts: Sequence[str]) -> Batch:
+    def context_batch(self, images: Images, texts: Sequence[str]) -> Batch:
         """A batch of one context, without a target. Raises as ``predict`` does."""
         self._check_context(images, texts)
-        settings = self.settings.model
+        settings, device = self.settings.model, self.model.image_space.mean.device
         pictures = [open_picture(Path(image) if isinstance(image, str) else image) for image in images]
         image_encoder, text_encoder = self.encoders
-        device = self.model.image_space.mean.device
-        states: tuple[Tensor, ...] = ()
-        if settings.trainable_text_layers:
-            states = LowerLayers(text_encoder, settings.trainable_text_layers).states(texts)
+        layers = settings.trainable_text_layers
+        states = LowerLayers(text_encoder, layers).states(texts) if layers else ()
         frame_texts = FrameTexts(text_encoder.embed(texts), *states)
         thumbnails = np.stack([thumbnail(picture, settings.image_size) for picture in pictures])  # (K, S, S, 3)
         image = image_encoder.embed([image_encoder.prepare(picture) for picture in pictures])
@@ -153,16 +145,14 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
             "context_pictures": as_pixels(torch.from_numpy(thumbnails))[None].to(device),
         }
 
-    def _check_context(self, images: Sequence[PictureLike | str], texts: Sequence[str]) -> None:
+    def _check_context(self, images: Images, texts: Sequence[str]) -> None:
         count = self.settings.data.context
         for name, values in (("pictures", images), ("texts", texts)):
             if isinstance(values, (str, Path, Image.Image)):
                 raise PredictionError(f"Give the {name} as a list of {count}, in the order of the story.")
             if len(values) != count:
-                raise PredictionError(
-                    f"This model reads {count} pictures with a text each, in the order of the story, but got "
-                    f"{len(values)} {name}. Of a longer story give the last {count} frames."
-                )
+                needs = f"This model reads {count} pictures with a text each, in the order of the story,"
+                raise PredictionError(f"{needs} but got {len(values)} {name}. Of a longer story give the last {count}.")
         for number, text in enumerate(texts, 1):
             if not isinstance(text, str) or not text.strip():
                 raise PredictionError(f"Picture {number} has no text. Say in a sentence or two what happens in it.")
@@ -184,17 +174,6 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The README.md of a saved model, from its run's record."""
         defaults, settings = Config().flat(), self.settings.flat()
-        changed = [f"`{k}={v}`" for k, v in settings.items() if v != defaults[k] and k != "device"]
-        return ModelCard.from_template(
-            self._hub_mixin_info.model_card_data,
-            template_path=str(Path(__file__).with_name("model_card.md")),
-            settings=settings,
-            changed=", ".join(changed),
-            record=self.record,
-        )
-
-
-def load_model(run: Run) -> tuple[StoryModel, Vocabulary]:
-    """The trained model of a run at its best epoch, and its vocabulary."""
-    storyteller = Storyteller.of_run(run)
-    return storyteller.model, storyteller.vocabulary
+        changed = ", ".join(f"`{k}={v}`" for k, v in settings.items() if v != defaults[k] and k != "device")
+        template, facts = Path(__file__).with_name("model_card.md"), self._hub_mixin_info.model_card_data
+        return ModelCard.from_template(facts, str(template), settings=settings, changed=changed, record=self.record)

@@ -36,10 +36,8 @@ class Study:
             path = self.path(source, profile, root)
             if path.is_file():
                 return dict(json.loads(path.read_text(encoding="utf-8")))
-        raise RunError(
-            f"There is no published record of the {self.kind} on {source!r} with profile {profile!r}. "
-            f"`{self.command(source, profile)}` makes it."
-        )
+        missing = f"There is no published record of the {self.kind} on {source!r} with profile {profile!r}."
+        raise RunError(f"{missing} `{self.command(source, profile)}` makes it.")
 
     def start(self, source: str, profile: str) -> dict[str, Any]:
         """The head of a new record, before anything is trained. Raises RunError if the code is not committed."""

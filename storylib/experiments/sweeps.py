@@ -47,10 +47,9 @@ def arm_configs(source: str, profile: str, diff: Mapping[str, Any], on: bool) ->
 
 
 def publish_sweeps(source: str, profile: str, only: Sequence[str] = ()) -> Path:
-    """Train what is missing and write the record after each point, so that a killed command loses at most one.
+    """Train what is missing and write the record after each point. Raises RunError if the code is not committed.
 
-    Commands with different sweeps in ``only`` may run side by side: they share runs and the record. Raises RunError
-    before anything is trained if the code is not committed.
+    Commands with different sweeps in ``only`` may run side by side: they share runs and the record.
     """
     from storylib.data.encoders import EncoderError
 
@@ -112,8 +111,7 @@ def sweep_frame(record: Mapping[str, Any]) -> pd.DataFrame:
             for arm in ARMS:
                 row[arm] = entry[arm]["value"]
                 row[f"{arm}_low"], row[f"{arm}_high"] = entry[arm]["interval"]
-            row |= {key: entry[key] for key in (*COMPARED, "verdict")}
             best = best_baseline(baselines, metric)
-            row |= {"chance": baselines.get("chance"), "baseline": best, "baseline_value": baselines[best]}
-            rows.append(row)
+            row |= {key: entry[key] for key in (*COMPARED, "verdict")} | {"chance": baselines.get("chance")}
+            rows.append(row | {"baseline": best, "baseline_value": baselines[best]})
     return pd.DataFrame(rows)

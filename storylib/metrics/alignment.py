@@ -16,10 +16,9 @@ def alignment_columns(image: Tensor, text: Tensor, random: bool) -> dict[str, An
     if random:
         distance = chance_alignment(image, text)
         image, text = shuffled_pairs(image, text)
-        noise = torch.randn(2, *image.shape, generator=torch.Generator().manual_seed(0))
-        directions = F.normalize(noise, dim=-1)
+        directions = F.normalize(torch.randn(2, *image.shape, generator=torch.Generator().manual_seed(0)), dim=-1)
     columns = {"alignment": distance, "modality_gap": modality_gap(image, text)}
-    columns |= {f"{side}_uniformity": uniformity(d) for side, d in zip(("image", "text"), directions, strict=True)}
+    columns |= {"image_uniformity": uniformity(directions[0]), "text_uniformity": uniformity(directions[1])}
     return {name: values.numpy() for name, values in columns.items()}
 
 
@@ -51,9 +50,9 @@ def modality_gap(image: Tensor, text: Tensor) -> Tensor:
     return difference @ F.normalize(difference.mean(0), dim=0)
 
 
-def shuffled_pairs(image: Tensor, text: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
+def shuffled_pairs(image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
     """The same vectors with picture and text swapped in a random half of the frames: chance of the modality gap."""
-    swap = torch.rand(len(image), 1, generator=torch.Generator().manual_seed(seed)) < 0.5
+    swap = torch.rand(len(image), 1, generator=torch.Generator().manual_seed(0)) < 0.5
     return torch.where(swap, text, image), torch.where(swap, image, text)
 
 

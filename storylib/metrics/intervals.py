@@ -9,22 +9,22 @@ comes from the variance components of the same table, with Satterthwaite's (1946
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
-from scipy.special import ndtri, stdtr, stdtrit  # as in scipy.stats, which takes seconds to import
 
 DRAWS = 10_000
 LEVEL = 0.05  # of every interval and test
+NORMAL = 1.959963984540054  # quantile of the normal distribution at 1 - LEVEL / 2
 POWER = 0.8  # of the smallest detectable difference
 
 # Summed columns (..., C) to the value of a metric (...): a mean is sum / count, corpus BLEU a function of ten sums.
 Reduce = Callable[[np.ndarray], np.ndarray]
+Estimate = tuple[float, float, float]  # a value, and the lower and upper end of its interval
 
 
-@dataclass(frozen=True)
-class Difference:
+class Difference(NamedTuple):
     """A paired difference with its 95 % interval."""
 
     value: float
@@ -39,13 +39,12 @@ class Difference:
 
     def detectable(self, tests: int = 1) -> float:
         """The smallest true difference that is found with 80 % power, corrected for ``tests`` tests (Bonferroni)."""
-        if not self.error:
-            return 0.0
+        from scipy.special import stdtrit  # scipy.stats takes seconds to import
+
         return float(self.error * (stdtrit(self.freedom, 1 - LEVEL / tests / 2) + stdtrit(self.freedom, POWER)))
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """Where the variance of a mean over seeds and stories comes from."""
 
     stories: float  # variance of the mean that stories contribute, interaction with seeds included
@@ -58,8 +57,7 @@ class Spread:
 
 def story_sums(columns: np.ndarray, stories: np.ndarray, seeds: np.ndarray) -> np.ndarray:
     """Sums per seed and story, (seeds, stories, C), of per-window columns (N, C)."""
-    story_codes = np.unique(stories, return_inverse=True)[1]
-    seed_codes = np.unique(seeds, return_inverse=True)[1]
+    story_codes, seed_codes = (np.unique(labels, return_inverse=True)[1] for labels in (stories, seeds))
     sums = np.zeros((seed_codes.max() + 1, story_codes.max() + 1, columns.shape[1]))
     np.add.at(sums, (seed_codes, story_codes), columns)
     return sums
@@ -76,6 +74,8 @@ def influence(sums: np.ndarray, reduce: Reduce) -> np.ndarray:
 
 def spread(pull: np.ndarray) -> Spread:
     """Variance components of a table of influences (seeds, stories): a two-way analysis of variance."""
+    from scipy.special import stdtrit
+
     n_seeds, n_stories = pull.shape
     cells = n_seeds * n_stories
     story_means, seed_means = pull.mean(0), pull.mean(1)
@@ -94,8 +94,7 @@ def spread(pull: np.ndarray) -> Spread:
     bootstrap = (bootstrap + (pull**2).sum()) / cells**2  # variance of the crossed bootstrap of the same table
     variance, freedom, factor = float(stories) + float(seeds), max(1.0, float(freedom)), 1.0
     if bootstrap > 0 and variance > 0:
-        quantile = stdtrit(freedom, 1 - LEVEL / 2) / ndtri(1 - LEVEL / 2)
-        factor = float(quantile * np.sqrt(variance / bootstrap))
+        factor = float(stdtrit(freedom, 1 - LEVEL / 2) / NORMAL * np.sqrt(variance / bootstrap))
     return Spread(float(stories), float(seeds), variance, freedom, factor, n_seeds)
 
 
@@ -117,7 +116,7 @@ def bootstrap_sums(sums: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
     return (seeds[:, :, None] * over_stories.reshape(draws, n_seeds, columns)).sum(1)
 
 
-def interval(sums: np.ndarray, reduce: Reduce, draws: int = DRAWS) -> tuple[float, float, float]:
+def interval(sums: np.ndarray, reduce: Reduce, draws: int = DRAWS) -> Estimate:
     """(value, low, high) of a metric with its bootstrap interval. sums: (seeds, stories, C)."""
     value = float(reduce(sums.sum((0, 1))))
     low, high = ends(reduce(bootstrap_sums(sums, draws)) - value, spread(influence(sums, reduce)).factor)
@@ -144,28 +143,24 @@ def paired_difference(a: np.ndarray, b: np.ndarray, reduce: Reduce, draws: int =
     low, high = ends(deviations, parts.factor)
     per_story = value + pull.mean(0)  # (stories,)
     p = max(sign_flip_p(a, b, reduce, parts, draws, seed), p_value(per_story, value, parts, draws, seed))
-    effect = _effect(per_story, value, low, high, resampled(len(per_story), draws, seed))
-    error = float(np.sqrt(parts.variance))
-    return Difference(value, value + low, value + high, p, *effect, error=error, freedom=parts.freedom)
+    effect = _effect(per_story, (value, low, high), resampled(len(per_story), draws, seed))
+    return Difference(value, value + low, value + high, p, *effect, float(np.sqrt(parts.variance)), parts.freedom)
 
 
-def _effect(
-    per_story: np.ndarray, value: float, low: float, high: float, weights: np.ndarray
-) -> tuple[float, float, float]:
+def _effect(per_story: np.ndarray, difference: Estimate, weights: np.ndarray) -> Estimate:
     """Cohen's d for pairs with its interval: that of the difference, widened by the error of the standard deviation."""
+    value, low, high = difference  # the ends as deviations
     deviation = per_story.std(ddof=1) if len(per_story) > 1 else 0.0
     if deviation <= 1e-12:
         return (0.0, 0.0, 0.0) if not value else (np.inf * np.sign(value), -np.inf, np.inf)
     first, second = weights @ per_story / len(per_story), weights @ per_story**2 / len(per_story)
     deviations = np.sqrt(np.maximum(second - first**2, 0))
     relative_error = np.std(np.log(np.maximum(deviations, 1e-12) / deviation))
-    d, wider = value / deviation, abs(value) / deviation * ndtri(1 - LEVEL / 2) * relative_error
+    d, wider = value / deviation, abs(value) / deviation * NORMAL * relative_error
     return d, d - np.hypot(low / deviation, wider), d + np.hypot(high / deviation, wider)
 
 
-def sign_flip_p(
-    a: np.ndarray, b: np.ndarray, reduce: Reduce, parts: Spread, draws: int = DRAWS, seed: int = 0
-) -> float:
+def sign_flip_p(a: np.ndarray, b: np.ndarray, reduce: Reduce, parts: Spread, draws: int, seed: int) -> float:
     """Two-sided p of "the arms are exchangeable": swap the arms of random stories, all seeds together.
 
     The variance between seeds is added to each swap as a draw of Student's t with one degree of freedom less than there
@@ -179,11 +174,10 @@ def sign_flip_p(
     chance = reduce(a.sum(0) + moved) - reduce(b.sum(0) - moved)
     if parts.seeds > 0:
         chance = chance + np.sqrt(parts.seeds) * rng.standard_t(parts.n_seeds - 1, size=draws)
-    extreme = np.abs(chance) >= observed - 1e-12
-    return float((extreme.sum() + 1) / (draws + 1))
+    return float(((np.abs(chance) >= observed - 1e-12).sum() + 1) / (draws + 1))
 
 
-def p_value(per_story: np.ndarray, value: float, parts: Spread, draws: int = DRAWS, seed: int = 0) -> float:
+def p_value(per_story: np.ndarray, value: float, parts: Spread, draws: int, seed: int) -> float:
     """Two-sided p of "the mean is zero", the larger of two tests that allow for skewed differences (stories,).
 
     Where a few stories differ much, all in one direction, swaps reject too often, above all far out in the tail.
@@ -197,6 +191,8 @@ def p_value(per_story: np.ndarray, value: float, parts: Spread, draws: int = DRA
 
 def skewed_t_p(deviations: np.ndarray, t: float, parts: Spread) -> float:
     """By Hall's (1992) transformation of t, which removes the skewness of the stories' deviations (stories,)."""
+    from scipy.special import stdtr
+
     skew = (deviations**3).mean() / deviations.std() ** 3
     skew = skew / np.sqrt(len(deviations)) * parts.stories / parts.variance
     straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6

@@ -138,9 +138,10 @@ def _recall(task: str, title: str, group: str, k: int) -> Metric:
     return Metric(f"{task}_recall@{k}", f"{title}, recall@{k}", group, columns, _ratio)
 
 
-def _reciprocal_rank(task: str, title: str, group: str) -> Metric:
+def _retrieval(task: str, title: str, group: str, *ks: int) -> list[Metric]:
     columns = _ranking(task, lambda rank: 1 / rank, chance_reciprocal_rank)
-    return Metric(f"{task}_mrr", f"{title}, mean reciprocal rank", group, columns, _ratio, digits=3)
+    mean = Metric(f"{task}_mrr", f"{title}, mean reciprocal rank", group, columns, _ratio, digits=3)
+    return [*(_recall(task, title, group, k) for k in ks), mean]
 
 
 def _quotient(numerator: str, denominator: str, minus: str | None = None, scale: float = 1.0) -> Columns:
@@ -180,51 +181,44 @@ def _frechet(sums: np.ndarray) -> np.ndarray:
     return np.where(enough[..., 0], frechet_distance(made, true), np.nan)
 
 
-METRICS: dict[str, Metric] = {
-    m.name: m
-    for m in [
-        *(_recall("image", "next picture", "next frame", k) for k in (1, 5, 10)),
-        _reciprocal_rank("image", "next picture", "next frame"),
-        _mean("image_cosine", "next picture, centred cosine", "next frame"),
-        *(_recall("text", "next text", "next frame", k) for k in (1, 5, 10)),
-        _reciprocal_rank("text", "next text", "next frame"),
-        _mean("text_cosine", "next text, centred cosine", "next frame"),
-        _recall("frame", "next frame (picture and text)", "next frame", 10),
-        _reciprocal_rank("frame", "next frame (picture and text)", "next frame"),
-        _recall("image_in_story", "next picture, in-story", "in-story", 1),
-        _recall("text_in_story", "next text, in-story", "in-story", 1),
-        _recall("frame_in_story", "next frame, in-story", "in-story", 1),
-        _recall("image_to_text", "picture to its text", "cross-modal", 10),
-        _reciprocal_rank("image_to_text", "picture to its text", "cross-modal"),
-        _recall("text_to_image", "text to its picture", "cross-modal", 10),
-        _reciprocal_rank("text_to_image", "text to its picture", "cross-modal"),
-        _recall("probe", "picture to its text through a linear probe", "alignment", 10),
-        _mean("alignment", "alignment: squared distance of picture and text", "alignment", higher=False),
-        _uniformity("image_uniformity", "uniformity of pictures"),
-        _uniformity("text_uniformity", "uniformity of texts"),
-        replace(_mean("modality_gap", "modality gap", "alignment", higher=False), limits=("chance",)),
-        Metric("cross_entropy", "cross-entropy, nats per token", "text", _quotient("nll", "tokens"), _ratio, False, 3),
-        Metric("perplexity", "perplexity", "text", _quotient("nll", "tokens"), lambda s: np.exp(_ratio(s)), False),
-        Metric("top1", "next token guessed, %", "text", _quotient("top1", "tokens", scale=100), _ratio),
-        Metric("top5", "next token among the first five, %", "text", _quotient("top5", "tokens", scale=100), _ratio),
-        Metric("context_gap", "nats per token lost when the context is another story's", "text",
-               _quotient("nll_shuffled", "tokens", "nll"), _ratio, True, 3),
-        Metric("bleu", "BLEU-4", "writing", lambda t: np.nan_to_num(t[BLEU_COLUMNS].to_numpy(float)),
-               bleu_from_counts, True, 2),
-        _mean("chrf", "chrF", "writing", digits=1),
-        _mean("rouge_l", "ROUGE-L", "writing", 100, digits=1),
-        _mean("meteor", METEOR, "writing", 100, digits=1),
-        _mean("cider_d", "CIDEr-D", "writing"),
-        _mean("text_similarity", "similarity of meaning (centred cosine)", "writing"),
-        *(_variety(n) for n in (1, 2)),
-        Metric("length_ratio", "length, % of the true texts'", "writing",
-               _quotient("words", "true_words", scale=100), _ratio, ideal=100.0),
-        _mean("image_l1", "picture, mean absolute error", "picture", higher=False),
-        _mean("image_ssim", "picture, structural similarity", "picture"),
-        Metric("sharpness", "picture, sharpness, % of the true pictures'", "picture",
-               _quotient("sharpness", "true_sharpness", scale=100), _ratio, ideal=100.0),
-        Metric("frechet", "pictures, Fréchet distance", "picture", _frechet_columns, _frechet, False, 2),
-        _mean("best_l1", "best of four pictures, mean absolute error", "picture", higher=False),
-        _mean("sample_spread", "difference between four pictures of a window", "picture"),
-    ]
-}  # fmt: skip
+_METRICS = [
+    *_retrieval("image", "next picture", "next frame", 1, 5, 10),
+    _mean("image_cosine", "next picture, centred cosine", "next frame"),
+    *_retrieval("text", "next text", "next frame", 1, 5, 10),
+    _mean("text_cosine", "next text, centred cosine", "next frame"),
+    *_retrieval("frame", "next frame (picture and text)", "next frame", 10),
+    _recall("image_in_story", "next picture, in-story", "in-story", 1),
+    _recall("text_in_story", "next text, in-story", "in-story", 1),
+    _recall("frame_in_story", "next frame, in-story", "in-story", 1),
+    *_retrieval("image_to_text", "picture to its text", "cross-modal", 10),
+    *_retrieval("text_to_image", "text to its picture", "cross-modal", 10),
+    _recall("probe", "picture to its text through a linear probe", "alignment", 10),
+    _mean("alignment", "alignment: squared distance of picture and text", "alignment", higher=False),
+    _uniformity("image_uniformity", "uniformity of pictures"),
+    _uniformity("text_uniformity", "uniformity of texts"),
+    replace(_mean("modality_gap", "modality gap", "alignment", higher=False), limits=("chance",)),
+    Metric("cross_entropy", "cross-entropy, nats per token", "text", _quotient("nll", "tokens"), _ratio, False, 3),
+    Metric("perplexity", "perplexity", "text", _quotient("nll", "tokens"), lambda s: np.exp(_ratio(s)), False),
+    Metric("top1", "next token guessed, %", "text", _quotient("top1", "tokens", scale=100), _ratio),
+    Metric("top5", "next token among the first five, %", "text", _quotient("top5", "tokens", scale=100), _ratio),
+    Metric("context_gap", "nats per token lost when the context is another story's", "text",
+           _quotient("nll_shuffled", "tokens", "nll"), _ratio, True, 3),
+    Metric("bleu", "BLEU-4", "writing", lambda t: np.nan_to_num(t[BLEU_COLUMNS].to_numpy(float)),
+           bleu_from_counts, True, 2),
+    _mean("chrf", "chrF", "writing", digits=1),
+    _mean("rouge_l", "ROUGE-L", "writing", 100, digits=1),
+    _mean("meteor", METEOR, "writing", 100, digits=1),
+    _mean("cider_d", "CIDEr-D", "writing"),
+    _mean("text_similarity", "similarity of meaning (centred cosine)", "writing"),
+    *(_variety(n) for n in (1, 2)),
+    Metric("length_ratio", "length, % of the true texts'", "writing",
+           _quotient("words", "true_words", scale=100), _ratio, ideal=100.0),
+    _mean("image_l1", "picture, mean absolute error", "picture", higher=False),
+    _mean("image_ssim", "picture, structural similarity", "picture"),
+    Metric("sharpness", "picture, sharpness, % of the true pictures'", "picture",
+           _quotient("sharpness", "true_sharpness", scale=100), _ratio, ideal=100.0),
+    Metric("frechet", "pictures, Fréchet distance", "picture", _frechet_columns, _frechet, False, 2),
+    _mean("best_l1", "best of four pictures, mean absolute error", "picture", higher=False),
+    _mean("sample_spread", "difference between four pictures of a window", "picture"),
+]  # fmt: skip
+METRICS = {metric.name: metric for metric in _METRICS}

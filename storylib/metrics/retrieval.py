@@ -28,9 +28,8 @@ def tied_rank(scores: Tensor, own: Tensor, rivals: Tensor) -> Tensor:
 class Candidates:
     """What each of Q queries chooses among: its target, and all C columns but copies of the target and its own context.
 
-    Exact copies of the target count as the target: the best of their scores is its own, and they are counted once.
-    target: (Q,) columns. ids: (C,) equal for exact copies. context: (Q, K) columns. groups: (C,); if there are groups,
-    rivals must be of the target's own.
+    Exact copies of the target count as the target, once, with the best of their scores. target: (Q,) columns. ids: (C,)
+    equal for exact copies. context: (Q, K) columns. groups: (C,) to whose own one the rivals of a target are limited.
     """
 
     def __init__(self, target: Any, ids: Any, context: Any = None, groups: Any = None) -> None:

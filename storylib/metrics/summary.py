@@ -28,10 +28,7 @@ class Scores(UserDict[str, Entry]):
 
     def __setitem__(self, name: str, entry: Entry) -> None:
         if not set(entry.get("baselines", {})) - {ORACLE}:
-            raise ScoreError(
-                f"The metric {name!r} has no baseline, so its value would mean nothing. Give the predictors of "
-                "storylib.baselines the columns that it needs."
-            )
+            raise ScoreError(f"The metric {name!r} has no baseline. Give storylib.baselines the columns that it needs.")
         if not np.isfinite([entry["value"], *entry["interval"], *entry["baselines"].values()]).all():
             raise ScoreError(f"The metric {name!r} or one of its baselines is not a number.")
         super().__setitem__(name, entry)
@@ -60,13 +57,12 @@ class Scores(UserDict[str, Entry]):
 
 def summarise(per_window: pd.DataFrame, draws: int = DRAWS) -> Scores:
     """Each metric of the model that has a baseline, with its interval and every baseline that has it."""
-    groups = {str(name): rows for name, rows in per_window.groupby("predictor", sort=False)}
-    model = groups.pop(MODEL)
+    tables = {str(name): rows for name, rows in per_window.groupby("predictor", sort=False)}
     entries: dict[str, Entry] = {}
     for name, metric in METRICS.items():
-        baselines = {baseline: round(value, 6) for baseline, value in metric.values(groups).items()}
-        if metric.value(model) is not None and any(map(metric.competes, baselines)):
-            entries[name] = _entry(metric, model, groups, baselines, draws)
+        baselines = {predictor: round(value, 6) for predictor, value in metric.values(tables).items()}
+        if baselines.pop(MODEL, None) is not None and any(map(metric.competes, baselines)):
+            entries[name] = _entry(metric, tables, baselines, draws)
     corrected = holm(np.array([entry["p"] for entry in entries.values()]))
     for (name, entry), p in zip(entries.items(), corrected, strict=True):
         entry["p_holm"] = round(float(p), 6)
@@ -75,13 +71,12 @@ def summarise(per_window: pd.DataFrame, draws: int = DRAWS) -> Scores:
     return Scores(entries)
 
 
-def _entry(
-    metric: Metric, model: pd.DataFrame, groups: Mapping[str, pd.DataFrame], baselines: dict[str, float], draws: int
-) -> Entry:
+def _entry(metric: Metric, tables: Mapping[str, pd.DataFrame], baselines: dict[str, float], draws: int) -> Entry:
     """One metric of the table; the corrected p and the verdict need all metrics and are added later."""
-    value, low, high = interval(metric.sums(model), metric.reduce, draws)
     best = best_baseline(baselines, metric)
-    gain = paired_difference(metric.sums(model), metric.sums(groups[best]), metric.reduce, draws)
+    model, baseline = metric.sums(tables[MODEL]), metric.sums(tables[best])
+    value, low, high = interval(model, metric.reduce, draws)
+    gain = paired_difference(model, baseline, metric.reduce, draws)
     return {
         "title": metric.title,
         "group": metric.group,

@@ -22,6 +22,7 @@ BLEU_COLUMNS = [f"bleu_{i}" for i in range(10)]
 METEOR = "METEOR (WordNet 3.0)"
 REMEMBERED = 2**16  # words and texts, as every predictor is scored against the same references
 Gram = tuple[str, ...]
+Grams = Counter[Gram]
 LONGEST, SIGMA = 4, 6.0  # of CIDEr-D: the longest n-gram, the width of the length penalty
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
 _BEFORE_STOP = re.compile(r" +([.,;:!?])")
@@ -39,8 +40,7 @@ def plain(text: str) -> str:
 @lru_cache(REMEMBERED)
 def words(text: str) -> tuple[str, ...]:
     """Lower-case words without punctuation."""
-    stripped = ("".join(c for c in token if c.isalnum()) for token in text.lower().split())
-    return tuple(filter(None, stripped))
+    return tuple(filter(None, ("".join(filter(str.isalnum, token)) for token in text.lower().split())))
 
 
 def text_columns(texts: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
@@ -51,10 +51,8 @@ def text_columns(texts: Sequence[str], references: Sequence[str]) -> dict[str, A
     for prefix, part in (("made", texts), ("true", references)):
         for n in (1, 2):
             columns[f"{prefix}_kinds_{n}"], columns[f"{prefix}_grams_{n}"] = distinct_counts(part, n).T
-    columns["words"] = [len(words(t)) for t in texts]
-    columns["true_words"] = [len(words(t)) for t in references]
-    columns["generation"] = list(texts)
-    return columns
+    columns["words"], columns["true_words"] = ([len(words(t)) for t in part] for part in (texts, references))
+    return columns | {"generation": list(texts)}
 
 
 def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
@@ -63,7 +61,7 @@ def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndar
     sacrebleu, tokenizer 13a, lower case (Post 2018).
     """
     pairs = zip(hypotheses, references, strict=True)
-    scores = [_sacrebleu("bleu").corpus_score([hypothesis], [[reference]]) for hypothesis, reference in pairs]
+    scores = [_scorers()["bleu"].corpus_score([hypothesis], [[reference]]) for hypothesis, reference in pairs]
     rows = [[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores]
     return np.array(rows, dtype=float).reshape(-1, 10)
 
@@ -86,35 +84,30 @@ def signatures() -> dict[str, str]:
     rouge_l = f"rouge-score {version('rouge-score')}, stemmed F-measure"
     variants = {"meteor": METEOR, "rouge_l": rouge_l, "cider_d": "storylib, n = 1..4"}
     for name in ("bleu", "chrf"):
-        _sacrebleu(name).corpus_score(["a"], [["a"]])  # a scorer knows its signature after its first score
-        variants[name] = str(_sacrebleu(name).get_signature())
+        _scorers()[name].corpus_score(["a"], [["a"]])  # a scorer knows its signature after its first score
+        variants[name] = str(_scorers()[name].get_signature())
     return variants
 
 
 @lru_cache
-def _sacrebleu(name: str) -> Any:
+def _scorers() -> dict[str, Any]:
+    from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics import BLEU, CHRF
 
-    return {"bleu": BLEU, "chrf": CHRF}[name](lowercase=True)
+    rouge_l = RougeScorer(["rougeL"], use_stemmer=True)
+    return {"bleu": BLEU(lowercase=True), "chrf": CHRF(lowercase=True), "rouge_l": rouge_l}
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N,) sentence chrF in 0..100 (Popovic 2015; sacrebleu)."""
-    scorer, pairs = _sacrebleu("chrf"), zip(hypotheses, references, strict=True)
+    scorer, pairs = _scorers()["chrf"], zip(hypotheses, references, strict=True)
     return np.array([scorer.sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs])
 
 
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N,) ROUGE-L F-measure with stemming (Lin 2004; rouge-score)."""
-    pairs = zip(hypotheses, references, strict=True)
-    return np.array([_rouge().score(reference, hypothesis)["rougeL"].fmeasure for hypothesis, reference in pairs])
-
-
-@lru_cache
-def _rouge() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rougeL"], use_stemmer=True)
+    scorer, pairs = _scorers()["rouge_l"], zip(hypotheses, references, strict=True)
+    return np.array([scorer.score(reference, hypothesis)["rougeL"].fmeasure for hypothesis, reference in pairs])
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
@@ -171,10 +164,9 @@ def distinct_counts(texts: Sequence[str], n: int) -> np.ndarray:
 def cider_d(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N,) CIDEr-D in 0..10 (Vedantam, Zitnick and Parikh 2015): n-grams that are rare in the references count most.
 
-    For n = 1 to 4, each text becomes a vector of its n-grams weighted by tf-idf, with document frequencies over the
-    references. A hypothesis scores the cosine with its reference, with its own counts clipped to the reference's, times
-    a Gaussian penalty on the difference in length, averaged over n, times 10. The formulas are those of the authors'
-    ``CiderDScorer``, over ``words``. pycocoevalcap has no CIDEr-D. In a single document the score is 0.
+    The mean over n = 1 to 4 of the cosine of tf-idf vectors of n-grams, with the hypothesis's counts clipped to the
+    reference's, times 10, times a Gaussian penalty on the difference in length. Document frequencies are those of the
+    references. As the authors' ``CiderDScorer``; pycocoevalcap has no CIDEr-D. In a single document the score is 0.
     """
     counts = [grams(reference) for reference in references]
     frequencies = Counter(gram for reference in counts for gram in reference)
@@ -183,18 +175,16 @@ def cider_d(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
 
 
 @lru_cache(2**14)
-def grams(text: str) -> Counter[Gram]:
+def grams(text: str) -> Grams:
     """How often each n-gram of length 1 to 4 occurs."""
     tokens = words(text)
     return Counter(tokens[i : i + n] for n in range(1, LONGEST + 1) for i in range(len(tokens) - n + 1))
 
 
-def similarity(
-    hypothesis: Counter[Gram], reference: Counter[Gram], frequencies: Counter[Gram], documents: int
-) -> float:
+def similarity(hypothesis: Grams, reference: Grams, frequencies: Grams, documents: int) -> float:
     """CIDEr-D of one hypothesis and one reference. frequencies: the number of documents that have each n-gram."""
 
-    def weights(counts: Counter[Gram], n: int) -> dict[Gram, float]:
+    def weights(counts: Grams, n: int) -> dict[Gram, float]:
         own = [gram for gram in counts if len(gram) == n]
         return {gram: counts[gram] * (log(documents) - log(max(1, frequencies[gram]))) for gram in own}
 

@@ -24,13 +24,12 @@ def acknowledge(source: str, limit: int | None = None) -> str:
     """
     name_and_options(source)
     try:
-        rows = credits(load_stories(source, limit)).to_dict("records")
+        rows = credits(load_stories(source, limit))
     except (SourceError, StoreError, PictureError) as error:
         return f"The stories of `{one_line(source).replace('`', '')}` could not be read: {escaped(str(error))}\n"
-    cells = [
-        (row["stories"], row["titles"], row["credit"] or "not named", row["licence"] or "not named") for row in rows
-    ]
-    return table(("Stories", "Titles", "Credit", "Licence"), [[escaped(str(cell)) for cell in row] for row in cells])
+    rows = rows[["stories", "titles", "credit", "licence"]].replace("", "not named")
+    cells = [[escaped(str(cell)) for cell in row] for row in rows.to_numpy()]
+    return table(("Stories", "Titles", "Credit", "Licence"), cells)
 
 
 def credits(stories: Sequence[Story]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
+import importlib.resources
 import json
 import re
 import shutil
@@ -13,13 +13,14 @@ import tempfile
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
-import nbformat
 import yaml
 
 from storylib.config import project_root, runs_dir
 from storylib.data.store import file_sha256
+from storylib.report.notebooks import read_cells, without_colours
 from storylib.report.pages import fill
 
 # Loader, TeX input, SVG output (browsers block the fonts of pages opened from a folder), text for screen readers.
@@ -45,21 +46,21 @@ def build_book(executed: Path, output: Path) -> Path:
             problems.append(f"{executed / name} does not exist: `storylib {verb}` writes it")
     complain(problems, "The notebooks are not ready")
     output.mkdir(parents=True, exist_ok=True)
+    published = output / "html"
     # Always from an empty folder: an incremental build keeps stale numbers, and a failing one passes when repeated.
     with tempfile.TemporaryDirectory(prefix=".book-", dir=output) as work:
         tree = assemble(root, chapters, executed / "figures", Path(work) / "source")
         shutil.copy(executed / "credits.md", tree)  # book/credits.md includes it
         html = render(root, tree, Path(work))
-        add_records(chapters, html / "records")
+        add_records(html)
         add_mathjax(html / "_static" / "mathjax")
         polish(html)
         shutil.copy(executed / "gallery.html", html)
         complain(check_html(html), "The pages are not fit to publish")
         stamp = {"stories": executed.parent.name, "chapters": {c.stem: file_sha256(c) for c in chapters}}
         (html / "book.json").write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
-        published, old = output / "html", Path(work) / "old"
         if published.exists():
-            published.rename(old)
+            published.rename(Path(work) / "old")
         html.rename(published)
     return published / "index.html"
 
@@ -67,7 +68,7 @@ def build_book(executed: Path, output: Path) -> Path:
 def toc_pages(root: Path) -> list[str]:
     """Every page of _toc.yml, in order, without its suffix."""
     toc = yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))
-    parts = toc.get("parts", [{"chapters": toc.get("chapters", [])}])
+    parts = toc.get("parts", [toc])
     return [toc["root"]] + [chapter["file"] for part in parts for chapter in part["chapters"]]
 
 
@@ -75,14 +76,12 @@ def check_notebook(path: Path) -> list[str]:
     """Why an executed notebook must not be shown; Jupyter Book itself accepts one that failed half-way."""
     if not path.is_file():
         return [f"{path} does not exist: execute it first (`make book` or `storylib notebook`)"]
-    notebook = nbformat.read(path, as_version=4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    outputs = [output for cell in code for output in cell.outputs]
+    code = [cell for cell in read_cells(path) if cell["cell_type"] == "code" and cell["source"].strip()]
+    outputs = [output for cell in code for output in cell["outputs"]]
     problems = []
-    failed = notebook.metadata.get("papermill", {}).get("exception")
-    if failed or any(output.output_type == "error" for output in outputs):
+    if any(output["output_type"] == "error" for output in outputs):
         problems.append(f"{path.name} failed when it was executed")
-    skipped = [str(number) for number, cell in enumerate(code, 1) if cell.execution_count is None]
+    skipped = [str(number) for number, cell in enumerate(code, 1) if cell["execution_count"] is None]
     if skipped:
         problems.append(f"{path.name} was not executed to the end: code cells {', '.join(skipped)} never ran")
     if not outputs:
@@ -100,79 +99,65 @@ def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) ->
     address = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
     (tree / "notebooks").mkdir()
     for chapter in chapters:
-        notebook = with_captions(chapter)
-        notebook.cells.append(nbformat.v4.new_markdown_cell(colophon(notebook, chapter.name, address)))
-        nbformat.write(notebook, tree / "notebooks" / chapter.name)
+        notebook = json.loads(chapter.read_text(encoding="utf-8"))
+        add_captions(notebook)
+        text = colophon(notebook, chapter.name, address)
+        notebook["cells"].append({"cell_type": "markdown", "id": "colophon", "metadata": {}, "source": text})
+        (tree / "notebooks" / chapter.name).write_text(json.dumps(notebook), encoding="utf-8")
     if figures.is_dir():
         shutil.copytree(figures, tree / "figures")
     return tree
 
 
-def with_captions(path: Path) -> nbformat.NotebookNode:
-    """An executed notebook whose figures have the description and caption that ``figures.save`` attached to them."""
-    notebook = nbformat.read(path, as_version=4)
-    outputs = [(cell, output) for cell in notebook.cells for output in cell.get("outputs", [])]
-    for cell, output in outputs:
-        facts = output.get("metadata", {}).get("image/svg+xml", {})
-        if facts.get("alt"):
-            shown = {"image": {"alt": facts["alt"]}}
-            if facts.get("caption"):  # pages refer to it by name: {numref}`figure-leakage`
-                shown["figure"] = {"name": f"figure-{facts['name']}", "caption": facts["caption"]}
-            cell.metadata["mystnb"] = shown | cell.metadata.get("mystnb", {})
-    return notebook
+def add_captions(notebook: dict[str, Any]) -> None:
+    """Show each figure of an executed notebook with the description and caption that ``style.save`` attached to it."""
+    for cell in notebook["cells"]:
+        for output in cell.get("outputs", []):
+            facts = output.get("metadata", {}).get("image/svg+xml", {})
+            if facts.get("alt"):  # pages refer to a figure by name: {numref}`figure-leakage`
+                figure = {"name": f"figure-{facts['name']}", "caption": facts["caption"]}
+                cell["metadata"]["mystnb"] = {"image": {"alt": facts["alt"]}, "figure": figure}
 
 
-def colophon(notebook: nbformat.NotebookNode, name: str, url: str) -> str:
+def colophon(notebook: dict[str, Any], name: str, url: str) -> str:
     """How a page was made, as its last lines: notebook, commit, parameters, seconds, links to its run records."""
-    execution, origin = notebook.metadata.get("papermill", {}), notebook.metadata.get("storylib", {})
+    execution, origin = notebook["metadata"].get("papermill", {}), notebook["metadata"].get("storylib", {})
     commit = origin.get("commit", "unknown")
     branch = commit if commit != "unknown" else "main"
     parts = [f"Executed from [`notebooks/{name}`]({url}/blob/{branch}/notebooks/{name})"]
     if commit != "unknown":
         changes = ", with uncommitted changes" if origin["dirty"] else ""
         parts.append(f"at commit [`{commit[:8]}`]({url}/commit/{commit}){changes}")
-    if execution.get("start_time"):
-        parts.append(f"on {execution['start_time'][:10]} in {execution['duration']:.0f} seconds")
     if origin:
-        parts.append(f"on {origin['machine']} (Python {origin['python']})")
+        day, seconds = execution["start_time"][:10], f"{execution['duration']:.0f}"
+        parts.append(f"on {day} in {seconds} seconds, on {origin['machine']} (Python {origin['python']})")
     if execution.get("parameters"):
         parts.append("with " + ", ".join(f"`{key} = {value!r}`" for key, value in execution["parameters"].items()))
     text = ", ".join(parts) + "."
-    links = [f"<a href='../records/{run}/run.json'>{run}</a>" for run in runs_in(notebook)]
-    if links:
+    content = json.dumps(notebook)
+    runs = [run for run in dict.fromkeys(RUN.findall(content)) if (runs_dir() / run / "run.json").is_file()]
+    if runs:
+        links = [f"<a href='../records/{run}/run.json'>{run}</a>" for run in runs]
         text += f" Run records: {', '.join(links)}."
-    has_heading = any("## How this page was made" in cell.source for cell in notebook.cells)
-    return text if has_heading else f"## How this page was made\n\n{text}"
+    heading = "## How this page was made"
+    return text if heading in content else f"{heading}\n\n{text}"
 
 
-def runs_in(notebook: nbformat.NotebookNode) -> list[str]:
-    """The runs named in the outputs of a notebook, as far as their records are on this machine."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    names = [name for output in outputs for name in RUN.findall(str(output.get("data", {}).get("text/html", "")))]
-    return [name for name in dict.fromkeys(names) if (runs_dir() / name / "run.json").is_file()]
-
-
-def add_records(chapters: Sequence[Path], folder: Path) -> None:
-    """Copy the run records behind the chapters: numbers only, a few kilobytes each."""
-    runs = {run for chapter in chapters for run in runs_in(nbformat.read(chapter, as_version=4))}
-    for run in sorted(runs):
-        (folder / run).mkdir(parents=True, exist_ok=True)
-        for name in RECORDS:
-            if (runs_dir() / run / name).is_file():
-                shutil.copy(runs_dir() / run / name, folder / run)
+def add_records(html: Path) -> None:
+    """Copy the run records that the chapters link to: numbers only, a few kilobytes each."""
+    for page in html.glob("notebooks/*.html"):
+        for run in set(re.findall(r"\.\./records/([^/]+)/run\.json", page.read_text(encoding="utf-8"))):
+            (html / "records" / run).mkdir(parents=True, exist_ok=True)
+            for record in [path for path in (runs_dir() / run).iterdir() if path.name in RECORDS]:
+                shutil.copy(record, html / "records" / run)
 
 
 def add_mathjax(folder: Path) -> None:
-    """Copy the parts in use of the 24 MB of the package, so that equations need no network.
-
-    After the build, because Jupyter Book makes every page load every script in ``_static``.
-    """
-    package = importlib.util.find_spec("sphinx-mathjax-offline")
-    if package is None or package.origin is None:
-        raise BookError("sphinx-mathjax-offline is not installed: pip install 'storylib[book]'")
+    """Copy the parts in use. This is after the build, because Jupyter Book makes a page load all scripts it finds."""
+    package = Path(str(importlib.resources.files("sphinx-mathjax-offline"))) / "static" / "mathjax"
     for part in MATHJAX:
         (folder / part).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(package.origin).parent / "static" / "mathjax" / part, folder / part)
+        shutil.copy(package / part, folder / part)
 
 
 def render(root: Path, tree: Path, work: Path) -> Path:
@@ -181,7 +166,7 @@ def render(root: Path, tree: Path, work: Path) -> Path:
     command += ["--path-output", str(work), "--config", str(root.resolve() / "_config.yml")]
     command += ["--toc", str(root.resolve() / "_toc.yml"), "--all", "-W", "-n", "--keep-going"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout).replace(f"{tree.resolve()}/", "")
+    output = without_colours(done.stdout).replace(f"{tree.resolve()}/", "")
     print(output, file=sys.stderr)
     if done.returncode:
         warnings = [line.strip() for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
@@ -220,18 +205,14 @@ def polish(html: Path) -> None:
 
 
 def inline_fonts(sheet: Path) -> str:
-    """The icons' style sheet with its fonts inside: browsers block font files of a page opened from a folder.
-
-    Older names of the same fonts and the files for older browsers are removed.
-    """
-
-    def inlined(url: re.Match[str]) -> str:
-        data = base64.b64encode((sheet.parent / url[1]).read_bytes()).decode()
-        return f"url(data:font/woff2;base64,{data})"
-
-    text = re.sub(r"@font-face\{[^}]*font-family:(?!Font Awesome\\ 6)[^}]*\}", "", sheet.read_text(encoding="utf-8"))
-    text = re.sub(r"url\(([^)]*?\.woff2)\)", inlined, text)
-    return re.sub(r",\s*url\([^)]*\.ttf\)\s*format\([^)]*\)", "", text)
+    """The icons' style sheet with its fonts inside: browsers block font files of a page opened from a folder."""
+    text = sheet.read_text(encoding="utf-8")
+    text = re.sub(r"@font-face\{[^}]*font-family:(?!Font Awesome\\ 6)[^}]*\}", "", text)  # older names
+    text = re.sub(r",\s*url\([^)]*\.ttf\)\s*format\([^)]*\)", "", text)  # for older browsers
+    for name in set(re.findall(r"url\(([^)]*?\.woff2)\)", text)):
+        data = base64.b64encode((sheet.parent / name).read_bytes()).decode()
+        text = text.replace(f"url({name})", f"url(data:font/woff2;base64,{data})")
+    return text
 
 
 def check_html(html: Path) -> list[str]:

@@ -58,8 +58,7 @@ def workflow(source: str, profile: str, watts: float) -> pd.DataFrame:
 
     watts: assumed power of a busy core. Empty where the workflow measured nothing.
     """
-    folder = project_root() / "_build" / slug(f"{source}-{profile}") / "costs"  # Snakemake's benchmark files
-    files = sorted(folder.glob("*.tsv"))
+    files = sorted((project_root() / "_build" / slug(f"{source}-{profile}") / "costs").glob("*.tsv"))  # by Snakemake
     jobs = [pd.read_csv(path, sep="\t").head(1).assign(step=path.stem.partition("-")[0]) for path in files]
     if not jobs:
         return pd.DataFrame(columns=["jobs", "minutes of work", "minutes", "watt-hours"])

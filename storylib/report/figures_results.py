@@ -17,17 +17,9 @@ from storylib.experiments.comparison import Comparison
 from storylib.experiments.records import Run, pooled_rows
 from storylib.experiments.studies import Factor
 from storylib.metrics.registry import METRICS, MODEL, ORACLE
-from storylib.report.style import (
-    BASELINE_COLOUR,
-    INK,
-    MODEL_COLOUR,
-    OFF,
-    ON,
-    VERDICT_COLOURS,
-    describe,
-    panels,
-    subplots,
-)
+from storylib.report.style import BASELINE_COLOUR, INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels, subplots
+
+VERDICT_COLOURS = {"better": TRUTH, "worse": "#D55E00", "no difference": BASELINE_COLOUR}
 
 
 def training_curves(run: Run) -> Figure:
@@ -117,8 +109,7 @@ def sweeps(rows: pd.DataFrame, metric: str, factor: Factor, columns: int = 4) ->
         for baseline, level in levels.items():
             axis.plot(x, level, color=BASELINE_COLOUR, linestyle=":", linewidth=1)
             if axis is axes[0] and level.notna().any():
-                place = (0, level.iloc[0])
-                axis.annotate(baseline, place, (0, 2), textcoords="offset points", fontsize=7, color=INK)
+                axis.annotate(baseline, (0, level.iloc[0]), (0, 2), textcoords="offset points", fontsize=7, color=INK)
         for arm, colour, label, shift in (("off", OFF, factor.words[1], -0.06), ("on", ON, factor.words[0], 0.06)):
             bars = [table[arm] - table[f"{arm}_low"], table[f"{arm}_high"] - table[arm]]
             axis.errorbar(x + shift, table[arm], bars, fmt="o-", color=colour, markersize=4, linewidth=1, label=label)

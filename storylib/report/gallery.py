@@ -6,7 +6,8 @@ import base64
 import html
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from PIL import Image
 from storylib.config import configure, experiments, seeds
 from storylib.data.pictures import PictureLike, open_picture
 from storylib.data.store import write_atomically
-from storylib.data.types import Story
 from storylib.experiments.provenance import RunError
 from storylib.experiments.records import Run
 from storylib.report.style import arm_colours
@@ -47,13 +47,12 @@ def write_gallery(runs: Mapping[str, Run], data: Data, path: Path) -> Path:
     most ``LIMIT`` bytes, and the page says so. Raises RunError when even the smallest pictures do not fit.
     """
     facts = contents(runs, data)
-    pictures: Sequence[PictureLike] = facts.pop("pictures")
     template = Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
     for size in SIZES:
-        facts["size"], facts["smaller"] = size, size < SIZES[0]
-        facts["pictures"] = [data_uri(picture, size) for picture in pictures]
+        facts |= {"size": size, "smaller": size < SIZES[0]}
+        encoded = json.dumps(facts, ensure_ascii=False, default=partial(data_uri, size=size))
         # "</script>" or "<!--" in a story would end the data; JSON reads the escape as the same text.
-        encoded = json.dumps(facts, ensure_ascii=False).replace("<", "\\u003c")
+        encoded = encoded.replace("<", "\\u003c")
         page = template.replace("{facts}", encoded, 1).replace("{title}", html.escape(facts["source"]), 1)
         if len(page.encode()) <= LIMIT:
             write_atomically(path, page)
@@ -63,8 +62,8 @@ def write_gallery(runs: Mapping[str, Run], data: Data, path: Path) -> Path:
 
 
 def contents(runs: Mapping[str, Run], data: Data) -> dict[str, Any]:
-    """The data of the page, ready for JSON except for ``pictures``. Frames and pictures are referred to by number."""
-    first = next(iter(runs.values()))
+    """The data of the page, ready for JSON except for its pictures. Frames and stories are referred to by number."""
+    config = next(iter(runs.values())).config.data
     tables = {arm: window_table(run) for arm, run in runs.items()}
     targets = next(iter(tables.values())).index
     if any(not table.index.equals(targets) for table in tables.values()):
@@ -76,33 +75,30 @@ def contents(runs: Mapping[str, Run], data: Data) -> dict[str, Any]:
 
     windows: list[dict[str, Any]] = []
     for story, frame in targets:
-        context = [number(story, frame - steps) for steps in range(first.config.data.context, 0, -1)]
+        context = [number(story, frame - steps) for steps in range(config.context, 0, -1)]
         windows.append({"context": context, "target": number(story, frame), "arms": []})
-    for table in tables.values():
+    for arm, table in tables.items():
+        pictures = np.load(runs[arm].path / "pictures.npy", mmap_mode="r")
         for window, row in zip(windows, table.to_dict("records"), strict=True):
             retrieved = number(row["retrieved_story"], row["retrieved_frame"])
-            window["arms"].append({"text": row["generation"] or "", "retrieved": retrieved, "ranks": ranks(row)})
-    stories = {story.id: story for story in data.stories}
-    shown = list(dict.fromkeys(story for story, _ in numbers))
+            picture = Image.fromarray(np.asarray(pictures[int(row["picture"])]))
+            facts = {"text": row["generation"] or "", "picture": picture, "retrieved": retrieved, "ranks": ranks(row)}
+            window["arms"].append(facts)
     frames = {(story.id, frame.number): frame for story in data.stories for frame in story.frames}
-    pictures: list[PictureLike] = [frames[key].image for key in numbers]
-    for position, (arm, run) in enumerate(runs.items()):
-        predicted = np.load(run.path / "pictures.npy", mmap_mode="r")
-        for window, row in zip(windows, tables[arm]["picture"], strict=True):
-            window["arms"][position]["picture"] = len(pictures)
-            pictures.append(Image.fromarray(np.asarray(predicted[int(row)])))
+    shown = list(dict.fromkeys(story for story, _ in numbers))
+    stories = {story.id: story for story in data.stories}
+    credits = {name: " · ".join(filter(None, (stories[name].credit, stories[name].licence))) for name in shown}
     colours = arm_colours(list(runs))
     return {
-        "source": first.config.data.source,
+        "source": config.source,
         "arms": [{"name": arm, "run": run.id, "colour": colours[arm]} for arm, run in runs.items()],
         "ranks": list(RANKS.values()),
-        "stories": [{"title": stories[name].title, "credit": credit_line(stories[name])} for name in shown],
+        "stories": [{"title": stories[name].title, "credit": credits[name]} for name in shown],
         "frames": [
-            {"story": shown.index(story), "number": frame, "text": frames[story, frame].text, "picture": index}
-            for (story, frame), index in numbers.items()
+            {"story": shown.index(key[0]), "number": key[1], "text": frames[key].text, "picture": frames[key].image}
+            for key in numbers
         ],
         "windows": windows,
-        "pictures": pictures,
     }
 
 
@@ -112,11 +108,6 @@ def ranks(row: Mapping[Any, Any]) -> dict[str, list[float]]:
     return {title: [row[f"{name}_rank"], int(row[f"{name}_candidates"])] for name, title in scored.items()}
 
 
-def credit_line(story: Story) -> str:
-    """Credit and licence of a story, as far as they are known."""
-    return " · ".join(part for part in (story.credit, story.licence) if part)
-
-
 def window_table(run: Run) -> pd.DataFrame:
     """The model's rows that are targets of a window, by story and frame, in the order of the stories."""
     rows = run.model_rows.dropna(subset=["picture"])
@@ -124,11 +115,8 @@ def window_table(run: Run) -> pd.DataFrame:
 
 
 def data_uri(image: PictureLike, size: int) -> str:
-    """A small picture as text: WebP, or JPEG where Pillow was built without it."""
-    picture = open_picture(image)
+    """A small picture as text."""
+    picture, data = open_picture(image), io.BytesIO()
     picture.thumbnail((size, size))
-    Image.init()
-    kind = "WEBP" if "WEBP" in Image.SAVE else "JPEG"
-    data = io.BytesIO()
-    picture.save(data, kind, quality=70)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(data.getvalue()).decode()}"
+    picture.save(data, "WEBP", quality=70)
+    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"

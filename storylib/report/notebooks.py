@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import indent
 from typing import Any
-
-import nbformat
 
 from storylib.config import project_root, unknown
 from storylib.data.store import write_atomically
 
 FOLDERS = ("STORYLIB_CACHE", "STORYLIB_RUNS", "STORYLIB_AFRICAN_STORYBOOK", "STORYLIB_FOLDER")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+TRACEBACK = 12  # lines of a traceback that are shown
 
 
 class NotebookError(RuntimeError):
@@ -26,16 +27,12 @@ class NotebookError(RuntimeError):
 
 
 def run_notebook(
-    notebook: Path | str,
-    output: Path | str,
-    parameters: Mapping[str, Any] | None = None,
-    figures: Path | str | None = None,
-    timeout: int | None = None,
+    notebook: Path, output: Path, parameters: Mapping[str, Any], figures: Path | None = None, timeout: int | None = None
 ) -> Path:
     """Execute a notebook and write it to ``output`` if it ran to the end.
 
     parameters: values by the names that the notebook's parameters cell declares.
-    figures: a folder for the files of ``figures.save``, written together with the notebook.
+    figures: a folder for the files of ``style.save``, written together with the notebook.
     timeout: seconds that a cell may take.
 
     Raises NotebookError if the notebook fails. ``output`` is then unchanged, and what was executed until the failure
@@ -43,20 +40,19 @@ def run_notebook(
     """
     import papermill
 
-    notebook, output = Path(notebook).resolve(), Path(output).resolve()
-    values = check_parameters(notebook, parameters or {})
+    notebook, output = notebook.resolve(), output.resolve()
+    values = check_parameters(notebook, parameters)
     failed = output.with_suffix(".failed")
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="storylib-") as work:
-        partial, drawn, empty = Path(work, "out", output.name), Path(work, "figures"), Path(work, "empty")
-        for folder in (partial.parent, drawn, empty):
-            folder.mkdir()
+        partial, drawn, empty = Path(work, output.name), Path(work, "figures"), Path(work, "empty")
+        drawn.mkdir()
+        empty.mkdir()
+        options = {"kernel_name": "python3", "execution_timeout": timeout}
         try:
             with environment(STORYLIB_HOME=str(project_root().resolve()), STORYLIB_FIGURES=str(drawn)):
                 # In an empty folder, so that no notebook depends on where it was started from.
-                papermill.execute_notebook(
-                    notebook, partial, values, cwd=empty, kernel_name="python3", execution_timeout=timeout
-                )
+                papermill.execute_notebook(notebook, partial, values, cwd=empty, **options)
         except Exception as error:
             if partial.exists():
                 shutil.copyfile(partial, failed)
@@ -64,27 +60,24 @@ def run_notebook(
         finish(partial)
         if figures is not None:
             for figure in sorted(drawn.iterdir()):
-                write_atomically(Path(figures).resolve() / figure.name, figure.read_bytes())
+                write_atomically(figures.resolve() / figure.name, figure.read_bytes())
         write_atomically(output, partial.read_bytes())
     failed.unlink(missing_ok=True)
     return output
 
 
 def finish(path: Path) -> None:
-    """Add commit and machine to an executed notebook, and remove progress widgets.
-
-    A page that shows such a widget would ask the network for it.
-    """
+    """Add commit and machine to an executed notebook, and remove progress widgets, which a page loads from the web."""
     from storylib.experiments.provenance import provenance
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     facts = provenance("unknown")
-    notebook.metadata["storylib"] = {name: facts[name] for name in ("commit", "dirty", "python", "machine")}
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
-    nbformat.write(notebook, path)
+    notebook["metadata"]["storylib"] = {name: facts[name] for name in ("commit", "dirty", "python", "machine")}
+    notebook["metadata"].pop("widgets", None)
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [output for output in cell["outputs"] if WIDGET not in output.get("data", {})]
+    path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,10 +97,8 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     if not notebook.is_file():
         known = ", ".join(sorted(path.name for path in notebook.parent.glob("*.ipynb")))
         raise NotebookError(f"There is no notebook {notebook}. Known: {known or 'none in this folder'}.")
-    cells = nbformat.read(notebook, as_version=4).cells
-    code = "\n".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
     declared: dict[str, Any] = {}
-    for statement in ast.parse(code).body:
+    for statement in ast.parse(parameters_code(notebook)).body:
         try:
             assert isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
             declared[statement.targets[0].id] = ast.literal_eval(statement.value)
@@ -117,35 +108,49 @@ def declared_parameters(notebook: Path) -> dict[str, Any]:
     return declared
 
 
-def explain(notebook: Path, failed: Path, error: Exception, lines: int = 12) -> str:
+def parameters_code(notebook: Path) -> str:
+    """The code of the cell tagged ``parameters``."""
+    cells = read_cells(notebook)
+    return "\n".join(cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+
+
+def read_cells(notebook: Path) -> list[dict[str, Any]]:
+    """The cells of a notebook, each with its source as one text. nbformat would take as long to import as torch."""
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return [cell | {"source": "".join(cell["source"])} for cell in cells]
+
+
+def explain(notebook: Path, failed: Path, error: Exception) -> str:
     """The failing cell, the end of its traceback, and where the partial notebook is."""
     import papermill
 
     text = [f"{notebook.name} failed; nothing was published."]
+    trace = f"{type(error).__name__}: {error}"
     if isinstance(error, papermill.PapermillExecutionError):
-        trace = [line for part in error.traceback for line in _plain(part).splitlines()]
-        text += [f"In its cell {error.cell_index + 1}:", *_indented(error.source.splitlines())]
-        text += ["The end of the traceback:", *_indented(trace[-lines:])]
-    else:
-        text += _indented(_plain(f"{type(error).__name__}: {error}").splitlines()[-lines:])
+        text += [f"In its cell {error.cell_index + 1}:", indent(error.source, "    "), "The end of the traceback:"]
+        trace = "\n".join(error.traceback)
+    text.append(indent("\n".join(trace.splitlines()[-TRACEBACK:]), "    "))
     if failed.exists():
         text.append(f"The partial notebook is {failed}; copy it to a name that ends in .ipynb to open it in Jupyter.")
-    return "\n".join(text)
+    return without_colours("\n".join(text))
+
+
+def without_colours(text: str) -> str:
+    """The text of a terminal without its colour codes."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
 @contextmanager
 def environment(**changes: str) -> Iterator[None]:
     """Environment variables for the kernel, restored afterwards. The kernel has another folder: paths are absolute."""
-    before = {name: os.environ.get(name) for name in (*changes, *FOLDERS)}
-    folders = {name: str(Path(os.environ[name]).expanduser().resolve()) for name in FOLDERS if os.environ.get(name)}
+    before = dict(os.environ)
+    folders = {name: str(Path(before[name]).expanduser().resolve()) for name in FOLDERS if before.get(name)}
     os.environ.update(folders | changes)
     try:
         yield
     finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _converted(notebook: Path, name: str, value: Any, default: Any) -> Any:
@@ -158,15 +163,5 @@ def _converted(notebook: Path, name: str, value: Any, default: Any) -> Any:
         return float(value)
     if default is None or type(value) is wanted:
         return value
-    raise NotebookError(
-        f"{notebook.name}: parameter {name!r} is of type {wanted.__name__} (it is {default!r} by default), "
-        f"not {value!r} ({type(value).__name__})."
-    )
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-def _indented(lines: Sequence[str]) -> list[str]:
-    return [f"    {line}" for line in lines]
+    wish = f"is of type {wanted.__name__} (it is {default!r} by default)"
+    raise NotebookError(f"{notebook.name}: parameter {name!r} {wish}, not {value!r} ({type(value).__name__}).")

@@ -6,18 +6,19 @@ A page requests one with a line of its own: ``<!-- generated: parameters -->``.
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import json
 import re
 import textwrap
 import tokenize
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import nbformat
 import pandas as pd
 
-from storylib.config import LAYERS
+from storylib import config
+from storylib.report.notebooks import parameters_code, read_cells
 
 PACKAGE = Path(__file__).parents[1]
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -35,24 +36,19 @@ def fill(page: str, root: Path, built: Path) -> str:
 
 def parameters(root: Path, built: Path) -> str:
     """One table per notebook: names, defaults and comments of its parameters cell."""
-    parts = []
+    head, parts = ("Parameter", "Default", "Meaning"), []
     for path in sorted((root / "notebooks").glob("*.ipynb")):
-        cells = nbformat.read(path, as_version=4).cells
-        title = next(cell.source for cell in cells if cell.cell_type == "markdown").splitlines()[0].lstrip("# ")
-        code = "\n".join(cell.source for cell in cells if "parameters" in cell.metadata.get("tags", []))
-        parts.append(f"### {title}: `{path.name}`\n\n{table(('Parameter', 'Default', 'Meaning'), assignments(code))}")
+        title = next(cell["source"] for cell in read_cells(path) if cell["cell_type"] == "markdown").splitlines()[0]
+        parts.append(f"### {title.lstrip('# ')}: `{path.name}`\n\n{table(head, assignments(parameters_code(path)))}")
     return "\n\n".join(parts)
 
 
 def fields(root: Path, built: Path) -> str:
     """One table per part of the configuration: fields, defaults and comments, from the code."""
-    code = (PACKAGE / "config.py").read_text(encoding="utf-8")
-    parts = []
-    for node in ast.parse(code).body:
-        if isinstance(node, ast.ClassDef) and node.name in PARTS:
-            body = "\n".join(code.splitlines()[node.lineno - 1 : node.end_lineno])
-            rows = assignments(textwrap.dedent(body.partition('"""\n\n')[2]))
-            parts.append(f"### {PARTS[node.name]}: `{node.name}`\n\n{table(('Field', 'Default', 'Meaning'), rows)}")
+    head, parts = ("Field", "Default", "Meaning"), []
+    for name, title in PARTS.items():
+        body = inspect.getsource(getattr(config, name)).partition('"""\n\n')[2]
+        parts.append(f"### {title}: `{name}`\n\n{table(head, assignments(textwrap.dedent(body)))}")
     return "\n\n".join(parts)
 
 
@@ -77,7 +73,7 @@ def assignments(code: str) -> list[tuple[str, str, str]]:
 def api(root: Path, built: Path) -> str:
     """A section per layer of the package, in the order of imports, with every public module and its docstrings."""
     parts = []
-    for layer in LAYERS:
+    for layer in config.LAYERS:
         modules = [f"storylib.{layer}"]
         modules += [f"storylib.{layer}.{path.stem}" for path in sorted((PACKAGE / layer).glob("[!_]*.py"))]
         modules += [f"storylib.{layer}.{path.parent.name}" for path in sorted((PACKAGE / layer).glob("*/__init__.py"))]
@@ -91,27 +87,23 @@ def api(root: Path, built: Path) -> str:
 
 def costs(root: Path, built: Path) -> str:
     """Time and memory of each step of this book, as Snakemake measured them."""
-    steps: dict[str, list[pd.Series]] = {}
-    for path in sorted(built.glob("costs/*.tsv")):
-        steps.setdefault(path.stem.partition("-")[0], []).append(pd.read_csv(path, sep="\t").iloc[0])
-    rows = []
-    for step, jobs in steps.items():
-        memory = max(job["max_rss"] for job in jobs)
-        rows.append((step, len(jobs), _span([job["s"] for job in jobs]), f"{memory:,.0f}"))
-    head = ("Step", "Jobs", "Seconds per job", "Peak memory, MB")
-    return table(head, rows) if rows else "*This copy of the book was not made by the workflow: nothing was measured.*"
+    paths = sorted(built.glob("costs/*.tsv"))
+    if not paths:
+        return "*This copy of the book was not made by the workflow: nothing was measured.*"
+    jobs = pd.concat(pd.read_csv(path, sep="\t").assign(step=path.stem.partition("-")[0]) for path in paths)
+    rows = [(name, len(step), _span(step["s"]), f"{step['max_rss'].max():,.0f}") for name, step in jobs.groupby("step")]
+    return table(("Step", "Jobs", "Seconds per job", "Peak memory, MB"), rows)
 
 
 def clusters(root: Path, built: Path) -> str:
     """What the runs took on each cluster, from ``results/cluster-*.json``."""
-    rows: list[tuple[object, ...]] = []
+    rows = []
     for path in sorted((root / "results").glob("cluster-*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
-        jobs = record["jobs"].values()
+        jobs = pd.DataFrame(record["jobs"].values())
         scheduler = f"{record['scheduler']}, {record['cores']} cores"
-        memory = max(job["memory_mb"] for job in jobs)
-        seconds = (f"{record['seconds']:.0f}", _span([job["seconds"] for job in jobs]))
-        rows.append((f"`{record['command']}`", scheduler, len(jobs), *seconds, f"{memory:,}"))
+        times = (f"{record['seconds']:.0f}", _span(jobs["seconds"]))
+        rows.append((f"`{record['command']}`", scheduler, len(jobs), *times, f"{jobs['memory_mb'].max():,}"))
     head = ("Command", "Scheduler", "Jobs", "Seconds in all", "Seconds per job", "Peak memory, MB")
     return table(head, rows) if rows else NO_RECORD
 
@@ -122,10 +114,9 @@ def colab(root: Path, built: Path) -> str:
     if not path.is_file():
         return NO_RECORD
     record = json.loads(path.read_text(encoding="utf-8"))
-    rows = [
-        (f"`{row['notebook']}`", f"{row['seconds']:.0f}", len(row["installed"]), row["torch"])
-        for row in record["notebooks"]
-    ]
+    rows = []
+    for row in record["notebooks"]:
+        rows.append((f"`{row['notebook']}`", f"{row['seconds']:.0f}", len(row["installed"]), row["torch"]))
     head = ("Notebook", "Seconds, installation included", "Packages installed", "torch, before and after")
     return f"{table(head, rows)}\n\nOn {record['cores']} cores without a GPU, Python {record['python']}."
 
@@ -140,27 +131,24 @@ def ideas(root: Path, built: Path) -> str:
         if rows := record.get("rows"):
             parts.append(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
         script = record["script"]
-        origin = f"Record: `results/ideas/{path.name}`. Script: `{script['path']}` at commit `{script['commit'][:8]}`."
-        parts.append(origin)
+        origin = f"Script: `{script['path']}` at commit `{script['commit'][:8]}`."
+        parts.append(f"Record: `results/ideas/{path.name}`. {origin}")
     return "\n\n".join(parts) or NO_RECORD
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table. Not ``DataFrame.to_markdown``, which reads texts as numbers and does not escape bars."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+    lines = []
+    for row in (head, ["---"] * len(head), *rows):
+        cells = [re.sub(r"(?<!\\)\|", r"\\|", str(cell)) for cell in row]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _cell(value: object) -> str:
-    return re.sub(r"(?<!\\)\|", r"\\|", str(value))
-
-
-def _span(values: Sequence[float]) -> str:
+def _span(values: pd.Series) -> str:
     """The least and the greatest of some values, as whole numbers."""
-    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
+    low, high = f"{values.min():.0f}", f"{values.max():.0f}"
     return low if low == high else f"{low} to {high}"
 
 
-GENERATORS: dict[str, Callable[[Path, Path], str]] = {
-    function.__name__: function for function in (parameters, fields, api, costs, clusters, colab, ideas)
-}
+GENERATORS = {function.__name__: function for function in (parameters, fields, api, costs, clusters, colab, ideas)}

@@ -10,10 +10,9 @@ import re
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -34,7 +33,6 @@ ON, OFF, TRUTH = "#0072B2", "#E69F00", "#009E73"
 MORE = ("#CC79A7", "#56B4E9", "#D55E00", "#009E73", "#F0E442")  # arms beyond the two of the ablation
 
 MODEL_COLOUR, BASELINE_COLOUR = ON, "#A0A0A0"
-VERDICT_COLOURS = {"better": TRUTH, "worse": "#D55E00", "no difference": BASELINE_COLOUR}
 
 
 def arm_colours(arms: Sequence[str]) -> dict[str, str]:
@@ -83,8 +81,7 @@ def describe(figure: Figure, alt: str, caption: str) -> Figure:
     return figure
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     """A saved figure as a notebook shows it: the SVG with its description."""
 
     svg: str
@@ -115,12 +112,10 @@ def save(figure: Figure, name: str, folder: Path | None = None) -> Drawing:
 
 def _as_jpeg(png: re.Match[str]) -> str:
     """An embedded picture as JPEG where that is smaller: a page of photographs would have many megabytes."""
-    data = base64.b64decode(png[1])
-    jpeg = io.BytesIO()
+    data, jpeg = base64.b64decode(png[1]), io.BytesIO()
     Image.open(io.BytesIO(data)).convert("RGB").save(jpeg, "JPEG", quality=85, optimize=True)
-    if len(jpeg.getvalue()) >= len(data):
-        return png[0]
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}"
+    smaller = len(jpeg.getvalue()) < len(data)
+    return f"data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}" if smaller else png[0]
 
 
 def show_frame(axis: Axes, image: PictureLike | None, text: str) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import json
-import os
 import re
 import subprocess
 import sys
@@ -15,7 +13,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from storylib.config import ConfigError, experiments, project_root, slug, unknown
-from storylib.data.code import PACKAGE, code_fingerprint
+from storylib.data.code import code_fingerprint, imported_modules
+from storylib.report.notebooks import read_cells
 from storylib.sources import source_names
 
 
@@ -30,8 +29,7 @@ def run_workflow(target: str, source: str, profile: str, cores: int | None = Non
     check_name("profile", profile, list(experiments()["profiles"]))
     if cluster:
         check_name("cluster", cluster, sorted(path.parent.name for path in root.glob("profiles/*/config*.yaml")))
-    cores = cores or available_cores()
-    command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", str(cores)]
+    command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", str(cores or "all")]
     options = ["--rerun-incomplete", "--config", f"source={source}", f"profile={profile}", "--", target]
     if target == "runs":
         options.insert(0, "--keep-going")  # one failed run does not end a night of runs; it does end a book
@@ -42,25 +40,20 @@ def run_workflow(target: str, source: str, profile: str, cores: int | None = Non
         if any((root / ".snakemake" / "locks").glob("*")):
             say("the last run was killed: continuing where it stopped")
             subprocess.run([*command, "--unlock"], cwd=root, check=True)
-        where = f"the cluster of profiles/{cluster}" if cluster else f"{cores} cores"
+        where = f"the cluster of profiles/{cluster}" if cluster else f"{cores or 'all'} cores"
         say(f"looking for what is missing for {target!r}: source {source}, profile {profile}, {where}")
         before = newest(logs)
         code = subprocess.run([*command, *options], cwd=root, pass_fds=[lock]).returncode
-    report_end(target, code, logs, newest(logs) != before)
-    return code
-
-
-def report_end(target: str, code: int, logs: Path, worked: bool) -> None:
-    """Say how a run of Snakemake ended and where its results are."""
     if code:
         say(f"{target!r} failed; the logs are in {logs}. The same command continues from there.")
-        return
-    if not worked:
+        return code
+    if newest(logs) == before:
         say("nothing to do: everything is up to date")
     if target == "book":
-        say(f"the book is ready: open {project_root() / '_build' / 'html' / 'index.html'}")
+        say(f"the book is ready: open {root / '_build' / 'html' / 'index.html'}")
     else:
         say(f"all runs are ready: records in runs, receipts and logs in {logs.parent}")
+    return 0
 
 
 def checked_source(source: str) -> str:
@@ -78,28 +71,15 @@ def check_name(kind: str, name: str, known: list[str]) -> None:
 
 def notebook_fingerprint(notebook: Path) -> str:
     """Hash of the code of storylib that a notebook imports, directly or not."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = "\n".join(cell["source"] for cell in read_cells(notebook) if cell["cell_type"] == "code")
     code = re.sub(r"^(\s*)%.*$", r"\1pass", code, flags=re.MULTILINE)  # %pip is not Python
-    names = set()
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "storylib":
-            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
-    below = [name.partition(".")[2] for name in sorted(names) if name != "storylib"]
-    return code_fingerprint(*(name for name in below if is_module(name)))
-
-
-def is_module(name: str) -> bool:
-    """Whether a dotted name below storylib is a module or a package."""
-    path = PACKAGE.joinpath(*name.split("."))
-    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+    return code_fingerprint(*sorted(set(imported_modules(code))))
 
 
 def checkout() -> Path:
     """The project with its notebooks and its Snakefile: this checkout or, for an installed storylib, a clone.
 
-    The clone comes from where storylib was installed from and is made in the current folder. Raises ConfigError if
-    that is unknown.
+    The clone is made in the current folder. Raises ConfigError if storylib was not installed from a git repository.
     """
     if (project_root() / "Snakefile").is_file():
         return project_root()
@@ -109,8 +89,7 @@ def checkout() -> Path:
         if "vcs_info" not in origin:
             raise ConfigError("This storylib was not installed from a git repository. Clone it and work in the clone.")
         subprocess.run(["git", "clone", "--quiet", origin["url"], str(folder)], check=True)
-        revision = origin["vcs_info"]["commit_id"]
-        subprocess.run(["git", "checkout", "--quiet", revision], cwd=folder, check=True)
+        subprocess.run(["git", "checkout", "--quiet", origin["vcs_info"]["commit_id"]], cwd=folder, check=True)
     return folder
 
 
@@ -129,21 +108,15 @@ def only_one(path: Path) -> Iterator[int]:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as handle:
-        for attempt in range(10):  # a process killed a moment ago may still be ending
+        for _ in range(10):  # a process killed a moment ago may still be ending
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError:
-                if attempt == 9:
-                    message = "Another run works in this folder. Wait for it, or stop it, and try again."
-                    raise ConfigError(message) from None
                 time.sleep(0.2)
+        else:
+            raise ConfigError("Another run works in this folder. Wait for it, or stop it, and try again.")
         yield handle.fileno()
-
-
-def available_cores() -> int:
-    """Cores that this process may use; in many containers fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def say(text: str) -> None:

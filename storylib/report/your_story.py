@@ -6,7 +6,7 @@ import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from PIL import Image
@@ -22,17 +22,8 @@ if TYPE_CHECKING:
 
 BUNDLED = Path(__file__).with_name("bundled")
 SIZE = 96  # pixels of the longer side of a known picture
+COLUMNS = ["story", "title", "licence", "credit", "frame", "text", "picture"]  # of the file of known frames
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-SMALL: dict[str, Any] = {  # the bundled storyteller
-    "source": "storyworld",
-    "width": 128,
-    "text_decoder": "gpt2-tiny",
-    "epochs": 20,
-    "device": "cpu",
-}
-OUTDATED = (
-    "The bundled storyteller does not fit this version of the model; `storylib bundle` trains it again (minutes)."
-)
 
 
 class YourStoryError(ValueError):
@@ -44,25 +35,24 @@ class YourStoryError(ValueError):
 
 
 def load_storyteller(run: str = "bundled") -> tuple[Storyteller, KnownPictures]:
-    """A trained storyteller, and the pictures among which it looks for the nearest.
+    """A trained storyteller, and the pictures among which it looks for the nearest. Raises RunError or YourStoryError.
 
-    run: "bundled", which needs no training, or the id of a run. Raises RunError, or YourStoryError if the bundled
-    storyteller does not fit the code.
+    run: "bundled", which needs no training, or the id of a run.
     """
     from safetensors.torch import load_file
 
+    from storylib.experiments.runs import prepare
     from storylib.experiments.storyteller import KnownPictures, Storyteller
 
     if run != "bundled":
-        from storylib.experiments.runs import prepare
-
         trained = load_run(run)
         data = prepare(trained.config)
         return Storyteller.of_run(trained), KnownPictures.of(data.splits.test, data.features)
     try:
         storyteller = Storyteller.from_pretrained(BUNDLED)
     except RuntimeError as error:  # from torch: the weights do not fit the model
-        raise YourStoryError(OUTDATED) from error
+        message = "The bundled storyteller does not fit this version; `storylib bundle` trains it again (minutes)."
+        raise YourStoryError(message) from error
     vectors = load_file(BUNDLED / "known.safetensors")["vectors"].float()
     return storyteller, KnownPictures(vectors, read_frames(BUNDLED / "known.parquet"))
 
@@ -71,15 +61,14 @@ def read_context(pictures: str = "example", lines: str = "") -> list[Frame]:
     """Four frames of a reader's own, in the order of their story.
 
     pictures: "example", four frames of a Storyworld story; "upload", which asks for files on Google Colab; a folder,
-    whose pictures are taken in the order of their names; or paths separated by commas.
-    lines: the text of each picture, separated by " | ".
-    Raises YourStoryError if there are not four, if a picture cannot be read or if a line is empty.
+    whose pictures are taken in the order of their names; or paths separated by commas. lines: the text of each picture,
+    separated by " | ". Raises YourStoryError if there are not four, if a picture cannot be read or if a line is empty.
     """
     if pictures == "example":
         (story,) = load_stories("storyworld", limit=1)
         return list(story.frames[:4])
     files = upload() if pictures == "upload" else picture_files(pictures)
-    texts = [line.strip() for line in lines.split("|")] if lines.strip() else []
+    texts = [line.strip() for line in lines.split("|") if lines.strip()]
     if len(files) != 4:
         raise YourStoryError(f"A context has four pictures, not {len(files)}. Give them in the order of the story.")
     if len(texts) != 4:
@@ -124,7 +113,7 @@ def make_bundle(profile: str = "quick", folder: Path | None = None) -> int:
     from storylib.experiments.storyteller import KnownPictures, Storyteller
 
     folder = folder or BUNDLED
-    config = configure(profile, **SMALL)
+    config = configure(profile, source="storyworld", width=128, text_decoder="gpt2-tiny", epochs=20, device="cpu")
     data = prepare(config)
     storyteller = Storyteller.of_run(train(config, data))
     known = KnownPictures.of(data.splits.test, data.features)
@@ -142,11 +131,8 @@ def write_frames(frames: Sequence[tuple[Story, Frame]], path: Path) -> None:
         picture, data = open_picture(frame.image), io.BytesIO()
         picture.thumbnail((SIZE, SIZE))
         picture.save(data, "JPEG", quality=75)
-        rows.append(
-            {"story": story.id, "title": story.title, "licence": story.licence, "credit": story.credit}
-            | {"frame": frame.number, "text": frame.text, "picture": data.getvalue()}
-        )
-    pd.DataFrame(rows).to_parquet(path, index=False)
+        rows.append((story.id, story.title, story.licence, story.credit, frame.number, frame.text, data.getvalue()))
+    pd.DataFrame(rows, columns=COLUMNS).to_parquet(path, index=False)
 
 
 def read_frames(path: Path) -> list[tuple[Story, Frame]]:

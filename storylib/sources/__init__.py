@@ -6,15 +6,12 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from storylib.config import unknown
 from storylib.data.inspection import inspect as inspect_pictures
 from storylib.data.types import Story
-from storylib.sources._checks import LONGEST_TEXT, leave_out
-from storylib.sources._checks import SourceError as SourceError
+from storylib.sources._checks import LONGEST_TEXT, SourceError, check_known, leave_out
 from storylib.sources._checks import one_line as one_line
 
 
@@ -40,9 +37,7 @@ def load_stories(
     if "strict" in parameters:
         options["strict"] = strict
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        for option in options:
-            if option not in parameters:
-                raise SourceError(f"{unknown('option', option, parameters)} (source {name!r})")
+        check_known("option", options, parameters, f"The source {name!r}: ")
     stories = _usable(load(limit=limit, **options), strict)
     if not stories:
         raise SourceError(f"The source {source!r} has no frame with a readable picture; see the warnings in the log.")
@@ -52,8 +47,7 @@ def load_stories(
 def name_and_options(source: str) -> tuple[str, dict[str, str]]:
     """The parts of "name:root?option=value"."""
     name, _, location = source.partition(":")
-    if name not in source_names():
-        raise SourceError(unknown("source", name, source_names()))
+    check_known("source", [name], source_names())
     root, _, query = location.partition("?")
     options = dict(parse_qsl(query))
     if root:
@@ -61,7 +55,7 @@ def name_and_options(source: str) -> tuple[str, dict[str, str]]:
     return name, options
 
 
-def _usable(stories: Sequence[Story], strict: bool) -> list[Story]:
+def _usable(stories: list[Story], strict: bool) -> list[Story]:
     """Without repeated story ids and frames that cannot be used; no window spans the gap of a missing frame."""
     pictures = iter(inspect_pictures([frame.image for story in stories for frame in story.frames]))
     ids: set[str] = set()

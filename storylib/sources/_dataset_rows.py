@@ -19,9 +19,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from storylib.config import unknown
 from storylib.data import store
-from storylib.sources._checks import SourceError, one_line
+from storylib.sources._checks import SourceError, check_known, one_line
 
 SHARD = 32  # rows per shard, which an interrupted call has to read again
 HELD_OUT_SHARE = 0.15  # of a limited number of rows, for each held-out split of the data set
@@ -40,11 +39,7 @@ class Row:
 
 
 def rows(
-    root: str | os.PathLike,
-    columns: Sequence[str],
-    images: str = "images",
-    limit: int | None = None,
-    revision: str | None = None,
+    root: str | os.PathLike, columns: Sequence[str], images: str, limit: int | None = None, revision: str | None = None
 ) -> Iterator[Row]:
     """Every row, training split first. Only one shard is in memory, whatever the size of the data set.
 
@@ -53,29 +48,15 @@ def rows(
 
     Raises SourceError for a data set that cannot be read, StoreError for a cache that cannot be written.
     """
-    wanted = [*columns, images]
-    source: Any
-    if _is_folder(root):
-        files = parquet_files(Path(root).expanduser())
-        stats = {path: path.stat() for paths in files.values() for path in paths}
-        source = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()]
-    else:
-        files = {}
-        source = [str(root), revision]
-    entry = store.cache_entry(
-        "hugging_face", Path(root).name, [source, images, sorted(columns)], "sources._dataset_rows"
-    )
+    folder = Path(root).expanduser()
+    is_repository = not folder.exists() and re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(root))
+    files = {} if is_repository else parquet_files(folder)
+    stats = {path: path.stat() for path in itertools.chain(*files.values())}
+    state: list[Any] = [[path.name, stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()]
+    key = [state or [str(root), revision], images, sorted(columns)]
+    entry = store.cache_entry("hugging_face", folder.name, key, "sources._dataset_rows")
+    open_splits = functools.cache(lambda: _open_splits(files or str(root), revision, [*columns, images], images))
 
-    @functools.cache
-    def open_splits() -> dict[str, Any]:
-        return _open_files(files, wanted, images) if files else _open_hub(str(root), revision, wanted, images)
-
-    yield from _cached_rows(entry, open_splits, images, limit)
-
-
-def _cached_rows(
-    entry: Path, open_splits: Callable[[], dict[str, Any]], images: str, limit: int | None
-) -> Iterator[Row]:
     def write_names(folder: Path) -> None:
         (folder / "names.json").write_text(json.dumps(list(open_splits())), encoding="utf-8")
 
@@ -86,13 +67,11 @@ def _cached_rows(
         wanted = limit
         if limit is not None and held_out:
             wanted = round(limit * (HELD_OUT_SHARE if split in HELD_OUT else 1 - HELD_OUT_SHARE * len(held_out)))
-        yield from _cached_split(entry, split, open_splits, images, wanted)
+        yield from itertools.islice(_cached_split(entry, split, open_splits, images), wanted)
 
 
-def _cached_split(
-    entry: Path, split: str, open_splits: Callable[[], dict[str, Any]], images: str, wanted: int | None
-) -> Iterator[Row]:
-    """The first ``wanted`` rows of a split. Shards that are missing are read from the data set."""
+def _cached_split(entry: Path, split: str, open_splits: Callable[[], dict[str, Any]], images: str) -> Iterator[Row]:
+    """The rows of a split. Shards that are missing are read from the data set when their first row is needed."""
     stream: Iterator[dict[str, Any]] = iter(())
     position = -1  # of the stream
 
@@ -106,12 +85,10 @@ def _cached_split(
         position = start + len(rows)
 
     for start in itertools.count(0, SHARD):
-        if wanted is not None and start >= wanted:
-            break
         folder = entry / f"{split}-{start:06d}"
         store.make_sealed(folder, write_shard)
         shard = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
-        for number, (values, names) in enumerate(shard[: None if wanted is None else wanted - start], start):
+        for number, (values, names) in enumerate(shard, start):
             yield Row(split, number, values, [folder / name if name else None for name in names])
         if len(shard) < SHARD:
             break
@@ -133,18 +110,12 @@ def _store_row(folder: Path, values: dict[str, Any], images: str) -> tuple[dict[
     names: list[str | None] = []
     for item in values.pop(images) or []:
         content = item.get("bytes") if isinstance(item, dict) else None
-        if not content:  # a path is not followed: in a file of unknown origin it could point at anything
-            names.append(None)
-            continue
-        name = hashlib.sha256(content).hexdigest() + ENDINGS.get(content[:2], ".bin")
-        (folder / name).write_bytes(content)
+        name = None
+        if content:  # a path is not followed: in a file of unknown origin it could point at anything
+            name = hashlib.sha256(content).hexdigest() + ENDINGS.get(content[:2], ".bin")
+            (folder / name).write_bytes(content)
         names.append(name)
     return values, names
-
-
-def _is_folder(root: str | os.PathLike) -> bool:
-    """Whether the root is a folder: anything that exists or does not look like a repository, "owner/name"."""
-    return Path(root).expanduser().exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(root))
 
 
 def parquet_files(folder: Path) -> dict[str, list[Path]]:
@@ -159,54 +130,37 @@ def parquet_files(folder: Path) -> dict[str, list[Path]]:
     return splits
 
 
-def _open_files(files: dict[str, list[Path]], wanted: Sequence[str], images: str) -> dict[str, Any]:
-    """Streams of local files by split. Every footer is read first, because ``datasets`` would not name a bad file."""
+def _open_splits(
+    root: str | dict[str, list[Path]], revision: str | None, columns: list[str], images: str
+) -> dict[str, Any]:
+    """Streams of a repository or of local files, by split: the columns, with pictures as the stored bytes."""
+    import datasets
     import pyarrow.parquet as pq
 
-    for path in itertools.chain(*files.values()):
+    if isinstance(root, dict):
+        for path in itertools.chain(*root.values()):  # every footer, because ``datasets`` would not name a bad file
+            try:
+                columns_of_file = pq.read_schema(path).names
+            except Exception as error:  # truncated, empty, not Parquet, not readable
+                raise SourceError(f"{path} cannot be read as Parquet ({error}): copy or download it again.") from error
+            check_known("column", columns, columns_of_file, f"{path}: ")
+        names = {split: [str(path) for path in paths] for split, paths in root.items()}
+        splits = datasets.load_dataset("parquet", data_files=names, streaming=True)
+    else:
         try:
-            names = pq.read_schema(path).names
-        except Exception as error:  # truncated, empty, not Parquet, not readable
-            raise SourceError(f"{path} cannot be read as Parquet ({error}): copy or download it again.") from error
-        _check_columns(str(path), wanted, names)
-    from datasets import load_dataset
-
-    names_by_split = {split: [str(path) for path in paths] for split, paths in files.items()}
-    return _streams(load_dataset("parquet", data_files=names_by_split, streaming=True), wanted, images)
-
-
-def _open_hub(repository: str, revision: str | None, wanted: Sequence[str], images: str) -> dict[str, Any]:
-    import datasets
-
-    try:
-        splits = datasets.load_dataset(repository, revision=revision, streaming=True)
-    except Exception as error:  # no network, no such repository, a proxy's web page, a full disk ...
-        raise SourceError(
-            f"The data set {repository} could not be read from the Hugging Face hub ({_short(error)}). Without "
-            "network, put its Parquet files (train-*.parquet, test-*.parquet) into a folder and name that folder "
-            "instead of the repository, or use the source 'storyworld', which needs no download."
-        ) from error
-    for dataset in splits.values():
-        _check_columns(repository, wanted, dataset.column_names or wanted)
-    return _streams(splits, wanted, images)
-
-
-def _streams(splits: Any, wanted: Sequence[str], images: str) -> dict[str, Any]:
-    """Only the wanted columns, with pictures as the stored bytes."""
-    from datasets import Image
-    from datasets import Sequence as SequenceOf
-
-    undecoded = SequenceOf(Image(decode=False))
+            splits = datasets.load_dataset(root, revision=revision, streaming=True)
+        except Exception as error:  # no network, no such repository, a proxy's web page, a full disk ...
+            raise SourceError(
+                f"The data set {root} could not be read from the Hugging Face hub ({_short(error)}). Without "
+                "network, put its Parquet files (train-*.parquet, test-*.parquet) into a folder and name that folder "
+                "instead of the repository, or use the source 'storyworld', which needs no download."
+            ) from error
+        for stream in splits.values():
+            check_known("column", columns, stream.column_names or columns, f"{root}: ")
+    undecoded = datasets.Sequence(datasets.Image(decode=False))
     return {
-        str(split): dataset.select_columns(list(wanted)).cast_column(images, undecoded)
-        for split, dataset in splits.items()
+        str(split): stream.select_columns(columns).cast_column(images, undecoded) for split, stream in splits.items()
     }
-
-
-def _check_columns(place: str, wanted: Sequence[str], columns: Sequence[str]) -> None:
-    for name in wanted:
-        if name not in columns:
-            raise SourceError(f"{place}: {unknown('column', name, columns)}")
 
 
 def _short(error: BaseException) -> str:

@@ -15,11 +15,11 @@ import os
 import re
 from pathlib import Path
 
-from storylib.config import project_root, unknown
+from storylib.config import project_root
 from storylib.data.download import WrongFileError, github_archive
 from storylib.data.store import cache_entry, file_sha256, read_sums
 from storylib.data.types import Frame, Story
-from storylib.sources._checks import SourceError, leave_out, log
+from storylib.sources._checks import SourceError, check_known, leave_out, log, read_utf8
 
 TEXTS = ("global-asp/asp-source", "99e022369a980bd52bce8c6f86d5f24e9a4ada9d")  # repository, commit
 PICTURES = ("global-asp/asp-imagebank", "a56e6dbe7aeeb8ea3e53d9941664416e2e7356ad")
@@ -54,7 +54,7 @@ def load(
     stories: list[Story] = []
     dropped: list[str] = []
     for path in texts:
-        if limit is not None and len(stories) >= limit:
+        if len(stories) == limit:
             break
         try:
             story = read_story(path, pictures / path.name[:4])
@@ -65,8 +65,7 @@ def load(
             stories.append(story)
         else:
             dropped.append(f"{path.stem}: {story}")
-    for reason in dropped:
-        log.info("dropped %s", reason)
+            log.info("dropped %s", dropped[-1])
     if dropped:
         log.warning("%d of %d stories were dropped; the reasons are logged at level INFO", len(dropped), len(texts))
     if not stories:
@@ -77,13 +76,12 @@ def load(
 
 def read_story(path: Path, pictures: Path) -> Story | str:
     """One story, or the reason why it cannot be used. path: its text. pictures: the folder of its pictures."""
-    title, pages, facts = read_text(path)
-    if not pages:
+    title, *pages = re.split(r"^##[ \t]*$", read_utf8(path), flags=re.MULTILINE)
+    if len(pages) < 2:
         return "the text has no pages"
+    facts = dict(re.findall(r"^\* ([^:\n]+):[ \t]*(.*)$", pages.pop(), flags=re.MULTILINE))
     if "License" not in facts:
         return "the last block names no licence"
-    if not pictures.is_dir():
-        return "there are no pictures"
     files = sorted(pictures.glob("*.jpg"))
     if [file.stem for file in files] != [f"{number:02d}" for number in range(1, len(files) + 1)]:
         return "a picture number is missing"
@@ -91,25 +89,13 @@ def read_story(path: Path, pictures: Path) -> Story | str:
         return f"{len(files)} pictures do not match {len(pages)} pages and a cover"
     if path.name[:4] in OUT_OF_STEP:
         return f"pictures and texts disagree from about page {OUT_OF_STEP[path.name[:4]]}"
-    texts = [plain(page) for page in pages]
-    frames = tuple(Frame(files[number], text, number=number) for number, text in enumerate(texts, 1) if text)
+    texts = enumerate(map(plain, pages), 1)
+    frames = tuple(Frame(files[number], text, number) for number, text in texts if text)
     if not frames:
         return "no page has a text"
     licence = facts.pop("License").strip("[] ").replace("CC BY", "CC-BY")
     credit = "; ".join(f"{role}: {names.strip()}" for role, names in facts.items() if names.strip())
     return Story(path.stem, plain(title), frames, licence, f"{credit}; African Storybook Project")
-
-
-def read_text(path: Path) -> tuple[str, list[str], dict[str, str]]:
-    """Title, pages (maybe none) and the last block's facts, such as License, Text and Illustration."""
-    try:
-        title, *pages = re.split(r"^##[ \t]*$", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 text: save it as UTF-8, or replace it by an intact copy.") from error
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read ({error.strerror}): give yourself permission (chmod u+r).") from error
-    facts = dict(re.findall(r"^\* ([^:\n]+):[ \t]*(.*)$", pages[-1], flags=re.MULTILINE)) if pages else {}
-    return title, pages[:-1], facts
 
 
 def plain(text: str) -> str:
@@ -122,8 +108,7 @@ def plain(text: str) -> str:
 
 def find_root() -> Path:
     """The folder of the stories: the one that the environment names, the one beside the project, or a download."""
-    folder = os.environ.get("STORYLIB_AFRICAN_STORYBOOK")
-    if folder:
+    if folder := os.environ.get("STORYLIB_AFRICAN_STORYBOOK"):
         return Path(folder).expanduser()
     beside = project_root().parent / "shared" / "data" / "african_storybook"
     return beside if beside.is_dir() else download()
@@ -140,27 +125,18 @@ def download() -> Path:
 
 def _check_texts(folder: Path) -> None:
     for name, sha256 in read_sums(DIGESTS).items():
-        if not (folder / name).is_file():
-            raise WrongFileError(f"the text {name} is missing.")
-        if file_sha256(folder / name) != sha256:
-            raise WrongFileError(f"the text {name} differs from the pinned one.")
+        if not (folder / name).is_file() or file_sha256(folder / name) != sha256:
+            raise WrongFileError(f"the text {name} differs from the pinned one or is missing.")
 
 
 def _check_layout(root: Path, language: str) -> tuple[list[Path], Path]:
     """The text files of a language and the folder of all pictures. Raises SourceError for any other layout."""
-    if not root.is_dir():
-        raise SourceError(f"The folder {root} does not exist. {EXPECTED}")
     texts, pictures = root / "asp-source", root / "asp-imagebank" / "medium"
-    missing = [folder.relative_to(root) for folder in (texts, pictures) if not folder.is_dir()]
-    if missing:
-        raise SourceError(f"{root} is not a copy of the African Storybook: {missing[0]} is missing. {EXPECTED}")
-    languages = {}
-    for folder in sorted(texts.iterdir()):
-        files = sorted(folder.glob("[0-9][0-9][0-9][0-9]*.md"))
-        if files:
-            languages[folder.name] = files
-    if not languages:
+    for folder in (root, texts, pictures):
+        if not folder.is_dir():
+            raise SourceError(f"The folder {folder} does not exist. {EXPECTED}")
+    files = sorted(texts.glob("*/[0-9][0-9][0-9][0-9]*.md"))
+    if not files:
         raise SourceError(f"{texts} holds no story text. {EXPECTED}")
-    if language not in languages:
-        raise SourceError(f"{texts}: {unknown('language', language, languages)}")
-    return languages[language], pictures
+    check_known("language", [language], {path.parent.name for path in files}, f"{texts}: ")
+    return [path for path in files if path.parent.name == language], pictures

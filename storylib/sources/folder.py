@@ -20,13 +20,11 @@ from typing import Any
 
 from storylib.data.types import Frame, Story
 from storylib.sources import load_stories
-from storylib.sources._checks import LONGEST_TEXT, SourceError, leave_out, one_line
+from storylib.sources._checks import LONGEST_TEXT, SourceError, leave_out, one_line, read_utf8
 
 COLUMNS = ("file_name", "text", "story_id", "position")
 OPTIONAL = ("title", "licence", "credit")
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what "surrogateescape" turns bytes into that are not UTF-8
-NOT_UTF8_PROBLEM = " is not UTF-8 text: save the file as UTF-8 and load again."
-
 README = Path(__file__).with_name("folder_readme.md")  # of a new folder
 
 
@@ -35,7 +33,7 @@ def load(limit: int | None = None, root: str | os.PathLike | None = None, strict
 
     strict: raise an error for a row that cannot be used; otherwise it is left out with a warning.
     """
-    location = root if root is not None else os.environ.get("STORYLIB_FOLDER")
+    location = root or os.environ.get("STORYLIB_FOLDER")
     if not location:
         raise SourceError("Which folder? Call load_stories('folder:<path>'), or set STORYLIB_FOLDER.")
     folder = Path(location).expanduser()
@@ -50,14 +48,14 @@ def load(limit: int | None = None, root: str | os.PathLike | None = None, strict
     frames: dict[str, dict[int, Frame]] = defaultdict(dict)  # by story and position
     facts: dict[str, dict[str, str]] = {}  # title, licence and credit by story
     for place, row in _rows(files[0]):
-        problem = _problem(row, frames, folder)
-        if problem:
+        try:
+            story, frame, facts_of_row = _read_row(row, folder)
+            if frame.number in frames[story]:
+                raise ValueError(f": story {story!r} already has a frame at position {frame.number}.")
+        except ValueError as problem:
             leave_out(f"{place}{problem}", strict)
             continue
-        name, text, story = (one_line(str(row[column])) for column in COLUMNS[:3])
-        position = int(str(row["position"]))
-        frames[story][position] = Frame(folder / name, text, position)
-        facts_of_row = {key: one_line(str(row[key])) for key in OPTIONAL if row.get(key)}
+        frames[story][frame.number] = frame
         facts[story] = facts_of_row | facts.get(story, {})
     stories = []
     for story, by_position in frames.items():
@@ -71,56 +69,49 @@ def load(limit: int | None = None, root: str | os.PathLike | None = None, strict
     return stories[:limit]
 
 
-def _problem(row: Any, frames: dict[str, dict[int, Frame]], folder: Path) -> str | None:
-    """Why a row cannot be used, in words that follow its place."""
+def _read_row(row: Any, folder: Path) -> tuple[str, Frame, dict[str, str]]:
+    """Story id, frame and optional columns of a row. Raises ValueError with the problem, to follow the row's place."""
+    cells = row.values() if isinstance(row, dict) else [row]
+    if any(NOT_UTF8.search(str(cell)) for cell in cells):
+        raise ValueError(" is not UTF-8 text: save the file as UTF-8 and load again.")
     if isinstance(row, str):
-        return row
-    missing = [column for column in COLUMNS if row.get(column) is None]
-    if missing:
-        return f": the column {missing[0]!r} is missing. Expected: {', '.join(COLUMNS)}."
-    name, text, story = (one_line(str(row[column])) for column in COLUMNS[:3])
+        try:
+            row = json.loads(row)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f" is not JSON ({error}).") from error
+    if not isinstance(row, dict):
+        raise ValueError(" is not a JSON object.")
+    for column in COLUMNS:
+        if row.get(column) is None:
+            raise ValueError(f": the column {column!r} is missing. Expected: {', '.join(COLUMNS)}.")
+    name, text, story, position = (one_line(str(row[column])) for column in COLUMNS)
     if not name or PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-        return f": file_name {name!r} must be a path inside {folder}."
+        raise ValueError(f": file_name {name!r} must be a path inside {folder}.")
     if not story:
-        return ": story_id is empty."
+        raise ValueError(": story_id is empty.")
     if len(text) > LONGEST_TEXT:
-        return f": the text has {len(text):,} characters, more than {LONGEST_TEXT:,}: shorten or divide it."
-    try:
-        position = int(str(row["position"]))
-    except ValueError:
-        return f": position must be a whole number, not {str(row['position'])[:40]!r}."
-    if position in frames[story]:
-        return f": story {story!r} already has a frame at position {position}."
-    return None
+        raise ValueError(f": the text has {len(text):,} characters, more than {LONGEST_TEXT:,}: shorten or divide it.")
+    if not re.fullmatch(r"[+-]?\d{1,18}", position):
+        raise ValueError(f": position must be a whole number, not {position[:40]!r}.")
+    facts = {key: one_line(str(row[key])) for key in OPTIONAL if row.get(key)}
+    return story, Frame(folder / name, text, int(position)), facts
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Pairs of a place in the file and its row, or instead of the row the problem with it."""
-    try:  # bytes that are not UTF-8 concern only their own line
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read ({error.strerror}): give yourself permission (chmod u+r).") from error
+    """Pairs of a place in the file and its row: a dictionary, or a line of JSON."""
+    text = read_utf8(path, errors="surrogateescape")  # bytes that are not UTF-8 concern only their own line
     if path.suffix == ".csv":
         csv.field_size_limit(2**31 - 1)  # otherwise the reader stops at a long text, which is reported with its row
         reader = csv.DictReader(text.splitlines(keepends=True))
         try:
             for row in reader:
-                not_utf8 = any(NOT_UTF8.search(cell) for cell in row.values() if isinstance(cell, str))
-                yield f"{path}, line {reader.line_num}", NOT_UTF8_PROBLEM if not_utf8 else row
+                yield f"{path}, line {reader.line_num}", row
         except csv.Error as error:
             raise SourceError(f"{path}, line {reader.line_num} is not CSV ({error}): correct the line.") from error
     else:
         for number, line in enumerate(text.split("\n"), 1):
             if line.strip():
-                yield f"{path}, line {number}", NOT_UTF8_PROBLEM if NOT_UTF8.search(line) else _json_object(line)
-
-
-def _json_object(line: str) -> dict[str, Any] | str:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return f" is not JSON ({error})."
-    return row if isinstance(row, dict) else " is not a JSON object."
+                yield f"{path}, line {number}", line
 
 
 def write_template(folder: Path) -> Path:
@@ -129,12 +120,11 @@ def write_template(folder: Path) -> Path:
         raise SourceError(f"{folder} already exists; name a new or empty folder, so that nothing is overwritten.")
     rows: list[list[Any]] = []
     for number, story in enumerate(load_stories("storyworld", limit=3), 1):
-        facts = (story.title, story.licence, story.credit)
         for frame in story.frames:
             name = f"story-{number}/{frame.number}.png"
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(frame.image, folder / name)  # type: ignore[arg-type]  # Storyworld's pictures are files
-            rows.append([name, frame.text, f"story-{number}", frame.number, *facts])
+            rows.append([name, frame.text, f"story-{number}", frame.number, story.title, story.licence, story.credit])
     with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([[*COLUMNS, *OPTIONAL], *rows])
     readme = README.read_text(encoding="utf-8").replace("EXAMPLE", rows[0][0])

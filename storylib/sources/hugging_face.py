@@ -35,9 +35,7 @@ def load(
     cut with a warning.
     """
     if root is None:
-        raise SourceError(
-            "Which data set? Call load_stories('hugging_face:<owner>/<name>'), or name a folder of Parquet files."
-        )
+        raise SourceError("Which data set? Call load_stories('hugging_face:<owner/name or folder of Parquet files>').")
     columns = [column for column in (texts, id, title) if column]
     stories = []
     for row in rows(root, columns, images, limit, revision):

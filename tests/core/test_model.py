@@ -13,7 +13,7 @@ from storylib import model as model_module
 from storylib.baselines import mean_of_context
 from storylib.config import Config
 from storylib.data.text_layers import FrameTexts
-from storylib.data.windows import EpochSampler, data_loader
+from storylib.data.windows import data_loader
 from storylib.losses import compute_losses
 from storylib.model import FrozenSpace
 
@@ -180,8 +180,7 @@ def test_arms_start_equal(build, tiny_sets):
     for weight, kind in ((0.0, "infonce"), (1.0, "infonce"), (1.0, "siglip")):
         config = tiny_config(contrastive_weight=weight, contrastive_loss=kind, seed=5)
         model = build(contrastive_weight=weight, contrastive_loss=kind, seed=5).train()
-        sampler = EpochSampler(len(tiny_sets["train"]), config.train.seed)
-        batch = next(iter(data_loader(tiny_sets["train"], config.train.batch_size, sampler)))
+        batch = next(iter(data_loader(tiny_sets["train"], config.train.batch_size, config.train.seed)))
         torch.manual_seed(config.train.seed)
         output = model(batch)
         losses = compute_losses(output, batch, config.train)

@@ -21,7 +21,7 @@ from storylib.data.text_layers import FrameTexts
 from storylib.evaluation import predict
 from storylib.experiments import runs
 from storylib.experiments import storyteller as module
-from storylib.experiments.storyteller import KnownPictures, PredictionError, Storyteller, load_model
+from storylib.experiments.storyteller import KnownPictures, PredictionError, Storyteller
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,8 @@ def context(tiny_data):
 
 
 def test_the_loaded_model_is_the_trained_one(run, tiny_sets):
-    model, vocabulary = load_model(run)
+    storyteller = Storyteller.of_run(run)
+    model, vocabulary = storyteller.model, storyteller.vocabulary
     assert not model.training and run.record["parameters"] == sum(p.numel() for p in model.parameters())
     tiny_sets["test"].embed_bank(model.image_space, model.text_space)
     again = predict(model, vocabulary, tiny_sets["test"])
@@ -73,8 +74,7 @@ def test_loading_needs_no_data_and_computes_no_space(run, monkeypatch):
     monkeypatch.setattr(torch.linalg, "eigh", never)
     monkeypatch.setattr(runs, "prepare", never)
     before = torch.get_rng_state()
-    model, _ = load_model(run)
-    Storyteller.of_run(run)
+    model = Storyteller.of_run(run).model
     assert torch.equal(torch.get_rng_state(), before)
     weights = load_file(run.weights)
     state = model.state_dict()
@@ -169,7 +169,7 @@ def test_texts_can_be_sampled(storyteller, context):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda i, t: (i[:3], t), "reads 4 pictures with a text each.*got 3 pictures.*the last 4 frames"),
+        (lambda i, t: (i[:3], t), "reads 4 pictures with a text each.*got 3 pictures.*the last 4"),
         (lambda i, t: (i, [*t, "One more."]), "got 5 texts"),
         (lambda i, t: ([], []), "got 0 pictures"),
         (lambda i, t: (i[0], t), "Give the pictures as a list of 4"),

@@ -13,7 +13,7 @@ from storylib.data.splits import Splits
 from storylib.data.text_layers import FrameTexts, LowerLayers, UpperLayers
 from storylib.data.windows import WindowDataset
 from storylib.experiments import runs, storyteller
-from storylib.experiments.storyteller import Storyteller, load_model
+from storylib.experiments.storyteller import Storyteller
 from storylib.training import build_model, build_vocabulary
 
 TEXTS = ["the fox runs home .", "the owl sleeps .", "fox", "the fox the owl runs home . the fox sleeps home ."]
@@ -101,7 +101,7 @@ def test_trained_layers_are_trained_saved_and_used_like_any_other_part(data, fol
         assert (untrained.eval().upper_layers(texts) - texts.frozen).abs().max() < 1e-5
 
     run = runs.evaluate_run(runs.train(config, data), data)
-    trained, _ = load_model(run)
+    trained = Storyteller.of_run(run).model
     before, after = (dict(model.upper_layers.named_parameters()) for model in (untrained, trained))
     assert all(not torch.equal(before[name], after[name]) for name in before if "weight" in name)
     assert torch.equal(trained.text_space.mean, untrained.text_space.mean)  # the space of the scores did not move
@@ -115,16 +115,17 @@ def test_trained_layers_are_trained_saved_and_used_like_any_other_part(data, fol
 
 def test_states_are_stored_once_for_each_text_and_read_back(data, folders, monkeypatch):
     stored = data.features
-    assert stored.text_starts[0] == 0 and stored.text_starts[-1] == len(stored.text_states)
-    assert len(stored.text_starts) == len(stored.text_vectors) + 1
+    text_states, text_starts = stored.text_states
+    assert text_starts[0] == 0 and text_starts[-1] == len(text_states)
+    assert len(text_starts) == len(stored.text_vectors) + 1
     lower = LowerLayers(load_text_encoder(folders["distilbert"]), 1)
     for row in (0, 7, 20):
         text = stored.texts[int(np.flatnonzero(stored.text_of == row)[0])]
         states, mask = lower.states([text])
-        first, last = stored.text_starts[row : row + 2]
+        first, last = text_starts[row : row + 2]
         assert last - first == int(mask.sum())
-        assert np.abs(stored.text_states[first:last] - states[0].numpy()).max() < 1e-5
+        assert np.abs(text_states[first:last] - states[0].numpy()).max() < 1e-5
     monkeypatch.setattr(features, "load_text_encoder", None)  # not needed again
     again = features.encode(data.stories, text=folders["distilbert"], image_size=16, trainable_text_layers=1)
-    assert np.array_equal(again.text_states, stored.text_states)
+    assert np.array_equal(again.text_states[0], text_states)
     assert again.fingerprint == stored.fingerprint

@@ -18,7 +18,7 @@ from storylib import training
 from storylib.config import ConfigError
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import WindowDataset, data_loader
-from storylib.experiments.storyteller import load_model
+from storylib.experiments.storyteller import Storyteller
 from storylib.training import (
     SELECTION_LOSSES,
     DivergedError,
@@ -278,7 +278,7 @@ def test_a_training_without_a_loss_to_select_by_is_refused(start):
 
 def test_validation_ranks_the_next_frame_as_the_evaluation_does(tiny_sets, tiny_runs):
     run = tiny_runs[1.0, 0]
-    model, _ = load_model(run)
+    model = Storyteller.of_run(run).model
     tiny_sets["test"].embed_bank(model.image_space, model.text_space)
     validation = training.validate(model, data_loader(tiny_sets["test"], 3), run.config.train)
     assert validation["frame_mrr"] == pytest.approx(run.metrics["frame_mrr"]["value"], abs=1e-5)

@@ -11,7 +11,7 @@ from conftest import tiny_config
 
 from storylib.data.types import windows
 from storylib.data.vocabulary import Vocabulary
-from storylib.data.windows import EpochSampler, OtherStories, WindowDataset, data_loader, other_story
+from storylib.data.windows import OtherStories, WindowDataset, data_loader, other_story
 from storylib.losses import compute_losses
 
 SEED_OF_WINDOWS_1_0 = 6373293714494386776  # written down once: the same on every machine and in every process
@@ -146,20 +146,20 @@ def test_the_only_story_has_no_other():
 
 
 def test_an_epoch_shows_every_window_once_in_a_new_order(tiny_sets):
-    sampler = EpochSampler(16, seed=1)
+    loader, other = (data_loader(tiny_sets["train"], 5, seed) for seed in (1, 2))
     orders = []
-    for sampler.epoch in (0, 1, 0):
-        targets = [batch["target"] for batch in data_loader(tiny_sets["train"], 5, sampler)]
+    for loader.batch_sampler.epoch in (0, 1, 0):
+        targets = [batch["target"] for batch in loader]
         assert [len(target) for target in targets] == [5, 5, 5, 1]
         orders.append(torch.cat(targets).tolist())
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(tiny_sets["train"].frames[:, -1].tolist())
-    assert list(EpochSampler(16, 1)) != list(EpochSampler(16, 2))
+    assert list(other.batch_sampler) != list(loader.batch_sampler)
 
 
 def test_processes_share_each_batch_in_order(tiny_sets):
     def targets(rank, processes):
-        loader = data_loader(tiny_sets["train"], 5, EpochSampler(16, 0), rank, processes)
+        loader = data_loader(tiny_sets["train"], 5, 0, rank, processes)
         assert len(loader) == len(list(loader))
         return [batch["target"].tolist() for batch in loader]
 

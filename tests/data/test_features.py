@@ -269,7 +269,7 @@ def test_a_disk_that_fills_half_way_leaves_nothing_that_is_loaded(stub_encoders,
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for name in ("numpy.savez", "storylib.data.arrays._join", "storylib.data.store.seal"):
+    for name in ("numpy.savez", "storylib.data.arrays._join", "pathlib.Path.write_text"):
         with monkeypatch.context() as patch:
             patch.setattr(name, full)  # at the first batch, when all are joined, at the manifest
             with pytest.raises(StoreError, match=r"The disk of .* is full\. Free some space, or set STORYLIB_CACHE"):

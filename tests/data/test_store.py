@@ -154,18 +154,18 @@ def test_a_folder_whose_making_fails_keeps_the_old_one(tmp_path, caplog):
 
 
 def test_two_at_once_make_a_folder_once(tmp_path, monkeypatch):
-    waiting, calls, real_lock = threading.Semaphore(0), [], store.locked
+    waiting, calls, real_lock = threading.Semaphore(0), [], store.FileLock
 
-    def lock(folder):
+    def lock(path):
         waiting.release()
-        return real_lock(folder)
+        return real_lock(path)
 
     def make(folder):
         calls.append(folder)
         assert all(waiting.acquire(timeout=60) for _ in range(2))  # until both want to make it
         make_file(folder)
 
-    monkeypatch.setattr(store, "locked", lock)
+    monkeypatch.setattr(store, "FileLock", lock)
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda _: make_sealed(tmp_path / "entry", make), range(2)))
     assert len(calls) == 1 and find_damage(tmp_path / "entry") is None

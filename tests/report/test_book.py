@@ -89,7 +89,6 @@ def test_a_book_is_built_and_a_failed_build_leaves_it(project, tmp_path):
             new_notebook(cells=[cell(outputs=[new_output("error", ename="E", evalue="")])]),
             "failed when it was executed",
         ),
-        (new_notebook(cells=[cell()], metadata={"papermill": {"exception": True}}), "failed when it was executed"),
         (
             new_notebook(cells=[cell(outputs=[new_output("stream", text="a")]), cell(count=None)]),
             "code cells 2 never ran",

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from storylib.experiments.provenance import RunError
-from storylib.report.gallery import data_uri, write_gallery
+from storylib.report.gallery import write_gallery
 
 ODD = """</script><script>document.title = 'planted'</script> "double" 'single' <!-- <b>bold</b> & {facts} — été"""
 
@@ -40,7 +40,7 @@ def test_every_test_window_is_there_with_the_prediction_of_each_arm(runs, tiny_d
         assert prediction["ranks"]["frame"] == [row["frame_rank"], row["frame_candidates"]]
         assert prediction["text"] == (row["generation"] or "")
         assert page["frames"][prediction["retrieved"]]["number"] == row["retrieved_frame"]
-        assert all(page["pictures"][arm["picture"]].startswith("data:image/") for arm in window["arms"])
+        assert all(arm["picture"].startswith("data:image/") for arm in window["arms"])
     assert [a["name"] for a in page["arms"]] == list(runs) and len({a["colour"] for a in page["arms"]}) == 2
 
 
@@ -84,9 +84,3 @@ def test_runs_of_other_windows_are_not_put_side_by_side(runs, tiny_data, tmp_pat
     other.__dict__["per_window"] = on.per_window[on.per_window["story"] != on.per_window["story"].iloc[0]]
     with pytest.raises(RunError, match="same windows"):
         write_gallery({"a": on, "b": other}, tiny_data, tmp_path / "gallery.html")
-
-
-def test_without_webp_it_is_jpeg(monkeypatch):
-    monkeypatch.setattr(Image, "SAVE", {k: v for k, v in Image.SAVE.items() if k != "WEBP"})
-    monkeypatch.setattr(Image, "init", lambda: 1)
-    assert data_uri(Image.new("RGB", (9, 9)), 9).startswith("data:image/jpeg;base64,/9j/")

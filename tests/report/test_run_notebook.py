@@ -73,7 +73,7 @@ def test_a_complete_notebook_is_published_with_its_figures(notebook, tmp_path, m
     monkeypatch.setenv("STORYLIB_CACHE", "here")
     path = notebook(draw, "open('stray', 'w').close(); print(seed + 1, os.environ['STORYLIB_CACHE'])")
     out, figures = Path("out/02_train.ipynb"), Path("out/figures")
-    run_notebook(path.name, out, {"seed": 41}, figures)
+    run_notebook(Path(path.name), out, {"seed": 41}, figures)
     printed = nbformat.read(out, as_version=4).cells[-1].outputs[0].text
     assert printed == f"42 {tmp_path / 'here'}\n"
     assert (figures / "a.svg").read_text() == "<svg/>"
@@ -101,7 +101,7 @@ def test_a_failure_outside_a_cell_is_explained_too(notebook, tmp_path, monkeypat
 
     monkeypatch.setattr("papermill.execute_notebook", fail)
     with pytest.raises(NotebookError, match=r"nothing was published[\s\S]*more than 2 s"):
-        run_notebook(notebook("1"), tmp_path / "out.ipynb", timeout=2)
+        run_notebook(notebook("1"), tmp_path / "out.ipynb", {}, timeout=2)
     assert not (tmp_path / "out.ipynb").exists()
 
 

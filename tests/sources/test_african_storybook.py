@@ -102,7 +102,7 @@ def test_reasons(tmp_path):
     folder = tmp_path / "asp-imagebank" / "medium" / "0106"
     (folder / "02.jpg").unlink()
     assert read_story(text, folder) == "a picture number is missing"
-    assert read_story(text, tmp_path / "nowhere") == "there are no pictures"
+    assert read_story(text, tmp_path / "nowhere") == "0 pictures do not match 2 pages and a cover"
     text.write_text("# Only a title")
     assert read_story(text, folder) == "the text has no pages"
     text.write_bytes(b"# T\n##\n\xff\n##\n* License: [CC-BY]\n")
@@ -133,7 +133,7 @@ def test_errors_name_the_folder_and_the_way_out(bank, tmp_path, monkeypatch):
 
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert f"{empty} is not a copy of the African Storybook: asp-source is missing" in message(root=empty)
+    assert f"The folder {empty / 'asp-source'} does not exist. Expected asp-source/<language>/" in message(root=empty)
     assert "STORYLIB_AFRICAN_STORYBOOK" in message(root=empty)
     (empty / "asp-source").mkdir()
     (empty / "asp-imagebank" / "medium").mkdir(parents=True)

@@ -97,6 +97,9 @@ def test_missing_columns_and_broken_lines(pictures):
         (pictures / "metadata.jsonl").write_text(line)
         with pytest.raises(SourceError, match=message):
             folder.load(root=pictures, strict=True)
+    (pictures / "metadata.jsonl").write_text("{}", encoding="utf-16")
+    with pytest.raises(SourceError, match="line 1 is not UTF-8 text: save the file as UTF-8"):
+        folder.load(root=pictures, strict=True)
     write(pictures, [ROWS[2]])
     with pytest.raises(SourceError, match="no frame with a text"):
         folder.load(root=pictures)

@@ -121,7 +121,7 @@ def test_the_second_reading_needs_no_data_set_and_a_killed_one_goes_on(folder, c
     everything = read(folder)
     assert looked[6:] == ["g", "odd", "x", "y"] and len(everything) == 10
     assert not list(cache.rglob("*.partial"))
-    monkeypatch.setattr(_dataset_rows, "_open_files", None)
+    monkeypatch.setattr(_dataset_rows, "_open_splits", None)
     assert read(folder) == everything
 
 
@@ -170,7 +170,7 @@ class Set:  # as slow as a real one, and without the import of one
     def skip(self, n):
         return iter([{"key": str(i), "pictures": [{"bytes": bytes([i]) * 50_000}] * 3} for i in range(n, 70)])
 
-_dataset_rows._open_files = lambda *_: {"train": Set()}
+_dataset_rows._open_splits = lambda *_: {"train": Set()}
 print(sum(len(row.pictures) for row in _dataset_rows.rows(sys.argv[1], ["key"], "pictures")))
 """
 
@@ -196,7 +196,7 @@ class Endless:
 
 def test_memory_does_not_grow_with_the_data_set(folder, cache, monkeypatch):
     def peak(size: int) -> int:
-        monkeypatch.setattr(_dataset_rows, "_open_files", lambda *_: {"train": Endless(size)})
+        monkeypatch.setattr(_dataset_rows, "_open_splits", lambda *_: {"train": Endless(size)})
         tracemalloc.start()
         try:
             assert sum(1 for _ in rows(folder, ["key"], "pictures", revision=str(size))) == size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from storylib.config import cache_dir
-from storylib.data.store import cache_entry, discard_damaged, find_damage, locked, seal, write_error
+from storylib.data.store import cache_entry, find_damage, make_sealed
 from storylib.sources.storyworld.drawing import render
 from storylib.sources.storyworld.tales import Tale, make_tale
 from storylib.sources.storyworld.world import Settings
@@ -27,10 +26,6 @@ def draw_pictures(tales: Sequence[Tale], settings: Settings, size: int) -> list[
     folder = _folder(settings, size)
     missing = [tale for tale in tales if find_damage(folder / _name(tale))]
     if missing:
-        with locked(folder):
-            folder.mkdir(exist_ok=True)
-            for tale in missing:
-                discard_damaged(folder / _name(tale))
         count = sum(len(tale.scenes) for tale in missing)
         with tqdm(total=count, desc="draw Storyworld", unit="picture") as progress:
             if count > FEW and (os.cpu_count() or 1) > 1:
@@ -52,22 +47,16 @@ def _name(tale: Tale) -> str:
 
 
 def _draw(tale: Tale, settings: Settings, size: int) -> int:
-    """Draw a tale unless it exists. Its folder appears only when complete. Returns the number of pictures drawn."""
+    """Draw a tale unless it is there and whole. Returns the number of pictures drawn."""
     folder = _folder(settings, size) / _name(tale)
     if find_damage(folder) is None:
         return 0
-    partial = folder.with_suffix(f".{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        partial.mkdir()
+
+    def make(partial: Path) -> None:
         for scene in tale.scenes:
             render(scene, settings, size).save(partial / f"{scene.number}.png", "PNG", compress_level=3)
-        seal(partial)
-        os.rename(partial, folder)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        if find_damage(folder):  # otherwise another process was faster
-            raise write_error(error, folder) from error
+
+    make_sealed(folder, make)
     return len(tale.scenes)
 
 
