@@ -23,7 +23,7 @@ from storylib.data.windows import OtherStories, WindowDataset, as_pixels
 from storylib.metrics.alignment import alignment_columns, apply_linear_map, fit_linear_map
 from storylib.metrics.frechet import principal_directions
 from storylib.metrics.images import between_samples, picture_columns
-from storylib.metrics.registry import MADE, MODEL, ORACLE, TRUE
+from storylib.metrics.registry import MODEL, ORACLE, PREDICTED, TRUE
 from storylib.metrics.retrieval import Candidates, ranks_by_block, tied_rank
 from storylib.metrics.summary import best_of
 from storylib.metrics.text import plain, text_columns
@@ -127,7 +127,7 @@ def predict(
 def shared(model: StoryModel, data: WindowDataset) -> tuple[Tensor, Tensor]:
     """(F, W) pictures and texts of all frames in the space that the contrastive loss aligns."""
     device = next(model.parameters()).device
-    # States of trained layers are large, so those frames go a few at a time.
+    # States of trained layers are large, so those frames are taken a few at a time.
     blocks = torch.arange(len(data.keys)).split(64 if data.states else max(1, len(data.keys)))
     pairs = [model.shared(data.image[block].to(device), data.frame_texts(block).to(device)) for block in blocks]
     return torch.cat([image for image, _ in pairs]).cpu(), torch.cat([text for _, text in pairs]).cpu()
@@ -262,7 +262,7 @@ class Targets:
     def _picture(self, pictures: Tensor) -> dict[str, Any]:
         columns = picture_columns(pictures, self.pictures)
         if self.encoders is not None and self.basis is not None:
-            for names, part in ((MADE, pictures), (TRUE, self.pictures)):
+            for names, part in ((PREDICTED, pictures), (TRUE, self.pictures)):
                 features = self.encoders.pictures(part) @ self.basis
                 columns |= dict(zip(names, features.T.astype(np.float32), strict=False))
         return columns

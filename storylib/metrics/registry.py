@@ -14,7 +14,7 @@ from storylib.metrics.text import BLEU_COLUMNS, METEOR, bleu_from_counts
 
 MODEL, ORACLE = "model", "best of context"  # predictors: the trained one, and one that knows the answer
 VERDICTS = ("better", "worse", "no difference")
-MADE, TRUE = ([f"{kind}_feature_{i}" for i in range(DIRECTIONS)] for kind in ("made", "true"))
+PREDICTED, TRUE = ([f"{kind}_feature_{i}" for i in range(DIRECTIONS)] for kind in ("predicted", "true"))
 
 Columns = Callable[[pd.DataFrame], np.ndarray]  # a per-window table to (N, C) columns, which are then summed
 
@@ -156,29 +156,29 @@ def _quotient(numerator: str, denominator: str, minus: str | None = None, scale:
 
 
 def _variety(n: int) -> Metric:
-    names = [f"{whose}_{count}_{n}" for whose in ("made", "true") for count in ("kinds", "grams")]
+    names = [f"{whose}_{count}_{n}" for whose in ("predicted", "true") for count in ("kinds", "grams")]
 
     def columns(table: pd.DataFrame) -> np.ndarray:
         values = table[names].to_numpy(float)
         return np.where(np.isnan(values[:, :1]), 0.0, np.nan_to_num(values))
 
     def relative(sums: np.ndarray) -> np.ndarray:
-        made, true = _divide(100 * sums[..., 0], sums[..., 1]), _divide(sums[..., 2], sums[..., 3])
-        return _divide(made, true)
+        predicted, true = _divide(100 * sums[..., 0], sums[..., 1]), _divide(sums[..., 2], sums[..., 3])
+        return _divide(predicted, true)
 
     return Metric(f"distinct_{n}", f"distinct-{n}, % of the true texts' own", "writing", columns, relative, ideal=100.0)
 
 
 def _frechet_columns(table: pd.DataFrame) -> np.ndarray:
-    made, true = (table[names].to_numpy(float) for names in (MADE, TRUE))
-    complete = ~np.isnan(made).any(1, keepdims=True)
-    return np.where(complete, np.concatenate([moments(made), moments(true)], axis=1), 0.0)
+    predicted, true = (table[names].to_numpy(float) for names in (PREDICTED, TRUE))
+    complete = ~np.isnan(predicted).any(1, keepdims=True)
+    return np.where(complete, np.concatenate([moments(predicted), moments(true)], axis=1), 0.0)
 
 
 def _frechet(sums: np.ndarray) -> np.ndarray:
     enough = sums[..., :1] > 1
-    made, true = np.split(np.where(enough, sums, 1.0), 2, axis=-1)
-    return np.where(enough[..., 0], frechet_distance(made, true), np.nan)
+    predicted, true = np.split(np.where(enough, sums, 1.0), 2, axis=-1)
+    return np.where(enough[..., 0], frechet_distance(predicted, true), np.nan)
 
 
 _METRICS = [

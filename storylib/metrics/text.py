@@ -48,7 +48,7 @@ def text_columns(texts: Sequence[str], references: Sequence[str]) -> dict[str, A
     columns: dict[str, Any] = dict(zip(BLEU_COLUMNS, bleu_counts(texts, references).T, strict=True))
     scorers = {"rouge_l": rouge_l, "meteor": meteor, "chrf": chrf, "cider_d": cider_d}
     columns |= {name: scorer(texts, references) for name, scorer in scorers.items()}
-    for prefix, part in (("made", texts), ("true", references)):
+    for prefix, part in (("predicted", texts), ("true", references)):
         for n in (1, 2):
             columns[f"{prefix}_kinds_{n}"], columns[f"{prefix}_grams_{n}"] = distinct_counts(part, n).T
     columns["words"], columns["true_words"] = ([len(words(t)) for t in part] for part in (texts, references))

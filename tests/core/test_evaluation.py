@@ -292,8 +292,10 @@ def test_a_sampling_decoder_is_scored_by_its_best_sample_and_their_spread(model,
 
 def test_the_frechet_distance_is_that_of_the_projected_features(held_out, targets):
     table = targets.score(copy(held_out, 3))
-    made, true = (table[[f"{name}_feature_{i}" for i in range(16)]].to_numpy(float) for name in ("made", "true"))
-    expected = frechet_distance(moments(made).sum(0), moments(true).sum(0))
+    predicted, true = (
+        table[[f"{name}_feature_{i}" for i in range(16)]].to_numpy(float) for name in ("predicted", "true")
+    )
+    expected = frechet_distance(moments(predicted).sum(0), moments(true).sum(0))
     assert values(table)["frechet"] == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert values(table)["frechet"] > 0
 
