@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,17 @@ def real_stories_folder() -> Path:
     if not REAL.is_dir():
         pytest.skip("the real stories are not at ../shared/data/african_storybook")
     return REAL
+
+
+@pytest.fixture
+def strict_figures() -> Iterator[None]:
+    """A warning while drawing is an error, and every figure is closed."""
+    import matplotlib.pyplot as plt
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+    plt.close("all")
 
 
 def noise(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:

@@ -130,7 +130,7 @@ def parse_story(markup: str, images: int) -> list[FrameText]:
     """One text for each of ``images`` pictures, whatever the markup; empty where the story has none.
 
     A repeated block continues the first. Text between blocks belongs to the block before it, text at the beginning to
-    the first block. Without any block all texts are empty, since they cannot be told apart.
+    the first block. Without any block all texts are empty, since nothing separates them.
     """
     early, *blocks = _blocks(markup)
     texts: dict[int, list[str]] = defaultdict(list)  # of every block with this number

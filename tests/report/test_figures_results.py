@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,12 +15,7 @@ from storylib.report import figures_results as figures
 FACTOR = Factor("dropout", ("on", "off"))
 
 
-@pytest.fixture(autouse=True)
-def _clean():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("strict_figures")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import warnings
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,12 +17,7 @@ from storylib.report import figures_stories as figures
 ODD = """The "fox" paid $5 & $6, said <script>alert('x')</script> 100 % of_the time^2 \\alpha {x} — été."""
 
 
-@pytest.fixture(autouse=True)
-def _clean():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("strict_figures")
 
 
 @pytest.fixture
