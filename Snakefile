@@ -1,14 +1,18 @@
-"""The workflow from stories to the book: features -> train -> evaluate -> chapters -> book.
+"""The workflow from stories to the book: features -> runs -> chapters -> book.
 
 `make book` and `make runs` call it; by hand:
 
-    .venv/bin/python -m snakemake --cores 2 --config source=storyworld profile=quick -- book
+    STORYLIB_SOURCE=storyworld .venv/bin/python -m snakemake --cores 2 -- book
 
     (add --dry-run to see what would be done, and why)
 
-Each job leaves a small receipt; the records themselves are in runs/, where storylib finds them by their id. A job is
-done again when one of its input files, its configuration in experiments.yml, its command or the code that it runs has
-changed. Code is compared by `code_fingerprint`, so a changed comment repeats nothing.
+The source is in the environment, where neither a shell nor Snakemake reads anything into its name. Each job leaves a
+small receipt; the records themselves are in runs/, where storylib finds them by their id. A job is done again when one
+of its input files, its configuration in experiments.yml, its command or the code that it runs has changed. Code is
+compared by `code_fingerprint`, so a changed comment repeats nothing.
+
+A process imports for ten seconds before it works. So on one machine all arms of a seed are trained and evaluated in one
+process, and chapters share a kernel. On a cluster each arm and seed is a job.
 """
 
 import dataclasses
@@ -17,45 +21,43 @@ import shlex
 import sys
 from pathlib import Path
 
-from storylib.config import configure, experiments, seeds, slug
+from storylib.config import build_name, configure, experiments, seeds, slug
 from storylib.data.code import code_fingerprint
 from storylib.report.workflow import notebook_fingerprint
+from storylib.sources import source_fingerprint
 
-SOURCE = config.get("source", "storyworld")
+SOURCE = os.environ.setdefault("STORYLIB_SOURCE", "storyworld")
 PROFILE = config.get("profile", "quick")
-ROOT = "_build/" + slug(f"{SOURCE}-{PROFILE}")
+ROOT = f"_build/{build_name(SOURCE, PROFILE)}"
 STORYLIB = f"{shlex.quote(sys.executable)} -m storylib"
-OPTIONS = f"--source {shlex.quote(SOURCE)} --profile {PROFILE}"
+STEP = "bash storylib/report/step.sh"
+OPTIONS = f"--profile {PROFILE}"
 PLAN = experiments()
 ARMS = list(PLAN["arms"])
 COMPARED = list(PLAN["ablation"]["arms"].values())  # the two arms of the ablation; 02, 03 and 05 show the first
 SEEDS = seeds(PROFILE)
 SWEEPS = {slug(name): name for name in PLAN.get("sweeps", {})}
+TRAININGS = {arm: [arm] for arm in ARMS} if config.get("cluster") else {"arms": ARMS}  # the arms of one job
 
 # The modules that a stage runs, with all that they import. A stage names those of the stages before it too: after a
 # killed run two receipts may be equal although the code between them has changed.
 FEATURES_CODE = ["data.features", "sources." + SOURCE.partition(":")[0]]
-TRAIN_CODE = [*FEATURES_CODE, "data.splits", "training"]
-EVALUATE_CODE = [*TRAIN_CODE, "experiments.runs"]
+RUNS_CODE = [*FEATURES_CODE, "data.splits", "training", "experiments.runs"]
 
 FEATURES = f"{ROOT}/features.json"
 PUBLISHED = [f"{ROOT}/published/{name}" for name in ("ablation", "presets", "audit", *(f"sweep-{s}" for s in SWEEPS))]
 LONG = {"mem_mb": 6000, "runtime": 300}  # MB, and minutes of a job that trains many models one after another
-LONGEST = "05_audit"  # trains the published systems
 
 
 def runs(arms=ARMS, seeds=SEEDS):
-    return expand(f"{ROOT}/runs/{{arm}}-seed{{seed}}.json", arm=arms, seed=seeds)
-
-
-def evaluations(arms=ARMS, seeds=SEEDS):
-    return expand(f"{ROOT}/evaluations/{{arm}}-seed{{seed}}.json", arm=arms, seed=seeds)
+    jobs = [job for job, trained in TRAININGS.items() if set(arms) & set(trained)]
+    return expand(f"{ROOT}/runs/{{job}}-seed{{seed}}.json", job=jobs, seed=seeds)
 
 
 def receipts():
     # Snakemake does not make a missing intermediate file again while what comes after it exists: after a failed run it
     # would call a stale book up to date. Requesting every receipt by name excludes that.
-    return [FEATURES, *runs(), *evaluations()]
+    return [FEATURES, *runs()]
 
 
 def records(*kinds):
@@ -63,51 +65,36 @@ def records(*kinds):
     return [str(path) for kind in kinds for path in sorted(Path("results").glob(f"{kind}/*.json"))]
 
 
-def tables():
-    """The table of a user's own folder; the other sources do not change by themselves."""
-    name, _, path = SOURCE.partition(":")
-    folder = Path(path or os.environ.get("STORYLIB_FOLDER", ""))
-    return [str(table) for table in folder.glob("metadata.*")] if name == "folder" and folder.name else []
-
-
-# What each chapter reads. One that is not named here reads every evaluation.
+# What each chapter reads. One that is not named here reads every run.
 READS = {
     "00_findings": records("ablation", "audit", "presets", "sweeps"),
     "01_data": [FEATURES, *records(".", "benchmarks")],
     "02_train": runs(COMPARED[:1], SEEDS[:1]),
-    "03_evaluate": evaluations(COMPARED[:1]),
-    "04_ablation": [*evaluations(COMPARED), *records("ablation", "sweeps")],
+    "03_evaluate": runs(COMPARED[:1]),
+    "04_ablation": [*runs(COMPARED), *records("ablation", "sweeps")],
     "05_audit": [*runs(COMPARED[:1], SEEDS[:1]), *records("audit")],
-    "06_cost": [*evaluations(), *records("benchmarks")],  # and the costs of the jobs until then
+    "06_cost": [*runs(), *records("benchmarks")],  # and the costs of the jobs until then
     "07_your_story": [str(path) for path in sorted(Path("storylib/report/bundled").glob("*"))],
     "08_rerun": runs(COMPARED[:1], SEEDS[:1]),
 }
 NOTEBOOKS = sorted(Path("notebooks").glob("*.ipynb"))
-CHAPTERS = {path.stem: READS.get(path.stem, evaluations()) for path in NOTEBOOKS}
-
-# Every job reports when it starts and ends; its output goes to its log, whose end is shown when it fails.
-shell.prefix(
-    r"""set -euo pipefail; step() {{
-      text=$1 log=$2 start=$SECONDS; export OMP_NUM_THREADS=$3; shift 3
-      echo "  $(date +%H:%M:%S)  $text ..." >&2
-      if "$@" > "$log" 2>&1; then echo "  $(date +%H:%M:%S)  done in $((SECONDS - start)) s: $text" >&2
-      else code=$?; echo "FAILED: $text. The end of $log:" >&2; tail -n 30 "$log" | sed 's/^/  | /' >&2; exit $code; fi
-    }}; """
-)
+CHAPTERS = {path.stem: READS.get(path.stem, runs()) for path in NOTEBOOKS}
+FIRST = [FEATURES, *runs(seeds=SEEDS[:1])]  # a chapter that needs no more is executed beside the other trainings
+LATE = [name for name, reads in CHAPTERS.items() if set(reads) & set(runs()) - set(FIRST)]
+KERNELS = {"early": [name for name in CHAPTERS if name not in LATE]} | ({"late": LATE} if LATE else {})
 
 
 wildcard_constraints:
-    arm="|".join(ARMS),
+    job="|".join(TRAININGS),
     seed=r"\d+",
     chapter="|".join(CHAPTERS),
+    kernel="|".join(KERNELS),
     sweep="|".join(SWEEPS),
 
 
 rule book:
     input:
         receipts(),
-        expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
-        f"{ROOT}/executed/gallery.html",
         "_build/html/book.json",
 
 
@@ -120,7 +107,7 @@ rule runs:
 
 rule render:
     input:
-        chapters=expand(f"{ROOT}/executed/notebooks/{{chapter}}.ipynb", chapter=CHAPTERS),
+        chapters=expand(f"{ROOT}/chapters/{{kernel}}.json", kernel=KERNELS),
         gallery=f"{ROOT}/executed/gallery.html",
         credits=f"{ROOT}/executed/credits.md",
         pages=[str(path) for path in sorted(Path("book").rglob("*")) if path.is_file()],
@@ -134,7 +121,7 @@ rule render:
     log:
         f"{ROOT}/logs/book.log",
     shell:
-        "step 'building the book, strictly (about 20 seconds)' {log} {threads}"
+        "{STEP} {threads} {log} 'building the book, strictly'"
         " {STORYLIB} render --executed {params.executed} --output _build"
 
 
@@ -148,15 +135,14 @@ rule credits:
     log:
         f"{ROOT}/logs/credits.log",
     shell:
-        "step 'listing the authors of the stories (seconds)' {log} {threads} {STORYLIB} credits {OPTIONS} --output {output}"
+        "{STEP} {threads} {log} 'listing the authors of the stories' {STORYLIB} credits {OPTIONS} --output {output}"
 
 
 rule features:
-    input:
-        tables(),
     output:
         FEATURES,
     params:
+        stories=source_fingerprint(SOURCE),  # of files that a user may change
         settings=dataclasses.asdict(configure(PROFILE, source=SOURCE).data),
         code=code_fingerprint(*FEATURES_CODE),
     benchmark:
@@ -165,59 +151,45 @@ rule features:
         f"{ROOT}/logs/features.log",
     threads: workflow.cores or 4  # a job on a cluster requests four
     shell:
-        "step 'reading the stories and encoding every picture and text once (1 to 5 minutes)' {log} {threads}"
+        "{STEP} {threads} {log} 'reading the stories and encoding every picture and text once'"
         " {STORYLIB} features {OPTIONS} --receipt {output}"
 
 
-rule train:
+rule run:
     input:
         FEATURES,
     output:
-        f"{ROOT}/runs/{{arm}}-seed{{seed}}.json",
+        f"{ROOT}/runs/{{job}}-seed{{seed}}.json",
     params:
         # a changed arm repeats that arm, and a comment in experiments.yml nothing
-        settings=lambda w: configure(PROFILE, w.arm, source=SOURCE, seed=int(w.seed)).flat(),
-        code=code_fingerprint(*TRAIN_CODE),
+        settings=lambda w: [
+            configure(PROFILE, arm, source=SOURCE, seed=int(w.seed)).flat() for arm in TRAININGS[w.job]
+        ],
+        arms=lambda w: " ".join(f"--arm {arm}" for arm in TRAININGS[w.job]),
+        names=lambda w: " and ".join(TRAININGS[w.job]),
+        code=code_fingerprint(*RUNS_CODE),
     benchmark:
-        f"{ROOT}/costs/train-{{arm}}-seed{{seed}}.tsv"
+        f"{ROOT}/costs/runs-{{job}}-seed{{seed}}.tsv"
     log:
-        f"{ROOT}/logs/train-{{arm}}-seed{{seed}}.log",
+        f"{ROOT}/logs/{{job}}-seed{{seed}}.log",
     threads: 1
     priority: 2  # the longest jobs first, so that no core is idle at the end
     shell:
-        "step 'training {wildcards.arm}, seed {wildcards.seed} (1 to 3 minutes)' {log} {threads}"
-        " {STORYLIB} train {OPTIONS} --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
-
-
-rule evaluate:
-    input:
-        f"{ROOT}/runs/{{arm}}-seed{{seed}}.json",
-    output:
-        f"{ROOT}/evaluations/{{arm}}-seed{{seed}}.json",
-    params:
-        code=code_fingerprint(*EVALUATE_CODE),
-    benchmark:
-        f"{ROOT}/costs/evaluate-{{arm}}-seed{{seed}}.tsv"
-    log:
-        f"{ROOT}/logs/evaluate-{{arm}}-seed{{seed}}.log",
-    threads: 1
-    priority: 1
-    shell:
-        "step 'evaluating {wildcards.arm}, seed {wildcards.seed}, on held-out stories (about a minute)' {log} {threads}"
-        " {STORYLIB} evaluate {OPTIONS} --arm {wildcards.arm} --seed {wildcards.seed} --receipt {output}"
+        "{STEP} {threads} {log} 'training and evaluating {params.names}, seed {wildcards.seed}'"
+        " {STORYLIB} evaluate {OPTIONS} {params.arms} --seed {wildcards.seed} --receipt {output}"
 
 
 rule ablation:
     input:
-        evaluations(),
+        runs(),
     output:
         touch(f"{ROOT}/published/ablation"),
     params:
-        code=code_fingerprint("experiments.ablation", *EVALUATE_CODE),
+        code=code_fingerprint("experiments.ablation", *RUNS_CODE),
     log:
         f"{ROOT}/logs/publish-ablation.log",
     shell:
-        "step 'publishing the ablation (seconds)' {log} {threads} {STORYLIB} ablation {OPTIONS}"
+        "{STEP} {threads} {log} 'publishing the ablation' {STORYLIB} ablation {OPTIONS}"
 
 
 rule presets:
@@ -227,7 +199,7 @@ rule presets:
         touch(f"{ROOT}/published/presets"),
     params:
         presets=PLAN.get("presets"),
-        code=code_fingerprint("experiments.presets", *EVALUATE_CODE),
+        code=code_fingerprint("experiments.presets", *RUNS_CODE),
     log:
         f"{ROOT}/logs/publish-presets.log",
     threads: 1
@@ -235,7 +207,7 @@ rule presets:
         **LONG,
     priority: 1
     shell:
-        "step 'training the published systems and ours with every seed (an hour)' {log} {threads} {STORYLIB} presets {OPTIONS}"
+        "{STEP} {threads} {log} 'training the published systems and ours with every seed' {STORYLIB} presets {OPTIONS}"
 
 
 rule sweep:
@@ -246,14 +218,14 @@ rule sweep:
     params:
         name=lambda w: shlex.quote(SWEEPS[w.sweep]),
         points=lambda w: PLAN["sweeps"][SWEEPS[w.sweep]],
-        code=code_fingerprint("experiments.sweeps", *EVALUATE_CODE),
+        code=code_fingerprint("experiments.sweeps", *RUNS_CODE),
     log:
         f"{ROOT}/logs/publish-sweep-{{sweep}}.log",
     threads: 1
     resources:
         **LONG,
     shell:
-        "step 'the sweep {wildcards.sweep} (10 to 60 minutes)' {log} {threads} {STORYLIB} sweep {OPTIONS} --only {params.name}"
+        "{STEP} {threads} {log} 'the sweep {wildcards.sweep}' {STORYLIB} sweep {OPTIONS} --only {params.name}"
 
 
 rule audit:
@@ -263,7 +235,7 @@ rule audit:
         touch(f"{ROOT}/published/audit"),
     params:
         plan=PLAN.get("audit"),
-        code=code_fingerprint("audit.ladders", *EVALUATE_CODE),
+        code=code_fingerprint("audit.ladders", *RUNS_CODE),
     log:
         f"{ROOT}/logs/publish-audit.log",
     threads: 1
@@ -271,55 +243,54 @@ rule audit:
         **LONG,
     priority: 1
     shell:
-        "step 'the ladders of the published systems (an hour)' {log} {threads} {STORYLIB} audit {OPTIONS}"
+        "{STEP} {threads} {log} 'the ladders of the published systems' {STORYLIB} audit {OPTIONS}"
 
 
-rule chapter:
-    wildcard_constraints:
-        chapter="|".join(name for name in CHAPTERS if name != LONGEST),
+# The content of all that a chapter shows. Its kernel executes again only chapters whose content differs.
+rule content:
     input:
         lambda w: CHAPTERS[w.chapter],
         notebook="notebooks/{chapter}.ipynb",
     output:
-        f"{ROOT}/executed/notebooks/{{chapter}}.ipynb",
+        f"{ROOT}/contents/{{chapter}}",
     params:
         code=lambda w: notebook_fingerprint(Path("notebooks", f"{w.chapter}.ipynb")),
-        plan=lambda w: PLAN.get("audit") if w.chapter == LONGEST else None,  # the other chapters do not read it
-        figures=f"{ROOT}/executed/figures",
-        takes=lambda w: "3 to 6 minutes" if w.chapter == LONGEST else "about half a minute",
-        # 07 is about a reader's own story and 00 about published records: they have no such parameters
-        settings=lambda w: (
-            "" if w.chapter in ("07_your_story", "00_findings")
-            else f"--set source={shlex.quote(SOURCE)} --set profile={PROFILE}"
-        ),
-    benchmark:
-        f"{ROOT}/costs/chapter-{{chapter}}.tsv"
-    log:
-        f"{ROOT}/logs/{{chapter}}.log",
-    threads: 1
+        plan=lambda w: PLAN.get("audit") if w.chapter == "05_audit" else None,  # the other chapters do not read it
     shell:
-        "step 'executing {input.notebook} ({params.takes})' {log} {threads}"
-        " {STORYLIB} notebook {input.notebook} --output {output} --figures {params.figures} {params.settings}"
+        "(git hash-object {input:q}; echo {params.code} {params.plan:q}) > {output:q}"
 
 
-use rule chapter as longest_chapter with:
-    wildcard_constraints:
-        chapter=LONGEST,
-    priority: 2  # like the trainings: started last, it would end alone
+rule chapters:
+    input:
+        lambda w: expand(f"{ROOT}/contents/{{chapter}}", chapter=KERNELS[w.kernel]),
+    output:
+        f"{ROOT}/chapters/{{kernel}}.json",
+    params:
+        names=lambda w: ", ".join(KERNELS[w.kernel]),
+        executed=f"{ROOT}/executed",
+    benchmark:
+        f"{ROOT}/costs/chapters-{{kernel}}.tsv"
+    log:
+        f"{ROOT}/logs/chapters-{{kernel}}.log",
+    threads: 1
+    priority: 1
+    shell:
+        "{STEP} {threads} {log} 'executing the chapters {params.names}'"
+        " {STORYLIB} chapters {input} {OPTIONS} --executed {params.executed} --receipt {output}"
 
 
 rule gallery:
     input:
-        evaluations(seeds=SEEDS[:1]),
+        runs(seeds=SEEDS[:1]),
         "storylib/report/gallery.html",
     output:
         f"{ROOT}/executed/gallery.html",
     params:
-        code=code_fingerprint("report.gallery", *EVALUATE_CODE),
+        code=code_fingerprint("report.gallery", *RUNS_CODE),
     benchmark:
         f"{ROOT}/costs/gallery.tsv"
     log:
         f"{ROOT}/logs/gallery.log",
     threads: 1
     shell:
-        "step 'the gallery of every test window (half a minute)' {log} {threads} {STORYLIB} gallery {OPTIONS} --output {output}"
+        "{STEP} {threads} {log} 'the gallery of every test window' {STORYLIB} gallery {OPTIONS} --output {output}"

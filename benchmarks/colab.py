@@ -1,11 +1,12 @@
-"""Google Colab, simulated: each notebook alone, in a fresh environment with only the packages that Colab provides.
+"""Google Colab, simulated: each notebook alone, in a fresh environment with only what Colab provides.
 
     python -m benchmarks.colab                           every notebook
     python -m benchmarks.colab 02_train 07_your_story    only these; the record of the others stays
+    python -m benchmarks.colab --python 3.12             with another Python: a version, or the path of an interpreter
 
-The environment sees torch, torchvision, transformers, pandas, seaborn, jupyter and their requirements, linked from the
-environment that runs this command. The first cell must install everything else, from a repository with a file://
-address. ``google.colab`` is a stub. The record is results/colab.json, written after each notebook.
+The environment holds the packages that Colab publishes, in its versions (``PUBLISHED``), and what these require. The
+first cell must install everything else, from a repository with a file:// address, and replace none. ``google.colab``
+is a stub. The record is results/colab.json, written after each notebook.
 """
 
 from __future__ import annotations
@@ -16,21 +17,22 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
-from collections.abc import Iterable
-from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from uv import find_uv_bin
 
-from benchmarks.records import write_record
+from benchmarks.records import write_json
+from storylib.experiments.provenance import provenance
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "results" / "colab.json"
-COLAB = ("torch", "torchvision", "transformers", "pandas", "seaborn", "jupyter", "pip", "setuptools", "wheel")
+PUBLISHED = ROOT / "benchmarks" / "colab-2026.08.txt"
+COLAB_PYTHON = "3.13"
+ALSO = ("nbclient", "nbformat", "pyzmq", "seaborn", "tornado")  # there as well, in versions that we do not know
 INHERITED = tuple("PIP_ SSL_ REQUESTS_ http HTTP no_proxy OMP_ HF_HUB_OFFLINE PATH HOME LANG LC_".split())
 RUN = """
 import sys, nbformat, nbclient
@@ -49,13 +51,12 @@ def upload():
 '''
 
 
-def simulate(notebook: Path, repository: str, folder: Path, visible: Iterable[str], offline: bool) -> dict[str, Any]:
-    """Run one notebook as a bare machine would; returns its time and the packages that it installed.
+def simulate(notebook: Path, repository: str, folder: Path, machine: Path, offline: bool = False) -> dict[str, Any]:
+    """Run one notebook on a bare machine; returns its time and the packages that it installed.
 
-    visible: packages that the machine provides. offline: nothing may be downloaded, so ``visible`` must hold everything
-    but storylib. Raises RuntimeError if a cell fails or if the notebook replaces torch.
+    machine: the folder of a virtual environment. offline: nothing may be downloaded, so the machine must have
+    everything but storylib. Raises RuntimeError if a cell fails or if a package of Colab is replaced.
     """
-    python = bare_environment(folder / "machine", visible)
     work = folder / "content"
     work.mkdir()
     shutil.copy(notebook, work)
@@ -63,83 +64,68 @@ def simulate(notebook: Path, repository: str, folder: Path, visible: Iterable[st
     environment["STORYLIB_REPOSITORY"] = repository
     if offline:
         environment |= {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # pip reads 0 as "no isolation"
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [str(python), "-c", *arguments]
-        return subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
-
-    torch_origin = "import torch; print(torch.__version__, torch.__file__)"
-    torch_before = run(torch_origin).stdout.strip()
+    before = packages(machine)
     start = time.perf_counter()
-    result = run(RUN, notebook.name)
+    command = [machine / "bin" / "python", "-c", RUN, notebook.name]
+    result = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True)
+    seconds = time.perf_counter() - start
     if result.returncode:
         raise RuntimeError(f"{notebook.name} fails on a bare machine:\n{result.stderr[-3000:]}")
-    torch_after = run(torch_origin).stdout.strip()
-    if torch_after != torch_before:
-        raise RuntimeError(f"{notebook.name} replaced torch: {torch_before} became {torch_after}")
+    after = packages(machine)
+    if replaced := [name for name in sorted(before - after) if name.partition("-")[0] in {*published(), *ALSO}]:
+        raise RuntimeError(f"{notebook.name} replaced {', '.join(replaced)}")
     return {
         "notebook": notebook.stem,
-        "seconds": round(time.perf_counter() - start, 1),
-        "torch": torch_before.split()[0],
-        "installed": sorted(path.name.removesuffix(".dist-info") for path in site(python).glob("*.dist-info")),
+        "seconds": round(seconds, 1),
+        "torch": published()["torch"],
+        "installed": sorted(after - before),
     }
 
 
-def bare_environment(folder: Path, visible: Iterable[str]) -> Path:
-    """Make a virtual environment that sees some packages of this one and the stub; returns its Python."""
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    python, linked = folder / "bin" / "python", folder / "linked"
-    colab = linked / "google" / "colab"
+def published() -> dict[str, str]:
+    """Name and version of the packages that Colab publishes."""
+    lines = PUBLISHED.read_text().splitlines()
+    return dict(line.split("==") for line in lines if not line.startswith("#"))
+
+
+def colab_machine(folder: Path, python: str) -> None:
+    """Make a virtual environment with what Colab publishes, under this Python."""
+    uv = find_uv_bin()
+    subprocess.run([uv, "venv", "--quiet", "--seed", "--python", python, folder], check=True)
+    install = [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", "--constraint", PUBLISHED]
+    subprocess.run([*install, *published(), *ALSO], check=True)
+    add_to_path(folder)
+
+
+def this_machine(folder: Path) -> None:
+    """Make a virtual environment that sees every package of this one but storylib, without any download."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    linked = folder / "linked"
+    linked.mkdir()
+    for part in Path(sysconfig.get_path("purelib")).iterdir():
+        if "storylib" not in part.name:
+            (linked / part.name).symlink_to(part)
+    add_to_path(folder, linked)
+
+
+def add_to_path(machine: Path, *folders: Path) -> None:
+    """Let a virtual environment import from folders, and ``google.colab``; ``google`` is a namespace, open to more."""
+    colab = machine / "stub" / "google" / "colab"
     colab.mkdir(parents=True)
-    for name in visible:
-        for part in top_level(distribution(name)):
-            if not (linked / part.name).exists():
-                (linked / part.name).symlink_to(part)
-    protobuf = Path(str(distribution("protobuf").locate_file("google")))  # TensorBoard needs google.protobuf
-    for part in protobuf.iterdir():
-        (colab.parent / part.name).symlink_to(part)
     (colab / "__init__.py").touch()
     (colab / "files.py").write_text(FILES_STUB)
-    (site(python) / "linked.pth").write_text(f"{linked}\n")
-    return python
+    (site(machine) / "more.pth").write_text("".join(f"{folder}\n" for folder in (*folders, machine / "stub")))
 
 
-def site(python: Path) -> Path:
+def site(machine: Path) -> Path:
     """The site-packages folder of a virtual environment."""
-    (folder,) = python.parents[1].glob("lib/python*/site-packages")
+    (folder,) = machine.glob("lib/python*/site-packages")
     return folder
 
 
-def top_level(package: Distribution) -> set[Path]:
-    """Files and folders of a package directly in site-packages, except the shared namespace ``google``."""
-    folder = Path(str(package.locate_file("")))
-    names = {Path(file).parts[0] for file in package.files or []} - {"..", "/", "__pycache__", "google"}
-    return {folder / name for name in names if (folder / name).exists()}
-
-
-def needed(names: Iterable[str]) -> set[str]:
-    """Some packages with all their installed requirements."""
-    resolved: set[tuple[str, str]] = set()  # packages with each of their extras
-    queue = [Requirement(name) for name in names]
-    while queue:
-        requirement = queue.pop()
-        name = canonicalize_name(requirement.name)
-        try:
-            requirements = distribution(name).requires or []
-        except PackageNotFoundError:
-            continue
-        for extra in {"", *requirement.extras}:
-            if (name, extra) in resolved:
-                continue
-            resolved.add((name, extra))
-            candidates = [Requirement(line) for line in requirements]
-            queue += [c for c in candidates if c.marker is None or c.marker.evaluate({"extra": extra})]
-    return {str(name) for name, _ in resolved}
-
-
-def everything() -> set[str]:
-    """All packages of this environment but storylib."""
-    return {str(canonicalize_name(d.metadata["Name"])) for d in distributions()} - {"storylib"}
+def packages(machine: Path) -> set[str]:
+    """The packages that are installed in a virtual environment itself, as name-version."""
+    return {path.name.removesuffix(".dist-info") for path in site(machine).glob("*.dist-info")}
 
 
 def publish(folder: Path) -> str:
@@ -164,22 +150,27 @@ def commit(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.colab")
     parser.add_argument("notebooks", nargs="*", help="names without .ipynb; by default all")
+    parser.add_argument("--python", default=COLAB_PYTHON, help="version or path, by default Colab's %(default)s")
     parser.add_argument("--record", type=Path, default=RECORD)
     options = parser.parse_args()
     names = options.notebooks or sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
     earlier = json.loads(options.record.read_text())["notebooks"] if options.record.exists() else []
     rows = {row["notebook"]: row for row in earlier}
-    visible = needed(COLAB)
     with tempfile.TemporaryDirectory(prefix="storylib-colab-") as scratch:
         repository = publish(Path(scratch, "repository"))
         for name in reversed(names):  # so that no notebook profits from what an earlier chapter left
             folder = Path(scratch, name)
             folder.mkdir()
-            rows[name] = simulate(ROOT / "notebooks" / f"{name}.ipynb", repository, folder, visible, offline=False)
-            shutil.rmtree(folder)
+            colab_machine(folder / "machine", options.python)
+            rows[name] = simulate(ROOT / "notebooks" / f"{name}.ipynb", repository, folder, folder / "machine")
             print(f"{name}: {rows[name]['seconds']:.0f} s", flush=True)
-            record = {"command": "python -m benchmarks.colab", "cores": os.cpu_count(), "visible": sorted(visible)}
-            write_record(options.record, record | {"notebooks": [rows[key] for key in sorted(rows)]})
+            version = "import platform; print(platform.python_version())"
+            command = [folder / "machine" / "bin" / "python", "-c", version]
+            python = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+            record = {"command": "python -m benchmarks.colab", "cores": os.cpu_count(), **provenance("cpu")}
+            record |= {"python": python, "versions": published()}  # of the simulated machine, not of this one
+            write_json(options.record, record | {"notebooks": [rows[key] for key in sorted(rows)]})
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

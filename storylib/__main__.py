@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _name_of(kind: str, help: str) -> Any:
+def _name_of(kind: str, help: str, variable: str | None = None) -> Any:
     """An option whose value is the name of a source, or a name of ``experiments.yml``; the shell completes it."""
 
     def complete(incomplete: str) -> list[str]:
@@ -58,15 +58,18 @@ def _name_of(kind: str, help: str) -> Any:
         names = source_names() if kind == "sources" else experiments()[kind]
         return [name for name in names if name.startswith(incomplete)]
 
-    return typer.Option(help=help, autocompletion=complete)
+    return typer.Option(help=help, autocompletion=complete, envvar=variable)
 
 
 # One spelling of each option, for every verb.
 Source = Annotated[
-    str, _name_of("sources", "Where the stories come from: storyworld, african_storybook, folder:PATH ...")
+    str,
+    _name_of(
+        "sources", "Where the stories come from: storyworld, african_storybook, folder:PATH ...", "STORYLIB_SOURCE"
+    ),
 ]
 Profile = Annotated[str, _name_of("profiles", "How much is run: a profile of experiments.yml.")]
-Arm = Annotated[str | None, _name_of("arms", "An arm of experiments.yml.")]
+Arms = Annotated[list[str] | None, _name_of("arms", "An arm of experiments.yml; may be repeated.")]
 Preset = Annotated[str | None, _name_of("presets", "A preset of experiments.yml.")]
 Sweeps = Annotated[list[str] | None, _name_of("sweeps", "A sweep of experiments.yml; may be repeated.")]
 Seed = Annotated[int, typer.Option(help="Seed of the training.")]
@@ -88,18 +91,20 @@ def _add_stage(name: str, help: str, example: str) -> None:
     def stage(
         source: Source = "storyworld",
         profile: Profile = "quick",
-        arm: Arm = None,
+        arm: Arms = None,
         preset: Preset = None,
         seed: Seed = 0,
         device: Device = "auto",
         settings: Settings = None,
         receipt: Receipt = None,
     ) -> None:
-        from storylib.data.store import write_atomically
+        from storylib.data.store import check_writable, write_atomically
 
         values = {name: _parsed(value) for name, value in _split(settings).items()}
-        config = configure(profile, arm, preset, **{"source": source, "seed": seed, "device": device} | values)
-        done = run_stage(name, config)
+        values = {"source": source, "seed": seed, "device": device} | values
+        check_writable()
+        configs = [configure(profile, one, preset, **values) for one in arm or (None,)]
+        done = [run_stage(name, config) for config in configs]
         if receipt:
             write_atomically(receipt, json.dumps(done, indent=2))
 
@@ -196,6 +201,22 @@ def notebook(
     typer.echo(run_notebook(notebook, output, _split(settings), figures, timeout))
 
 
+@verb("chapters", "Execute chapters whose content has changed, in one kernel.", "contents/02_train --executed executed")
+def chapters(
+    contents: Annotated[list[Path], typer.Argument(help="A file per chapter, with its name and what it depends on.")],
+    executed: Annotated[Path, typer.Option(help="Folder for notebooks/ and figures/.")],
+    source: Source = "storyworld",
+    profile: Profile = "quick",
+    receipt: Receipt = None,
+) -> None:
+    from storylib.data.store import write_atomically
+    from storylib.report.notebooks import run_chapters
+
+    done = run_chapters(contents, executed, {"source": source, "profile": profile})
+    if receipt:
+        write_atomically(receipt, json.dumps(done))
+
+
 @verb("render", "Build the book of executed notebooks.", "--executed _build/storyworld-quick/executed --output _build")
 def render(
     executed: Annotated[Path, typer.Option(help="Folder with notebooks/, figures/, gallery.html and credits.md.")],
@@ -219,15 +240,6 @@ def credits(output: Output, source: Source = "storyworld", profile: Profile = "q
     from storylib.report.acknowledgements import acknowledge
 
     write_atomically(output, acknowledge(source, configure(profile, source=source).data.stories))
-
-
-@verb("bundle", "Train the small storyteller of the package (minutes).", "--profile quick")
-def bundle(
-    output: Annotated[Path | None, typer.Option(help="Another folder for it.")] = None, profile: Profile = "quick"
-) -> None:
-    from storylib.report.your_story import make_bundle
-
-    typer.echo(f"{make_bundle(profile, output):,} bytes")
 
 
 @verb("new-folder", "Write an example folder to put your own pictures and texts in.", "my_stories")

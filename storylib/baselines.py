@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import OtherStories, WindowDataset, as_pixels
@@ -138,18 +139,13 @@ def word_models(train: WindowDataset, held_out: WindowDataset, vocabulary: Vocab
 
     def with_context(model: WordModel) -> Prediction:
         nll, top1, top5 = likelihoods(targets, _with_caches(model, held_out))
-        nll_shuffled, _, _ = likelihoods(targets, _with_caches(model, others))
-        return Prediction(
-            nll=nll, nll_shuffled=nll_shuffled.masked_fill(others.unchanged, torch.nan), top1=top1, top5=top5
-        )
+        nll_shuffled = likelihoods(targets, _with_caches(model, others))[0].masked_fill(others.unchanged, torch.nan)
+        return Prediction(nll=nll, nll_shuffled=nll_shuffled, top1=top1, top5=top5)
 
     nll, top1, top5 = likelihoods(targets, [trigrams.distribution] * len(held_out))
     rng, length = np.random.default_rng(0), held_out.tokens.shape[1]
-    ids = torch.full((len(held_out), length), Vocabulary.PAD)
-    for row in ids:
-        text = trigrams.sample(rng, length)
-        row[: len(text)] = torch.tensor(text, dtype=torch.long)
-    written = vocabulary.decode(ids)
+    texts = [torch.tensor(trigrams.sample(rng, length), dtype=torch.long) for _ in targets]
+    written = vocabulary.decode(pad_sequence(texts, batch_first=True, padding_value=Vocabulary.PAD))
     return {
         "unigram": with_context(lambda _: frequencies),
         "trigram": Prediction(nll=nll, nll_shuffled=nll, top1=top1, top5=top5, words=written),
@@ -210,9 +206,7 @@ class Trigrams:
 
 def unigram(texts: Sequence[Sequence[int]], vocabulary_size: int) -> np.ndarray:
     """(V,) add-one frequencies; padding has none."""
-    counts = np.ones(vocabulary_size)
-    for text in texts:
-        np.add.at(counts, np.asarray(text, dtype=int), 1)
+    counts = np.bincount([token for text in texts for token in text], minlength=vocabulary_size) + 1.0
     counts[Vocabulary.PAD] = 0
     return counts / counts.sum()
 

@@ -151,17 +151,14 @@ def configure(profile: str = "quick", arm: str | None = None, preset: str | None
     0.5
     """
     plan = experiments()
-    if profile not in plan["profiles"]:
-        raise ConfigError(unknown("profile", profile, plan["profiles"]))
-    settings = dict(plan["profiles"][profile])
-    per_source = settings.pop("sources", {})
-    settings.pop("seeds")
-    settings |= per_source.get(overrides.get("source", DataConfig.source), {})
-    for kind, name in (("preset", preset), ("arm", arm)):
+    settings: dict[str, Any] = {}
+    for kind, name in (("profile", profile), ("preset", preset), ("arm", arm)):
         if name is not None:
             if name not in plan[f"{kind}s"]:
                 raise ConfigError(unknown(kind, name, plan[f"{kind}s"]))
             settings |= plan[f"{kind}s"][name]
+            settings |= settings.pop("sources", {}).get(str(overrides.get("source", DataConfig.source)), {})
+    settings.pop("seeds")
     return Config().replace(**(settings | overrides))
 
 
@@ -169,8 +166,7 @@ def experiments() -> dict[str, Any]:
     """``experiments.yml``: profiles (with their seeds), presets and arms, each a short diff of the defaults."""
     for path in (project_root() / "experiments.yml", Path(__file__).with_name("experiments.yml")):
         if path.exists():
-            plan: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return plan
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
     raise ConfigError("experiments.yml is neither in the project nor in the installed package; reinstall storylib")
 
 
@@ -192,26 +188,38 @@ def digest(value: Any) -> str:
 
 
 def slug(text: str) -> str:
-    """Any text as a safe part of a file name: ASCII letters, digits, dots, hyphens and underscores."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text).strip("._-") or "unnamed"
+    """Any text, or its end, as a safe part of a file name: up to 40 ASCII letters, digits, and within them ". - _"."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", text)[-40:].strip("._-") or "unnamed"
+
+
+def build_name(source: str, profile: str) -> str:
+    """A safe name for what is made of a source with a profile; a path or an address in it is only hashed."""
+    name, colon, _ = source.partition(":")
+    return f"{name}-{profile}" + (f"-{digest(source)[:8]}" if colon else "")
 
 
 def project_root() -> Path:
     """The checkout that storylib runs from, or the current folder when it is installed elsewhere."""
-    if os.environ.get("STORYLIB_HOME"):
-        return Path(os.environ["STORYLIB_HOME"]).expanduser()
+    if home := environment_folder("STORYLIB_HOME"):
+        return home
     checkout = Path(__file__).resolve().parents[1]
     return checkout if (checkout / "pyproject.toml").exists() else Path.cwd()
 
 
 def cache_dir(*parts: str) -> Path:
     """Downloads, drawn worlds and features: safe to delete, rebuilt when missing (``STORYLIB_CACHE`` moves it)."""
-    return Path(os.environ.get("STORYLIB_CACHE") or project_root() / "cache").joinpath(*parts)
+    return (environment_folder("STORYLIB_CACHE") or project_root() / "cache").joinpath(*parts)
 
 
 def runs_dir() -> Path:
     """Where run records are kept (``STORYLIB_RUNS`` moves it)."""
-    return Path(os.environ.get("STORYLIB_RUNS") or project_root() / "runs")
+    return environment_folder("STORYLIB_RUNS") or project_root() / "runs"
+
+
+def environment_folder(variable: str) -> Path | None:
+    """The folder that a variable of the environment names, with "~" expanded; None if it names none."""
+    folder = os.environ.get(variable)
+    return Path(os.path.expanduser(folder)) if folder else None
 
 
 def _checked(name: str, value: Any, annotation: str) -> Any:

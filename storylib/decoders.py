@@ -125,18 +125,24 @@ class TextDecoder(nn.Module):
             raise ConfigError(unknown("way to write", mode, MODES))
         length = options.setdefault("max_new_tokens", self.length)
         if length > self.length:
-            raise ConfigError(
-                f"This decoder learned texts of up to {self.length} word pieces; it cannot write {length}."
-            )
-        prefix = self.prefix(story)
+            raise ConfigError(f"The decoder learned texts up to {self.length} word pieces; it cannot write {length}.")
+        prefix, cache = self.prefix(story), self.word_cache(context)
         settings = {"no_repeat_ngram_size": 3, "min_new_tokens": min(1, length)} | MODES[mode] | options
+
+        def mix_cache(input_ids: Tensor, scores: Tensor) -> Tensor:
+            """Mixes the word cache into the scores at each step, as in training."""
+            mixed = self.mix(scores, cache.repeat_interleave(len(scores) // len(cache), dim=0))  # one row per beam
+            mixed = mixed.masked_fill(scores.isinf(), float("-inf"))  # banned words stay banned
+            mixed[:, [Vocabulary.PAD, Vocabulary.UNKNOWN]] = float("-inf")
+            return mixed
+
         with torch.random.fork_rng(enabled=seed is not None):
             if seed is not None:
                 torch.manual_seed(seed)
             return self.lm.generate(
                 inputs_embeds=prefix,
                 attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
-                logits_processor=[_CacheMixture(self, self.word_cache(context))],
+                logits_processor=[mix_cache],
                 **settings,
             )
 
@@ -179,19 +185,6 @@ def _pretrained(kind: str, vocabulary: Vocabulary, ids: dict[str, Any]) -> Any:
         setattr(lm.config, name, value)
         setattr(lm.generation_config, name, value)
     return lm
-
-
-class _CacheMixture:
-    """Mixes the word cache into the scores at each step of the library's ``generate``, as in training."""
-
-    def __init__(self, decoder: TextDecoder, cache: Tensor) -> None:
-        self.decoder, self.cache = decoder, cache
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        cache = self.cache.repeat_interleave(len(scores) // len(self.cache), dim=0)  # one row per beam
-        mixed = self.decoder.mix(scores, cache).masked_fill(scores.isinf(), float("-inf"))  # banned words stay banned
-        mixed[:, [Vocabulary.PAD, Vocabulary.UNKNOWN]] = float("-inf")
-        return mixed
 
 
 class ImageDecoder(nn.Module):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -43,36 +42,66 @@ def evaluate(
     held_out: WindowDataset,
     encoders: ScoringEncoders | None = None,
     seed: int = 0,
+    baseline_rows: pd.DataFrame | None = None,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Scores of the model and of every baseline on held-out windows: one row per predictor and frame.
 
     encoders: without them the meaning of texts and the features of pictures are not scored. seed: of what is sampled.
+    baseline_rows: those of ``score_baselines``, if they are known already.
 
     Rows are indexed by predictor, story and frame (the target's number). A frame that no window ends on still has a
     row, for cross-modal retrieval. The model's rows also hold what it wrote (``generation``), the frame it retrieved
     (``retrieved_story``, ``retrieved_frame``), and the row of its picture in the second value, (W, S, S, 3) uint8
     (``picture``). A decoder that was not trained is not scored.
     """
-    for dataset in (train, held_out):
-        dataset.embed_bank(model.image_space, model.text_space)
-    if encoders is not None:
-        encoders.remember(train.texts + held_out.texts, torch.cat([train.text[:], held_out.text[:]]))
-    targets = Targets(held_out, model, encoders)
+    if baseline_rows is None:
+        baseline_rows = score_baselines(model, vocabulary, train, held_out, encoders)
+    targets = _targets(model, train, held_out, encoders)
     prediction = predict(model, vocabulary, held_out, train, seed)
-    predictors = {name: without_untrained(p, held_out) for name, p in baselines(train, held_out, vocabulary).items()}
-    predictors["chance"] = replace(predictors["chance"], shared=prediction.shared)
-    tables = {MODEL: targets.score(prediction)}
-    tables |= {name: targets.score(p) for name, p in predictors.items()}
-    copies = [copy(held_out, position) for position in range(held_out.frames.shape[1] - 1)]
-    tables[ORACLE] = best_of([targets.score(without_untrained(p, held_out)) for p in copies])
     drawn = held_out.pictures[:0].numpy()
     picture_row = np.full(len(held_out), -1)
     if prediction.picture is not None:
         drawn = (prediction.picture * 255).round().byte().permute(0, 2, 3, 1).numpy()
         picture_row = np.arange(len(held_out))
-    tables[MODEL].loc[tables[MODEL]["tokens"].notna(), "picture"] = picture_row
-    table = pd.concat([t.assign(predictor=name) for name, t in tables.items()], ignore_index=True)
+    rows = targets.score(prediction).assign(predictor=MODEL)
+    rows.loc[rows["tokens"].notna(), "picture"] = picture_row
+    tables = [rows]
+    for name, table in baseline_rows.groupby("predictor", sort=False):
+        if name == "chance" and prediction.shared is not None:  # of cross-modal retrieval: for this model's vectors
+            shared_by_chance = Prediction(shared=prediction.shared, random=True)
+            table = targets.add_cross_modal(table.dropna(axis=1, how="all"), shared_by_chance).assign(predictor=name)
+        tables.append(table)
+    table = pd.concat(tables, ignore_index=True)
     return table if "generation" in table else table.assign(generation=None), drawn
+
+
+def score_baselines(
+    model: StoryModel,
+    vocabulary: Vocabulary,
+    train: WindowDataset,
+    held_out: WindowDataset,
+    encoders: ScoringEncoders | None = None,
+) -> pd.DataFrame:
+    """Scores of every baseline, and of the best context frame (``ORACLE``): one row per predictor and window.
+
+    They depend on the data and on the model's frozen spaces, so all arms and seeds share them.
+    """
+    targets = _targets(model, train, held_out, encoders)
+    predictions = baselines(train, held_out, vocabulary)
+    tables = {name: targets.score(without_untrained(p, held_out)) for name, p in predictions.items()}
+    copies = [copy(held_out, position) for position in range(held_out.frames.shape[1] - 1)]
+    tables[ORACLE] = best_of([targets.score(without_untrained(p, held_out)) for p in copies])
+    return pd.concat([table.assign(predictor=name) for name, table in tables.items()], ignore_index=True)
+
+
+def _targets(
+    model: StoryModel, train: WindowDataset, held_out: WindowDataset, encoders: ScoringEncoders | None
+) -> Targets:
+    for dataset in (train, held_out):
+        dataset.embed_bank(model.image_space, model.text_space)
+    if encoders is not None:
+        encoders.remember(train.texts + held_out.texts, torch.cat([train.text[:], held_out.text[:]]))
+    return Targets(held_out, model, encoders)
 
 
 @torch.inference_mode()
@@ -202,9 +231,7 @@ class Targets:
             table["best_l1"] = errors.amin(1).numpy()
             table["sample_spread"] = between_samples(prediction.samples)
         rows = pd.DataFrame(table)
-        if prediction.shared is None:
-            return rows
-        return rows.merge(self._cross_modal(prediction), on=["story", "frame"], how="outer")
+        return rows if prediction.shared is None else self.add_cross_modal(rows, prediction)
 
     def check_finite(self, prediction: Prediction) -> None:
         """A NaN is never scored: unnoticed, it would be a bad rank, or drop out of a mean."""
@@ -267,8 +294,8 @@ class Targets:
                 columns |= dict(zip(names, features.T.astype(np.float32), strict=False))
         return columns
 
-    def _cross_modal(self, prediction: Prediction) -> pd.DataFrame:
-        """One row per frame: whether its picture and text find each other, and how the two clouds lie."""
+    def add_cross_modal(self, rows: pd.DataFrame, prediction: Prediction) -> pd.DataFrame:
+        """A row per frame: whether its picture and text find each other, and how the two clouds lie."""
         assert prediction.shared is not None
         image, text = prediction.shared
         keys = self.held_out.keys
@@ -284,4 +311,5 @@ class Targets:
                 ranks = ranks_by_block(queries, answers, candidates)
             table[f"{name}_rank"] = ranks.numpy()
             table[f"{name}_candidates"] = candidates.counts.double().numpy()
-        return pd.DataFrame(table | alignment_columns(image, text, prediction.random))
+        frames = pd.DataFrame(table | alignment_columns(image, text, prediction.random))
+        return rows.merge(frames, on=["story", "frame"], how="outer")

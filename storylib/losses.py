@@ -43,15 +43,24 @@ class Group:
         return count
 
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows (N_r, ...) of every process in the order of their ranks, with gradients."""
-        return rows if self.size == 1 else _Gather.apply(rows, self.rank, self.size)
+        """The rows (N_r, ...) of every process in the order of their ranks, with the gradients of one's own.
+
+        From all rows every process computes the same loss, and their gradients are averaged: hence times their number.
+        """
+        if self.size == 1:
+            return rows
+        lengths = self.collect(len(rows))
+        padded = rows.new_zeros(max(lengths), *rows.shape[1:])
+        padded[: len(rows)] = rows.detach()
+        parts = [torch.empty_like(padded) for _ in lengths]
+        dist.all_gather(parts, padded)
+        parts = [part[:length] for part, length in zip(parts, lengths, strict=True)]
+        parts[self.rank] = rows.detach() + self.size * (rows - rows.detach())
+        return torch.cat(parts)
 
     def agree(self, value: T) -> T:
         """The main process's value, in every process; all wait here for each other."""
-        values = [value]
-        if self.size > 1:
-            dist.broadcast_object_list(values)
-        return values[0]
+        return self.collect(value)[0]
 
     def collect(self, value: T) -> list[T]:
         """Every process's value, by rank, in every process."""
@@ -62,33 +71,6 @@ class Group:
 
 
 ALONE = Group()
-
-
-class _Gather(torch.autograd.Function):
-    """All rows forward; backward, each process gets what every process's loss contributes to its own rows.
-
-    A gather without this treats the rows of the others as constants: with two processes the contrastive gradient is
-    then half of what it is in one, while the other losses keep theirs.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, rank: int, size: int) -> Tensor:
-        counts = [torch.zeros(1, dtype=torch.long, device=rows.device) for _ in range(size)]
-        dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-        lengths = [int(count) for count in counts]
-        padded = rows.new_zeros(max(lengths), *rows.shape[1:])
-        padded[: len(rows)] = rows
-        parts = [torch.empty_like(padded) for _ in range(size)]
-        dist.all_gather(parts, padded)
-        ctx.span = sum(lengths[:rank]), sum(lengths[: rank + 1])
-        return torch.cat([part[:length] for part, length in zip(parts, lengths, strict=True)])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        gradient = gradients[0].contiguous().clone()
-        dist.all_reduce(gradient)
-        first, last = ctx.span
-        return gradient[first:last], None, None
 
 
 def contrastive_loss(
@@ -152,12 +134,10 @@ def feature_distance(predicted: Tensor, target: Tensor) -> Tensor:
 
     Zhang et al. (2018) without their learned weights. It penalises blurred edges, which the pixel error hardly does.
     """
-    distance = predicted.new_zeros(())
     with torch.no_grad():
         target_features = _local_features(target)
-    for predicted_map, target_map in zip(_local_features(predicted), target_features, strict=True):
-        distance = distance + (predicted_map - target_map).abs().sum(1).mean() / len(target_features)
-    return distance
+    pairs = zip(_local_features(predicted), target_features, strict=True)
+    return torch.stack([(a - b).abs().sum(1).mean() for a, b in pairs]).mean()
 
 
 def _local_features(pictures: Tensor) -> list[Tensor]:
@@ -187,16 +167,9 @@ def compute_losses(output: ModelOutput, batch: Batch, config: TrainConfig, group
     whole batch: pairs of all processes are each other's negatives, and a mean is over all windows or words.
     """
     losses: Losses = {}
-    if config.next_image_weight:
-        similarity = F.normalize(output["next_image"], dim=-1) @ batch["image_bank"].T
-        scales = output["next_image_scale"], output["next_image_in_story_scale"]
-        loss = _next_frame_loss(similarity, batch["image_excluded"], scales, batch, config.in_story_weight)
-        losses["next_image"] = config.next_image_weight * loss
-    if config.next_text_weight:
-        similarity = F.normalize(output["next_text"], dim=-1) @ batch["text_bank"].T
-        scales = output["next_text_scale"], output["next_text_in_story_scale"]
-        loss = _next_frame_loss(similarity, batch["text_excluded"], scales, batch, config.in_story_weight)
-        losses["next_text"] = config.next_text_weight * loss
+    for kind, weight in (("image", config.next_image_weight), ("text", config.next_text_weight)):
+        if weight:
+            losses[f"next_{kind}"] = weight * _next_frame_loss(kind, output, batch, config.in_story_weight)
     if config.text_weight:
         losses["text"] = config.text_weight * text_loss(output["token_log_probabilities"], batch["tokens"])
     if config.image_weight:
@@ -210,15 +183,14 @@ def compute_losses(output: ModelOutput, batch: Batch, config: TrainConfig, group
     return losses
 
 
-def _next_frame_loss(
-    similarity: Tensor, excluded: Tensor, scales: tuple[Tensor, Tensor], batch: Batch, in_story_weight: float
-) -> Tensor:
+def _next_frame_loss(kind: str, output: Any, batch: Any, in_story_weight: float) -> Tensor:
     """The choice among all candidates, plus the weighted choice among those of the target's own story."""
-    scale, in_story_scale = scales
-    loss = next_embedding_loss(similarity, batch["target"], excluded, scale)
+    similarity = F.normalize(output[f"next_{kind}"], dim=-1) @ batch[f"{kind}_bank"].T
+    excluded = batch[f"{kind}_excluded"]
+    loss = next_embedding_loss(similarity, batch["target"], excluded, output[f"next_{kind}_scale"])
     if in_story_weight:
-        excluded = excluded | ~batch["same_story"]
-        loss = loss + in_story_weight * next_embedding_loss(similarity, batch["target"], excluded, in_story_scale)
+        excluded, scale = excluded | ~batch["same_story"], output[f"next_{kind}_in_story_scale"]
+        loss = loss + in_story_weight * next_embedding_loss(similarity, batch["target"], excluded, scale)
     return loss
 
 
@@ -237,11 +209,6 @@ def _alignment_loss(output: ModelOutput, batch: Batch, config: TrainConfig, grou
     ids = torch.stack([batch["story_id"].flatten(), batch["image_id"].flatten(), batch["text_id"].flatten()], dim=1)
     ids = group.gather(ids)  # (N, 3)
     not_negative = (ids[:, None] == ids).any(-1)  # (N, N)
-    return contrastive_loss(
-        group.gather(output["image_shared"].flatten(0, 1)),
-        group.gather(output["text_shared"].flatten(0, 1)),
-        output["alignment_scale"],
-        not_negative,
-        config.contrastive_loss,
-        output["alignment_bias"],
-    )
+    image, text = group.gather(output["image_shared"].flatten(0, 1)), group.gather(output["text_shared"].flatten(0, 1))
+    scale, bias = output["alignment_scale"], output["alignment_bias"]
+    return contrastive_loss(image, text, scale, not_negative, config.contrastive_loss, bias)

@@ -10,7 +10,7 @@ equals a baseline and training is judged on what it adds.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -69,14 +69,11 @@ class FrozenSpace(nn.Module):
         means = [vectors[rows].mean(0) * (len(rows) / len(vectors)) for rows in pieces]
         space = cls(len(means[0]), rank)
         space.mean = torch.stack(means).sum(0)
-        products = []
-        for rows in pieces:
-            unit = space(vectors[rows])
-            products.append(unit.T @ unit)
-        variance, directions = torch.linalg.eigh(torch.stack(products).sum(0) / len(vectors))  # ascending
-        rank = len(space.basis)
-        deviations = variance[-rank:].clamp(min=0).sqrt()
-        space.basis = (directions[:, -rank:] * deviations).T.contiguous()
+        units = (space(vectors[rows]) for rows in pieces)
+        covariance = torch.stack([unit.T @ unit for unit in units]).sum(0) / len(vectors)
+        variance, directions = torch.linalg.eigh(covariance.double())  # ascending; in float32 it fails at a low rank
+        deviations = variance.clamp(min=0).sqrt()
+        space.basis = (directions * deviations).T[-len(space.basis) :].float().contiguous()
         return space
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -163,15 +160,18 @@ class NextEmbedding(nn.Module):
 class LinearNextEmbedding(nn.Module):
     """The next frame's embedding from the story state alone, as in both published systems."""
 
-    def __init__(self, width: int, dim: int) -> None:
+    def __init__(self, width: int, basis: Tensor, *_: Any) -> None:
         super().__init__()
-        self.head = nn.Linear(width, dim)
+        self.head = nn.Linear(width, basis.shape[1])
         self.log_scale = nn.Parameter(torch.tensor(10.0).log())
         self.log_in_story_scale = nn.Parameter(torch.tensor(20.0).log())
 
     def forward(self, state: Tensor, context: Tensor, similarity: Tensor) -> Tensor:
         """(B, D) from the state (B, W); nothing else is used."""
         return self.head(state)
+
+
+NEXT_EMBEDDINGS: dict[str, Any] = {"mixture": NextEmbedding, "linear": LinearNextEmbedding}
 
 
 def pair_similarity(image: Tensor, text: Tensor) -> Tensor:
@@ -205,8 +205,9 @@ class StoryModel(nn.Module):
         self.text_projection = nn.Linear(len(text_space.mean), width)
         self.fusion = Fusion(config.fusion, width, config.dropout)
         self.temporal = Temporal(config.temporal, width, frames, config.dropout)
-        self.next_image = self._next_embedding(image_space, frames)
-        self.next_text = self._next_embedding(text_space, frames)
+        next_embedding = NEXT_EMBEDDINGS[config.next_embedding]
+        self.next_image = next_embedding(width, image_space.basis, frames, config.state_dropout)
+        self.next_text = next_embedding(width, text_space.basis, frames, config.state_dropout)
         self.text_decoder = TextDecoder(
             vocabulary, width, frames, config.text_decoder, config.text_length, config.word_dropout
         )
@@ -215,11 +216,6 @@ class StoryModel(nn.Module):
         self.log_alignment_scale = nn.Parameter(log_scale, requires_grad=config.learned_temperature)
         self.alignment_bias = nn.Parameter(torch.tensor(-10.0))  # SigLIP only
         self.upper_layers = upper_layers
-
-    def _next_embedding(self, space: FrozenSpace, frames: int) -> NextEmbedding | LinearNextEmbedding:
-        if self.config.next_embedding == "linear":
-            return LinearNextEmbedding(self.config.width, len(space.mean))
-        return NextEmbedding(self.config.width, space.basis, frames, self.config.state_dropout)
 
     def project(self, image: Tensor, text: FrameTexts) -> tuple[Tensor, Tensor]:
         """(..., W) pictures and texts in the shared space: what the story is read from and the loss aligns."""
@@ -234,30 +230,26 @@ class StoryModel(nn.Module):
         image, projected_text = self.project(image, text)
         return F.normalize(image, dim=-1), F.normalize(projected_text, dim=-1)
 
-    def read(self, image: Tensor, text: FrameTexts) -> Reading:
-        """Read a context. image: (B, K, Di) picture features. text: (B, K) texts."""
-        return self._read(image, text.frozen, *self.project(image, text))
-
-    def _read(self, image: Tensor, text: Tensor, projected_image: Tensor, projected_text: Tensor) -> Reading:
-        """The next embeddings are mixtures of frozen features even where text layers are trained: the space of every
-        retrieval score must not move.
-        """
-        image, text = self.image_space(image), self.text_space(text)
-        frames = self.fusion(projected_image, projected_text)  # (B, K, W)
+    def read(self, image: Tensor, text: FrameTexts, projected: tuple[Tensor, Tensor] | None = None) -> Reading:
+        """Read a context. image: (B, K, Di) picture features. text: (B, K) texts. projected: of both, if known."""
+        frames = self.fusion(*(projected or self.project(image, text)))  # (B, K, W)
         state = self.temporal(frames)[:, -1]
-        similarity = pair_similarity(image, text)
+        # Of frozen features even where text layers are trained: the space of every retrieval score must not move.
+        image, text_vectors = self.image_space(image), self.text_space(text.frozen)
+        similarity = pair_similarity(image, text_vectors)
         return {
             "story": torch.cat([frames, state[:, None]], dim=1),
             "state": state,
             "next_image": self.next_image(state, image, similarity),
-            "next_text": self.next_text(state, text, similarity),
+            "next_text": self.next_text(state, text_vectors, similarity),
         }
 
     def forward(self, batch: Batch) -> ModelOutput:
         """Everything the losses need. The target's own frame enters as a target only."""
-        image, text = batch["image"], batch["text"].frozen
-        projected_image, projected_text = self.project(image, batch["text"])
-        reading = self._read(image[:, :-1], text[:, :-1], projected_image[:, :-1], projected_text[:, :-1])
+        image, text = batch["image"], batch["text"]
+        projected_image, projected_text = self.project(image, text)
+        context = projected_image[:, :-1], projected_text[:, :-1]
+        reading = self.read(image[:, :-1], text[:, :-1], context)
         output: ModelOutput = {
             **reading,
             "image_shared": F.normalize(projected_image, dim=-1),
@@ -273,8 +265,8 @@ class StoryModel(nn.Module):
             tokens = batch["tokens"].clamp(min=0)
             output["token_log_probabilities"] = self.text_decoder(reading["story"], tokens, batch["context_tokens"])
         if "picture" in batch:
-            context = batch["context_pictures"]
-            output |= self.image_decoder.outputs(reading["state"], context, batch["picture"])  # type: ignore[typeddict-item]
+            pictures = batch["context_pictures"], batch["picture"]
+            output |= self.image_decoder.outputs(reading["state"], *pictures)  # type: ignore[typeddict-item]
         return output
 
 

@@ -5,6 +5,7 @@ In several processes: accelerate launch -m storylib train --source african_story
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ from storylib.data.device import cpu_threads, pick_device
 from storylib.data.encoders import load_text_encoder
 from storylib.data.features import Features, Rows
 from storylib.data.splits import Splits
-from storylib.data.store import replace_atomically, write_atomically
+from storylib.data.store import cache_entry, make_sealed, replace_atomically, write_atomically
 from storylib.data.text_layers import UpperLayers
 from storylib.data.vocabulary import Vocabulary, load_tokenizer
 from storylib.data.windows import Batch, WindowDataset, data_loader
@@ -86,7 +87,7 @@ class Trainer:
         validation.embed_bank(*spaces)
         began = time.perf_counter()
         if config.pretraining and config.text_weight and not self._checkpoint.exists():
-            pretrain(model.text_decoder, train.tokens, config, self.quiet)
+            load_pretrained(model.text_decoder, train.tokens, config, self.quiet)
         self.loader = data_loader(train, config.batch_size, config.seed, group.rank, group.size)
         self.sampler: Any = self.loader.batch_sampler
         self.validation_loader = data_loader(validation, 128)  # whole in every process
@@ -227,6 +228,23 @@ class Objective(nn.Module):
             return compute_losses(output, batch, self.config, self.group)
 
 
+def load_pretrained(decoder: TextDecoder, tokens: Tensor, config: TrainConfig, quiet: bool) -> None:
+    """Give the text decoder the weights that ``pretrain`` gives it; kept on disk, as arms of one seed share them."""
+    settings = [config.seed, config.pretraining, config.learning_rate, config.weight_decay, config.batch_size]
+    inputs = hashlib.sha256()
+    for tensor in (tokens, *decoder.lm.parameters()):
+        inputs.update(tensor.detach().numpy().tobytes())
+    key = [*settings, config.clip, config.threads, inputs.hexdigest()]
+    folder = cache_entry("pretraining", f"seed{config.seed}", key, "training")
+
+    def make(target: Path) -> None:
+        pretrain(decoder, tokens, config, quiet)
+        save_weights(decoder.lm, target / "model.safetensors")
+
+    make_sealed(folder, make)
+    load_weights(decoder.lm, folder / "model.safetensors")
+
+
 def pretrain(decoder: TextDecoder, tokens: Tensor, config: TrainConfig, quiet: bool) -> None:
     """Train the text decoder alone for ``config.pretraining`` epochs on every training text (N, T).
 
@@ -248,6 +266,7 @@ def pretrain(decoder: TextDecoder, tokens: Tensor, config: TrainConfig, quiet: b
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, config.clip or math.inf)
             optimizer.step()
+    decoder.zero_grad(set_to_none=True)  # also of what was not trained here, or the first step of training would add it
 
 
 def selection_score(losses: Mapping[str, float]) -> float:

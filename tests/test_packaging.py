@@ -27,7 +27,7 @@ DECLARED = [Requirement(r) for r in [*PROJECT["dependencies"], *EXTRAS]]
 LOCK = (ROOT / "requirements.lock").read_text()
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
 CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}  # conda's name for what pip calls otherwise
-MACHINES = [{"python_version": v, "python_full_version": f"{v}.0"} for v in ("3.10", "3.11", "3.12")]
+MACHINES = [{"python_version": v, "python_full_version": f"{v}.0"} for v in ("3.10", "3.11", "3.12", "3.13")]
 
 
 def locked(machine):

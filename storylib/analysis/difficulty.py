@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from storylib.experiments.records import Run, pooled_rows
+from storylib.experiments.runs import Data
 from storylib.metrics.intervals import DRAWS, LEVEL, resampled
 from storylib.metrics.registry import METRICS, MODEL, best_baseline
 from storylib.metrics.text import words
-
-if TYPE_CHECKING:
-    from storylib.experiments.runs import Data
 
 EASE = METRICS["frame_mrr"]
 REASONS = {
@@ -64,7 +61,7 @@ def _recurring(texts: Sequence[str], context: int) -> float:
     return float(np.mean(shares)) if shares else np.nan
 
 
-def reasons(stories: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.DataFrame:
+def reasons(stories: pd.DataFrame) -> pd.DataFrame:
     """Rank correlation (Spearman) of ease with each trait, strongest first.
 
     Columns reason, correlation, low, high (bootstrap interval over stories) and verdict: whether stories with more of
@@ -76,14 +73,12 @@ def reasons(stories: pd.DataFrame, draws: int = DRAWS, seed: int = 0) -> pd.Data
         if len(part) < 4 or part[column].nunique() < 2:
             continue
         x, y = (part[name].rank().to_numpy() for name in part)
-        weights = resampled(len(part), draws, seed)
+        weights = resampled(len(part), DRAWS, seed=0)
         low, high = np.nanpercentile(_weighted_correlation(x, y, weights), [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
         verdict = VERDICTS[int(low > 0) - int(high < 0)]
-        row = {"reason": reason, "correlation": float(np.corrcoef(x, y)[0, 1]), "low": float(low), "high": float(high)}
-        rows.append(row | {"verdict": verdict})
-    return pd.DataFrame(rows, columns=["reason", "correlation", "low", "high", "verdict"]).sort_values(
-        "correlation", key=lambda column: column.abs(), ascending=False, ignore_index=True
-    )
+        rows.append((reason, np.corrcoef(x, y)[0, 1], low, high, verdict))
+    table = pd.DataFrame(rows, columns=["reason", "correlation", "low", "high", "verdict"])
+    return table.sort_values("correlation", key=np.abs, ascending=False, ignore_index=True)
 
 
 def _weighted_correlation(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -5,60 +5,44 @@ Attention weights do not show this: with a single key every weight is 1 whatever
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from storylib.data.code import code_fingerprint
-from storylib.data.store import write_atomically
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from storylib.data.windows import WindowDataset
-    from storylib.experiments.records import Run
-    from storylib.experiments.runs import Data
-    from storylib.model import StoryModel
+from storylib.data.device import cpu_threads
+from storylib.data.windows import OtherStories, WindowDataset
+from storylib.experiments.records import Run
+from storylib.experiments.runs import Data
+from storylib.experiments.storyteller import Storyteller
+from storylib.model import NextEmbedding, StoryModel, pair_similarity
 
 BATCH = 64
 
 
 def influence(run: Run, data: Data) -> dict[str, Any]:
-    """The influence of each input on the held-out windows, kept in the run's folder as ``influence.json``.
+    """The influence of each input on the held-out windows.
 
     influence: (2, 2, K) by prediction (picture, text), input (picture, text) and context frame, oldest first: the mean
     of 1 - cosine between the predicted embeddings before and after the input is swapped. mixture: for "image" and
     "text" the mean weight of each context frame in the next embedding; None for a model without these weights.
     """
-    path, code = run.path / "influence.json", code_fingerprint("analysis.influence")
-    if path.exists():
-        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if stored["code"] == code:
-            return stored
-
-    from storylib.data.device import cpu_threads
-    from storylib.data.windows import WindowDataset
-    from storylib.experiments.storyteller import Storyteller
-
     storyteller = Storyteller.of_run(run)
     model = storyteller.model
     windows = WindowDataset(data.features, data.splits.test, storyteller.vocabulary, run.config)
     with cpu_threads(run.config.train.threads):
-        result = {"code": code, "influence": measure_influence(model, windows), "mixture": mean_mixture(model, windows)}
-    write_atomically(path, json.dumps(result))
-    return result
+        return {"influence": measure_influence(model, windows), "mixture": mean_mixture(model, windows)}
 
 
-def measure_influence(model: StoryModel, windows: WindowDataset) -> list[Any]:
-    """(2, 2, K) nested lists, see ``influence``."""
-    import torch
-    import torch.nn.functional as F
+def measure_influence(model: StoryModel, windows: WindowDataset) -> np.ndarray:
+    """(2, 2, K), see ``influence``."""
 
-    from storylib.data.windows import OtherStories
-
-    def predict(image_frames: Tensor, text_frames: Tensor) -> list[Tensor]:
+    def predict(image_frames: Tensor, text_frames: Tensor) -> tuple[Tensor, Tensor]:
         """The next picture (B, Di) and text (B, Dt) from the pictures and the texts of frames, (B, K) each."""
         reading = model.read(windows.image[image_frames], windows.frame_texts(text_frames))
-        return [reading["next_image"], reading["next_text"]]
+        return reading["next_image"], reading["next_text"]
 
     context, other_context = windows.frames[:, :-1], OtherStories(windows).frames[:, :-1]
     moved = torch.zeros(2, 2, context.shape[1])
@@ -72,30 +56,16 @@ def measure_influence(model: StoryModel, windows: WindowDataset) -> list[Any]:
                 for side, after in enumerate((predict(swapped, frames), predict(frames, swapped))):
                     for head in range(2):
                         moved[head, side, k] += (1 - F.cosine_similarity(before[head], after[head], dim=-1)).sum()
-    return rounded(moved / max(1, len(context)))
+    return (moved / max(1, len(context))).numpy()
 
 
-def mean_mixture(model: StoryModel, windows: WindowDataset) -> dict[str, list[float]] | None:
+def mean_mixture(model: StoryModel, windows: WindowDataset) -> dict[str, np.ndarray] | None:
     """The mean weights (K,) of the context in each next embedding, or None for a model without them."""
-    import torch
-
-    from storylib.model import NextEmbedding, pair_similarity
-
     if not isinstance(model.next_image, NextEmbedding) or not isinstance(model.next_text, NextEmbedding):
         return None
     mixtures = {"image": model.next_image.mixture, "text": model.next_text.mixture}
     context = windows.frames[:, :-1]
-    totals = {name: torch.zeros(context.shape[1]) for name in mixtures}
     with torch.inference_mode():
-        for frames in context.split(BATCH):
-            similarity = pair_similarity(
-                model.image_space(windows.image[frames]), model.text_space(windows.text[frames])
-            )
-            for name, mixture in mixtures.items():
-                totals[name] += mixture(similarity).sum(0)
-    return {name: rounded(total / max(1, len(context))) for name, total in totals.items()}
-
-
-def rounded(values: Tensor) -> Any:
-    """Nested lists with six digits."""
-    return values.double().numpy().round(6).tolist()
+        images, texts = model.image_space(windows.image[context]), model.text_space(windows.text[context])
+        similarity = pair_similarity(images, texts)
+        return {name: mixture(similarity).mean(0).numpy() for name, mixture in mixtures.items()}

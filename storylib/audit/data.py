@@ -94,7 +94,10 @@ class AuditData:
         if form not in self._texts:
             text_of = self.text_forms[form]
             texts = [text_of(story, i) for story in self.stories for i in range(len(story.frames))]
-            self._texts[form] = (texts, Rows(*encode_texts(texts, self.encoders[1]))[:])
+            known = dict(zip(*self._texts["frame"], strict=True))
+            new = [text for text in texts if text not in known]
+            known |= dict(zip(new, Rows(*encode_texts(new, self.encoders[1]))[:] if new else (), strict=True))
+            self._texts[form] = (texts, torch.stack([known[text] for text in texts]))
         return self._texts[form]
 
     def frames_of(self, selected: Iterable[Window]) -> Tensor:

@@ -28,9 +28,8 @@ SYSTEMS: dict[str, tuple[Any, Any]] = {"a": (SystemA, LADDER_A), "b": (SystemB, 
 
 def run(source: str = "storyworld", profile: str = "quick") -> dict[str, Any]:
     """The record of both ladders on a source, every seed of the profile."""
-    settings = AuditSettings.from_profile(profile)
-    data = AuditData.from_source(source, settings, profile)
-    return run_on(data, settings) | {"source": source, "profile": profile}
+    data = AuditData.from_source(source, AuditSettings.from_profile(profile), profile)
+    return run_on(data) | {"source": source, "profile": profile}
 
 
 def publish(source: str, profile: str) -> Path:
@@ -42,11 +41,11 @@ def publish(source: str, profile: str) -> Path:
     return AUDIT.save(json.loads(json.dumps(record), parse_float=lambda text: round(float(text), 6)))
 
 
-def run_on(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
+def run_on(data: AuditData) -> dict[str, Any]:
     """The record: for each ladder and step its switches, the score of every seed, and their means."""
     ladders: dict[str, list[dict[str, Any]]] = {}
     for name, (_, steps) in SYSTEMS.items():
-        by_seed = [_run_ladder(name, data, seed, settings) for seed in settings.seeds]
+        by_seed = [_run_ladder(name, data, seed) for seed in data.settings.seeds]
         ladders[name] = []
         for step, *scores in zip(steps, *by_seed, strict=True):
             head = {"label": step.label, "change": step.change, "protocol": asdict(step.protocol)}
@@ -55,8 +54,8 @@ def run_on(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
             ladders[name].append(head | {"seeds": scores, "mean": means})
     windows = {"sliding": data.train_windows, "last": data.last_windows, "test": data.held_windows}
     return {
-        "seeds": list(settings.seeds),
-        "settings": asdict(settings),
+        "seeds": list(data.settings.seeds),
+        "settings": asdict(data.settings),
         "encoders": list(data.encoders),
         "stories": {"train": len(data.train), "test": len(data.held)},
         "windows": {name: len(part) for name, part in windows.items()},
@@ -67,11 +66,11 @@ def run_on(data: AuditData, settings: AuditSettings) -> dict[str, Any]:
     } | provenance("cpu")
 
 
-def _run_ladder(name: str, data: AuditData, seed: int, settings: AuditSettings) -> list[dict[str, Any]]:
+def _run_ladder(name: str, data: AuditData, seed: int) -> list[dict[str, Any]]:
     """The scores of one ladder's steps with one seed; kept for the same code, data and settings."""
     system_class, steps = SYSTEMS[name]
     code = code_fingerprint("audit.system_a", "audit.system_b")
-    key = [data.data.fingerprint, data.encoders, code, asdict(settings), seed]
+    key = [data.data.fingerprint, data.encoders, code, asdict(data.settings), seed]
     path = runs_dir() / "audit" / f"{name}-seed{seed}-{digest(key)}.json"
     if not path.exists():
         results: list[dict[str, Any]] = []
@@ -83,6 +82,5 @@ def _run_ladder(name: str, data: AuditData, seed: int, settings: AuditSettings) 
             system.protocol = step.protocol
             scores = {"seed": seed, "seconds": round(time.perf_counter() - began, 3), "losses": losses}
             results.append(scores | system.score())
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, json.dumps(results))
     return list(json.loads(path.read_text(encoding="utf-8")))

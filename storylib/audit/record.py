@@ -47,11 +47,10 @@ def headline(record: dict[str, Any], system: str, metric: str) -> dict[str, floa
 
 def headlines(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """One row per source and score: under the published protocol, fully repaired, and the best baseline there."""
-    rows = {}
+    rows = []
     for record in records:
         for system, metric in HEADLINES:
-            key = (record["source"].replace("_", " "), system.upper(), COLUMNS[system][metric])
-            rows[key] = list(headline(record, system, metric).values())
-    columns = ["protocol as published", "protocol repaired", "best baseline, repaired"]
-    frame = pd.DataFrame(rows.values(), pd.MultiIndex.from_tuples(rows, names=["source", "system", "score"]), columns)
-    return frame.map("{:.3f}".format)
+            place = (record["source"].replace("_", " "), system.upper(), COLUMNS[system][metric])
+            rows.append((*place, *headline(record, system, metric).values()))
+    columns = ["source", "system", "score", "protocol as published", "protocol repaired", "best baseline, repaired"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:3]).map("{:.3f}".format)

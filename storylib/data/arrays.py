@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,18 +42,43 @@ def load_or_compute(folder: Path, items: Sequence[Any], load: Callable[[], Compu
 
 
 def _compute(folder: Path, items: Sequence[Any], load: Callable[[], Compute], title: str) -> list[Path]:
-    """One file per batch, in order; those of an interrupted pass are kept."""
-    files = []
-    compute = None
-    for start in tqdm(range(0, len(items), BATCH), desc=title, unit="item", unit_scale=BATCH):
-        file = folder / f"{start:09d}.npz"
-        if not file.exists():
-            compute = compute or load()
-            content = io.BytesIO()
-            np.savez(content, **compute(items[start : start + BATCH]))  # type: ignore[arg-type]
-            write_atomically(file, content.getvalue())
-        files.append(file)
+    """One file per batch, in order; those of an interrupted pass are kept.
+
+    Each core computes batches of its own: cores that share one spend much of their time waiting for each other, and the
+    last digits would depend on their number.
+    """
+    starts = range(0, len(items), BATCH)
+    files = [folder / f"{start:09d}.npz" for start in starts]
+    missing = [(start, file) for start, file in zip(starts, files, strict=True) if not file.exists()]
+    if not missing:
+        return files
+    compute = load()
+
+    def work(batch: tuple[int, Path]) -> None:
+        start, file = batch
+        content = io.BytesIO()
+        np.savez(content, **compute(items[start : start + BATCH]))  # type: ignore[arg-type]
+        write_atomically(file, content.getvalue())
+
+    workers = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    with _one_thread_each(), ThreadPoolExecutor(workers) as pool:
+        done = len(files) - len(missing)
+        bar = tqdm(total=len(files), initial=done, desc=title, unit="item", unit_scale=BATCH)
+        try:
+            for _ in pool.map(work, missing):
+                bar.update()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error or an interrupt, what runs is finished and kept
+            bar.close()
     return files
+
+
+def _one_thread_each() -> AbstractContextManager[None]:
+    if "torch" not in sys.modules:  # then no network computes
+        return nullcontext()
+    from storylib.data.device import cpu_threads
+
+    return cpu_threads(1)
 
 
 def _join(files: Sequence[Path], name: str, path: Path) -> None:

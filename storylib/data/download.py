@@ -25,11 +25,7 @@ GITHUB = "https://github.com"
 ATTEMPTS = 5  # with pauses of 0.5, 1, 2 and 4 seconds
 
 
-class DownloadError(StoreError):
-    """A file that could not be downloaded; the message says what to do."""
-
-
-class WrongFileError(DownloadError):
+class WrongFileError(StoreError):
     """A file that was downloaded but is not the expected one."""
 
 
@@ -56,13 +52,13 @@ def github_archive(
             check(partial)
         except WrongFileError as error:
             archive.unlink()
-            raise WrongFileError(f"{url}: {error} It was deleted; try again later. {offline}".strip()) from error
+            raise WrongFileError(f"{url}: {error} It was deleted; try again later. {offline}") from error
 
     make_sealed(folder, make)
 
 
-def fetch(url: str, path: Path, offline: str = "") -> None:
-    """Download a file unless it is there; an interrupted download is resumed. Raises DownloadError."""
+def fetch(url: str, path: Path, offline: str) -> None:
+    """Download a file unless it is there; an interrupted download is resumed. Raises StoreError."""
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +71,7 @@ def fetch(url: str, path: Path, offline: str = "") -> None:
         except requests.RequestException as error:
             refused = error.response is not None and error.response.status_code in (401, 403, 404, 410)
             if refused or attempt == ATTEMPTS:
-                raise DownloadError(f"{url} cannot be downloaded ({error}). {offline}".strip()) from error
+                raise StoreError(f"{url} cannot be downloaded ({error}). {offline}") from error
             time.sleep(2 ** (attempt - 2))
 
 

@@ -5,10 +5,9 @@ Nothing here loads torch or a network before it is needed, so that stored featur
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,11 @@ import numpy as np
 
 from storylib.config import digest
 from storylib.data.arrays import Arrays, Compute, load_or_compute
-from storylib.data.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder
+from storylib.data.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder, load_text_tokenizer
 from storylib.data.pictures import PictureLike, open_picture, picture_digest, thumbnail
 from storylib.data.store import cache_entry
 from storylib.data.types import Story
+from storylib.data.unknown import MULTILINGUAL, report_unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,14 +71,10 @@ class Features:
     # (unique texts + 1,) the first state of each text and the number of states.
     text_states: tuple[np.ndarray, np.ndarray] | None = None
 
-    @cached_property
-    def row(self) -> dict[tuple[str, int], int]:
-        """Row of a frame by story id and frame number."""
-        return {key: i for i, key in enumerate(self.keys)}
-
     def rows(self, stories: Sequence[Story]) -> np.ndarray:
         """Rows of all frames of some stories, (frames,)."""
-        return np.array([self.row[s.id, f.number] for s in stories for f in s.frames], dtype=np.int64)
+        row = {key: i for i, key in enumerate(self.keys)}
+        return np.array([row[s.id, f.number] for s in stories for f in s.frames], dtype=np.int64)
 
 
 class _Inputs:
@@ -87,18 +83,16 @@ class _Inputs:
     def __init__(self, stories: Sequence[Story], image: str, text: str, image_size: int) -> None:
         frames = [f for s in stories for f in s.frames]
         digests = [picture_digest(f.image) for f in frames]
-        self.pictures, self.image_of = np.unique(digests, return_inverse=True)
-        self.images = dict(zip(digests, (f.image for f in frames), strict=True))
+        unique, first, self.image_of = np.unique(digests, return_index=True, return_inverse=True)
+        self.images = [frames[i].image for i in first]
         self.texts = [f.text for f in frames]
         self.keys = [(s.id, f.number) for s in stories for f in s.frames]
-        key = [encoder_fingerprint(image), image_size, list(self.pictures)]
+        key = [encoder_fingerprint(image), image_size, list(unique)]
         self.entry = cache_entry("features", "image", key, "data.encoders")
         self.fingerprint = digest([self.entry.name, _text_entry(_unique(self.texts), text).name, self.keys])
 
 
-def features_fingerprint(
-    stories: Sequence[Story], image: str = "efficientnet_lite0", text: str = "minilm", image_size: int = 64
-) -> str:
+def features_fingerprint(stories: Sequence[Story], image: str, text: str, image_size: int) -> str:
     """The fingerprint of the features that ``encode`` gives for the same arguments. Nothing is encoded or loaded."""
     return _Inputs(stories, image, text, image_size).fingerprint
 
@@ -110,16 +104,19 @@ def encode(
     image_size: int = 64,
     device: str = "cpu",
     trainable_text_layers: int = 0,
+    source: str = "these stories",
+    strict: bool = False,
 ) -> Features:
     """Features of all frames: loaded if they are stored, otherwise computed; an interrupted pass is resumed.
 
     image, text: names of frozen encoders (see storylib.data.encoders). image_size: side of the thumbnails in pixels.
     trainable_text_layers: for so many upper layers of the text encoder, the states below are kept too.
+    source: what a message calls the stories. strict: raise EncoderError for texts that the text encoder cannot read.
     """
     inputs = _Inputs(stories, image, text, image_size)
-    load = partial(_picture_encoding, inputs.images, image, image_size, device)
-    images = load_or_compute(inputs.entry, list(inputs.pictures), load, f"encode pictures, {image}")
-    text_vectors, text_of = encode_texts(inputs.texts, text, device)
+    text_vectors, text_of = encode_texts(inputs.texts, text, device, source, strict)
+    load = partial(_picture_encoding, image, image_size, device)
+    images = load_or_compute(inputs.entry, inputs.images, load, f"encode pictures, {image}")
     unique = _unique(inputs.texts)
     states = _text_states(unique, text, trainable_text_layers, device) if trainable_text_layers else None
     return Features(
@@ -135,30 +132,36 @@ def encode(
     )
 
 
-def _picture_encoding(images: Mapping[str, PictureLike], name: str, size: int, device: str) -> Compute:
-    """The function that encodes pictures, by their digests, and makes thumbnails of them."""
+def _picture_encoding(name: str, size: int, device: str) -> Compute:
+    """The function that encodes pictures and makes thumbnails of them."""
     encoder = load_image_encoder(name, device)
 
-    def prepare(key: str) -> tuple[Any, np.ndarray]:
-        picture = open_picture(images[key])
+    def prepare(image: PictureLike) -> tuple[Any, np.ndarray]:
+        picture = open_picture(image)
         return encoder.prepare(picture), thumbnail(picture, size)
 
-    def compute(keys: Sequence[str]) -> Arrays:
-        with ThreadPoolExecutor() as pool:
-            prepared, thumbnails = zip(*pool.map(prepare, keys), strict=True)
+    def compute(images: Sequence[PictureLike]) -> Arrays:
+        prepared, thumbnails = zip(*map(prepare, images), strict=True)
         return {"vectors": encoder.embed(prepared).numpy(), "thumbnails": np.stack(thumbnails)}
 
     return compute
 
 
-def encode_texts(texts: Sequence[str], name: str = "minilm", device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
+def encode_texts(
+    texts: Sequence[str], name: str = "minilm", device: str = "cpu", source: str = "these texts", strict: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of unique texts (N, D), and the index of each text's vector (texts,); stored like those of ``encode``."""
+
+    unique = _unique(texts)
+    reader = f"{source}: the text encoder {name!r}"
 
     def load() -> Compute:
         encoder = load_text_encoder(name, device)
+        report_unknown(encoder.tokenizer, unique, reader, MULTILINGUAL, strict)
         return lambda batch: {"vectors": encoder.embed(batch).numpy()}
 
-    unique = _unique(texts)
+    if strict:  # what is stored may be of texts that cannot be read
+        report_unknown(load_text_tokenizer(name), unique, reader, MULTILINGUAL, strict)
     row = {text: i for i, text in enumerate(unique)}
     stored = load_or_compute(_text_entry(unique, name), unique, load, f"encode texts, {name}")
     return stored["vectors"], np.array([row[text] for text in texts])

@@ -1,23 +1,41 @@
-"""Pictures: opened safely, identified by content, and reduced to thumbnails."""
+"""Pictures: found in a folder, opened safely, identified by content, and reduced to thumbnails."""
 
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin
 
+from storylib.data.files import explain, natural_order
 from storylib.data.store import file_sha256
+
+with suppress(ImportError):  # optional: HEIC, the format of telephones
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 
 PictureLike: TypeAlias = "Path | Image.Image"
 
 PIXELS = 89_478_485  # largest picture: a quarter of a gigabyte as RGB, where Pillow begins to warn
+FOREIGN = {".heic", ".heif", ".svg"}  # pictures that Pillow does not open, so that a message can say so
+# Image generators write their whole input into a PNG file, and scanners large colour profiles; Pillow allows 1 MB.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = 3 * PIXELS
 
 
 class PictureError(ValueError):
     """A picture that cannot be read; the message names the file and the remedy."""
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder in natural order, without hidden files but with those that cannot be opened here."""
+    formats = Image.registered_extensions()
+    suffixes = FOREIGN | {suffix for suffix, name in formats.items() if name in Image.OPEN}
+    visible = (path for path in folder.iterdir() if not path.name.startswith("."))  # a Mac writes ._1.png beside 1.png
+    return sorted((path for path in visible if path.suffix.lower() in suffixes), key=natural_order)
 
 
 def open_picture(image: PictureLike) -> Image.Image:
@@ -36,22 +54,24 @@ def open_picture(image: PictureLike) -> Image.Image:
 
 
 def _unreadable(image: PictureLike, error: Exception) -> PictureError:
-    if isinstance(error, PermissionError):
-        return PictureError(f"{image} may not be read: give yourself permission (chmod u+r)")
-    return PictureError(f"{image} cannot be read as a picture ({error}): replace it by an intact copy")
+    otherwise = f"cannot be read as a picture ({error}): replace it by an intact copy, or save it as PNG"
+    return PictureError(f"{image} {explain(image, otherwise, error)}")
 
 
 def _rgb(picture: Image.Image) -> Image.Image:
     """Convert to upright RGB. The picture itself may be changed: copies would take a sixth of the reading time."""
     picture.load()
-    ImageOps.exif_transpose(picture, in_place=True)
+    with suppress(Exception):  # the picture is turned first; then Pillow writes new EXIF, which may be impossible
+        ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith("I"):  # Pillow would clip these at 255, so 16-bit pictures would become white
         picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).round().astype(np.uint8))
     if picture.has_transparency_data:  # the hidden colours under transparent pixels are often black
         background = Image.new("RGBA", picture.size, "white")
         background.alpha_composite(picture.convert("RGBA"))
         picture = background
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+    picture.info = {}  # with any orientation that is left: a picture that is opened again must not be turned again
+    return picture
 
 
 def picture_digest(image: PictureLike) -> str:

@@ -18,17 +18,17 @@ from storylib.data.encoders import ImageEncoder, TextEncoder, load_image_encoder
 class ScoringEncoders:
     """The run's own text encoder, and one image encoder for all runs; it sees pictures at their drawn size."""
 
-    def __init__(self, config: Config, device: str = "cpu") -> None:
-        self.config, self.device = config, device
+    def __init__(self, config: Config) -> None:
+        self.config = config
         self._features: dict[str | bytes, Tensor] = {}
 
     @cached_property
     def text_encoder(self) -> TextEncoder:
-        return load_text_encoder(self.config.data.text_encoder, self.device)
+        return load_text_encoder(self.config.data.text_encoder)
 
     @cached_property
     def image_encoder(self) -> ImageEncoder:
-        encoder = load_image_encoder("efficientnet_lite0", self.device)
+        encoder = load_image_encoder("efficientnet_lite0")
         encoder.size = self.config.model.image_size
         return encoder
 

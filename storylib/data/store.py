@@ -13,6 +13,7 @@ import hashlib
 import logging
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from storylib.config import ConfigError, cache_dir, digest, unknown
+from storylib.config import ConfigError, cache_dir, digest, runs_dir, unknown
 from storylib.data.code import code_fingerprint
 
 log = logging.getLogger(__name__)
@@ -52,12 +53,30 @@ def make_sealed(folder: Path, make: Callable[[Path], None]) -> None:
         with FileLock(folder.with_name(f"{folder.name}.lock")):
             _make(folder, make)
     except OSError as error:
-        problem = f"{folder} cannot be written ({error.strerror or error}). Give yourself permission (chmod u+w)"
-        place = "that you may write to."
-        if error.errno == errno.ENOSPC:
-            problem = f"The disk of {folder.parent} is full. Free some space"
-            place = "on a larger disk; what was written so far is kept."
-        raise StoreError(f"{problem}, or set STORYLIB_CACHE to a folder {place}") from error
+        raise _unwritable(folder, "STORYLIB_CACHE", error) from error
+
+
+def check_writable() -> None:
+    """Raise StoreError before any work if the cache or the runs cannot be written."""
+    for variable, folder in (("STORYLIB_CACHE", cache_dir()), ("STORYLIB_RUNS", runs_dir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(b" " * 4096)
+        except OSError as error:
+            raise _unwritable(folder, variable, error) from error
+
+
+def _unwritable(folder: Path, variable: str, error: OSError) -> StoreError:
+    if error.errno == errno.ENOSPC:
+        return StoreError(
+            f"The disk of {folder} is full. Free some space, or set {variable} to a folder on a larger disk; what was "
+            "written so far is kept."
+        )
+    return StoreError(
+        f"{folder} cannot be written ({error.strerror or error}). Give yourself permission (chmod u+w), or set "
+        f"{variable} to a folder that you may write to."
+    )
 
 
 def _make(folder: Path, make: Callable[[Path], None]) -> None:

@@ -49,8 +49,7 @@ class LowerLayers:
     """The embeddings and the layers below the trained ones, frozen."""
 
     def __init__(self, encoder: TextEncoder, trained: int) -> None:
-        self.encoder = encoder
-        self.network = copy.deepcopy(encoder.network)
+        self.encoder, self.network = encoder, copy.deepcopy(encoder.network)
         layers = transformer_layers(self.network, encoder.name, trained)
         del layers[len(layers) - trained :]
 
@@ -66,9 +65,8 @@ class UpperLayers(nn.Module):
 
     def __init__(self, encoder: TextEncoder, count: int) -> None:
         super().__init__()
-        self.name, self.pooling = encoder.name, encoder.pooling
-        self.network = copy.deepcopy(encoder.network).requires_grad_(True)
-        layers = transformer_layers(self.network, self.name, count)
+        self.pooling, self.network = encoder.pooling, copy.deepcopy(encoder.network).requires_grad_(True)
+        layers = transformer_layers(self.network, encoder.name, count)
         del layers[: len(layers) - count]
         self.network.embeddings = _PassOn()
         if self.pooling != "pooler" and getattr(self.network, "pooler", None) is not None:
@@ -79,7 +77,7 @@ class UpperLayers(nn.Module):
         assert texts.states is not None and texts.mask is not None
         states, mask = texts.states.flatten(0, -3), texts.mask.flatten(0, -2)
         output = self.network(inputs_embeds=states, attention_mask=mask)
-        return pooled(output, mask, self.pooling, self.name).view(*texts.states.shape[:-2], -1)
+        return pooled(output, mask, self.pooling).view(*texts.states.shape[:-2], -1)
 
 
 class _PassOn(nn.Module):

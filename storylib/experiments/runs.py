@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from filelock import FileLock
 
 from storylib.config import Config, DataConfig, digest, runs_dir, slug
@@ -17,7 +19,7 @@ from storylib.data.code import code_fingerprint
 from storylib.data.encoders import encoder_fingerprint, first_available, load_image_encoder, load_text_encoder
 from storylib.data.features import Features, encode, features_fingerprint
 from storylib.data.splits import Splits, split_stories
-from storylib.data.store import write_atomically
+from storylib.data.store import cache_entry, make_sealed, write_atomically
 from storylib.data.types import Story
 from storylib.experiments.provenance import RunError, provenance
 from storylib.experiments.records import Run
@@ -52,7 +54,8 @@ def _prepare(data: DataConfig, image_size: int, layers: int, device: str) -> Dat
     from storylib.data.device import pick_device
 
     stories, splits = _stories(data)
-    features = encode(stories, data.image_encoder, data.text_encoder, image_size, pick_device(device), layers)
+    device = pick_device(device)
+    features = encode(stories, data.image_encoder, data.text_encoder, image_size, device, layers, data.source)
     return Data(stories, splits, features)
 
 
@@ -136,7 +139,7 @@ def evaluate_run(run: Run, data: Data) -> Run:
     from storylib.data.device import cpu_threads
     from storylib.data.scoring import ScoringEncoders
     from storylib.data.windows import WindowDataset
-    from storylib.evaluation import evaluate
+    from storylib.evaluation import evaluate, score_baselines
     from storylib.experiments.storyteller import Storyteller
 
     storyteller = Storyteller.of_run(run)
@@ -144,15 +147,27 @@ def evaluate_run(run: Run, data: Data) -> Run:
     parts = (data.splits.train, data.splits.test)
     training, held_out = (WindowDataset(data.features, part, vocabulary, run.config) for part in parts)
     with cpu_threads(run.config.train.threads):
+        # Encoders of their own: what they have encoded before decides which texts share a batch, and so the last digit.
+        score = partial(score_baselines, model, vocabulary, training, held_out, ScoringEncoders(run.config))
+        baselines = _baseline_rows(run.config, data, score)
         encoders = ScoringEncoders(run.config)
-        table, pictures = evaluate(model, vocabulary, training, held_out, encoders, run.config.train.seed)
+        table, pictures = evaluate(model, vocabulary, training, held_out, encoders, run.config.train.seed, baselines)
     np.save(run.path / "pictures.npy", pictures)
     texts = table[(table["predictor"] == MODEL) & table["generation"].notna()][["story", "frame", "generation"]]
     texts.to_json(run.path / "generations.jsonl", orient="records", lines=True, force_ascii=False)
     table.drop(columns=["generation"]).to_parquet(run.path / "per_window.parquet", index=False)
-    record = {"code": code, "signatures": signatures(), "metrics": dict(summarise(table))}
+    record = {"code": code, "signatures": signatures(held_out.texts), "metrics": dict(summarise(table))}
     write_atomically(path, json.dumps(record, indent=2))
     return Run(run.path)
+
+
+def _baseline_rows(config: Config, data: Data, score: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The scores of the baselines, kept on disk: all runs on the same data share them."""
+    decoders = [config.train.text_weight > 0, config.train.image_weight > 0]  # without one it has no baselines
+    key = [data.fingerprint, dataclasses.asdict(config.data), dataclasses.asdict(config.model), decoders]
+    folder = cache_entry("baselines", slug(config.data.source)[-40:], key, "evaluation")
+    make_sealed(folder, lambda partial: score().to_parquet(partial / "rows.parquet", index=False))
+    return pd.read_parquet(folder / "rows.parquet")
 
 
 def find_run(config: Config) -> Run:

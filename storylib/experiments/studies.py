@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from storylib.config import SELECTION_LOSSES, Config, experiments, project_root, seeds, slug
+from storylib.config import SELECTION_LOSSES, Config, build_name, experiments, project_root, seeds
 from storylib.data.store import write_atomically
 from storylib.experiments.provenance import RunError, publishable
 from storylib.experiments.records import Run
@@ -27,7 +27,7 @@ class Study:
 
     def path(self, source: str, profile: str, root: Path | None = None) -> Path:
         """Where the record is in a project; by default in this one, where it is written."""
-        return (root or project_root()) / "results" / self.kind / f"{slug(f'{source}-{profile}')}.json"
+        return (root or project_root()) / "results" / self.kind / f"{build_name(source, profile)}.json"
 
     def load(self, source: str, profile: str = "full") -> dict[str, Any]:
         """The published record. Raises RunError, which names the command that makes it."""

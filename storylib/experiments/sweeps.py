@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 
 from storylib.config import Config, configure, experiments, seeds
 from storylib.experiments.comparison import compare
@@ -28,22 +29,21 @@ def points(source: str, profile: str) -> Iterator[tuple[str, str, dict[str, Any]
     """(sweep, value, diff) of each point of ``experiments.yml``. Raises ConfigError or RunError for a wrong point."""
     for sweep, values in experiments().get("sweeps", {}).items():
         for value, diff in values.items():
-            check_selection(*(arm_configs(source, profile, diff, on)[0] for on in (True, False)))
+            check_selection(*(configs[0] for configs in arm_configs(source, profile, diff)))
             yield sweep, str(value), dict(diff)
 
 
-def arm_configs(source: str, profile: str, diff: Mapping[str, Any], on: bool) -> list[Config]:
-    """One configuration per seed, with the factor or without it.
+def arm_configs(source: str, profile: str, diff: Mapping[str, Any]) -> list[list[Config]]:
+    """The two arms, with the factor and without it: one configuration per seed.
 
     Without it, the fields that only shape the factor are left out, so that points which change nothing else share runs.
     """
     plan = experiments()
     first, second = (plan["arms"][arm] for arm in ablation_factor().arms)
-    changes = first | dict(diff)
-    if not on:
-        changes = {name: value for name, value in diff.items() if name not in plan["ablation"]["only_with"]} | second
-    config = configure(profile, source=source, **WITHOUT_DECODERS, **changes)
-    return [config.replace(seed=seed) for seed in seeds(profile)]
+    shared = {name: value for name, value in diff.items() if name not in plan["ablation"]["only_with"]}
+    changes = (first | dict(diff), shared | second)
+    configs = [configure(profile, source=source, **WITHOUT_DECODERS, **arm) for arm in changes]
+    return [[config.replace(seed=seed) for seed in seeds(profile)] for config in configs]
 
 
 def publish_sweeps(source: str, profile: str, only: Sequence[str] = ()) -> Path:
@@ -51,20 +51,13 @@ def publish_sweeps(source: str, profile: str, only: Sequence[str] = ()) -> Path:
 
     Commands with different sweeps in ``only`` may run side by side: they share runs and the record.
     """
-    from storylib.data.encoders import EncoderError
-
     head = SWEEPS.start(source, profile)
     plan = list(points(source, profile))
     for sweep, value, diff in plan:
         if only and sweep not in only:
             continue
-        entry = {"sweep": sweep, "value": value, "diff": diff}
-        try:
-            arms = [run_arm(arm_configs(source, profile, diff, on)) for on in (True, False)]
-        except EncoderError as error:
-            entry["not run"] = str(error)  # the record does not leave the point out silently
-        else:
-            entry |= measured(*arms)
+        on, off = (run_arm(configs) for configs in arm_configs(source, profile, diff))
+        entry = {"sweep": sweep, "value": value, "diff": diff} | measured(on, off)
         _save_point(head, entry, [(sweep, value) for sweep, value, _ in plan])
         logging.info("%s = %s is done", sweep, value)
     return SWEEPS.path(source, profile)
@@ -72,8 +65,6 @@ def publish_sweeps(source: str, profile: str, only: Sequence[str] = ()) -> Path:
 
 def _save_point(head: Mapping[str, Any], entry: dict[str, Any], order: Sequence[tuple[str, str]]) -> None:
     """Put one point into the record, in the plan's order; points that are not in the plan any more are dropped."""
-    from filelock import FileLock
-
     path = SWEEPS.path(head["source"], head["profile"])
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
@@ -105,7 +96,7 @@ def sweep_frame(record: Mapping[str, Any]) -> pd.DataFrame:
     """
     rows = []
     for point in record["points"]:
-        for name, entry in point.get("metrics", {}).items():
+        for name, entry in point["metrics"].items():
             metric, baselines = METRICS[name], entry["baselines"]
             row = {"sweep": point["sweep"], "value": point["value"], "metric": name, "title": metric.title}
             for arm in ARMS:

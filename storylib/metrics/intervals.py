@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtr, stdtrit  # scipy.stats takes seconds to import
 
 DRAWS = 10_000
 LEVEL = 0.05  # of every interval and test
@@ -39,8 +40,6 @@ class Difference(NamedTuple):
 
     def detectable(self, tests: int = 1) -> float:
         """The smallest true difference that is found with 80 % power, corrected for ``tests`` tests (Bonferroni)."""
-        from scipy.special import stdtrit  # scipy.stats takes seconds to import
-
         return float(self.error * (stdtrit(self.freedom, 1 - LEVEL / tests / 2) + stdtrit(self.freedom, POWER)))
 
 
@@ -74,8 +73,6 @@ def influence(sums: np.ndarray, reduce: Reduce) -> np.ndarray:
 
 def spread(pull: np.ndarray) -> Spread:
     """Variance components of a table of influences (seeds, stories): a two-way analysis of variance."""
-    from scipy.special import stdtrit
-
     n_seeds, n_stories = pull.shape
     cells = n_seeds * n_stories
     story_means, seed_means = pull.mean(0), pull.mean(1)
@@ -191,8 +188,6 @@ def p_value(per_story: np.ndarray, value: float, parts: Spread, draws: int, seed
 
 def skewed_t_p(deviations: np.ndarray, t: float, parts: Spread) -> float:
     """By Hall's (1992) transformation of t, which removes the skewness of the stories' deviations (stories,)."""
-    from scipy.special import stdtr
-
     skew = (deviations**3).mean() / deviations.std() ** 3
     skew = skew / np.sqrt(len(deviations)) * parts.stories / parts.variance
     straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6

@@ -6,14 +6,16 @@ import html
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from importlib.metadata import distribution, version
 from math import exp, log, sqrt
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import regex
 
 from storylib.config import cache_dir
 from storylib.data.store import write_atomically
@@ -26,6 +28,17 @@ Grams = Counter[Gram]
 LONGEST, SIGMA = 4, 6.0  # of CIDEr-D: the longest n-gram, the width of the length penalty
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>|<!--.*?-->", re.DOTALL)
 _BEFORE_STOP = re.compile(r" +([.,;:!?])")
+# Characters that are words of their own, with their marks: a line may break before them without a space (Chinese, Thai,
+# Khmer, ...), or they are pictographs. The two characters by number are the spaces of Tibetan and old Amharic.
+_UNSPACED = r"[\p{LB=ID}\p{LB=CJ}\p{LB=SA}\p{RI}[\p{ExtPict}--[\p{P}©®™]]]"
+_NO_WORD = regex.compile(rf"(?V1)(?!{_UNSPACED})[^\s\p{{L}}\p{{N}}\p{{M}}\u0f0b\u1361]")
+_WORD = regex.compile(rf"(?V1)(?={_UNSPACED})\X|(?:(?!{_UNSPACED})[^\s\u0f0b\u1361])+")
+_LETTERS = {  # of the scripts for which each tokenizer of sacrebleu is made
+    "13a": regex.compile("[A-Za-z]"),
+    "zh": regex.compile(r"\p{Han}"),
+    "char": regex.compile(rf"(?V1)(?!\p{{Han}}){_UNSPACED}"),
+    "intl": regex.compile(rf"(?V1)(?![A-Za-z]|{_UNSPACED})\p{{L}}"),
+}
 
 
 def plain(text: str) -> str:
@@ -39,8 +52,14 @@ def plain(text: str) -> str:
 
 @lru_cache(REMEMBERED)
 def words(text: str) -> tuple[str, ...]:
-    """Lower-case words without punctuation."""
-    return tuple(filter(None, ("".join(filter(str.isalnum, token)) for token in text.lower().split())))
+    """Lower-case words without punctuation; where a script sets no spaces, characters with their marks."""
+    return tuple(_WORD.findall(_NO_WORD.sub("", text.lower())))
+
+
+@lru_cache(REMEMBERED)
+def tokenizer_of(text: str) -> str:
+    """The tokenizer of sacrebleu for the script of most letters of a text: "13a" (English), "zh", "char" or "intl"."""
+    return max(_LETTERS, key=lambda name: len(_LETTERS[name].findall(text)))
 
 
 def text_columns(texts: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
@@ -58,10 +77,10 @@ def text_columns(texts: Sequence[str], references: Sequence[str]) -> dict[str, A
 def bleu_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N, 10) n-gram matches 1-4, n-grams 1-4, hypothesis and reference length: their sums make corpus BLEU-4.
 
-    sacrebleu, tokenizer 13a, lower case (Post 2018).
+    sacrebleu, the tokenizer of each reference's script, lower case (Post 2018).
     """
     pairs = zip(hypotheses, references, strict=True)
-    scores = [_scorers()["bleu"].corpus_score([hypothesis], [[reference]]) for hypothesis, reference in pairs]
+    scores = [_scorers(tokenizer_of(true))["bleu"].corpus_score([text], [[true]]) for text, true in pairs]
     rows = [[*score.counts, *score.totals, score.sys_len, score.ref_len] for score in scores]
     return np.array(rows, dtype=float).reshape(-1, 10)
 
@@ -79,39 +98,46 @@ def bleu_from_counts(sums: np.ndarray) -> np.ndarray:
     return np.where(reference_length > 0, np.where(zero, 0.0, score), np.nan)
 
 
-def signatures() -> dict[str, str]:
-    """The exact variant of each text metric, for the record of a run."""
-    rouge_l = f"rouge-score {version('rouge-score')}, stemmed F-measure"
-    variants = {"meteor": METEOR, "rouge_l": rouge_l, "cider_d": "storylib, n = 1..4"}
+def signatures(references: Iterable[str] = ("",)) -> dict[str, str]:
+    """The exact variant of each text metric, for the record of a run. references: their scripts choose tokenizers."""
+    tokenizers = sorted({tokenizer_of(plain(text)) for text in references})
+    rouge_l = {"stemmed F-measure" if name == "13a" else "F-measure of Unicode words" for name in tokenizers}
+    variants = {"meteor": METEOR, "cider_d": "storylib, n = 1..4"}
+    variants["rouge_l"] = f"rouge-score {version('rouge-score')}, {'; '.join(sorted(rouge_l, reverse=True))}"
     for name in ("bleu", "chrf"):
-        _scorers()[name].corpus_score(["a"], [["a"]])  # a scorer knows its signature after its first score
-        variants[name] = str(_scorers()[name].get_signature())
+        scorers = [_scorers(tokenizer)[name] for tokenizer in tokenizers]
+        for scorer in scorers:
+            scorer.corpus_score(["a"], [["a"]])  # a scorer knows its signature after its first score
+        variants[name] = "; ".join(dict.fromkeys(str(scorer.get_signature()) for scorer in scorers))
     return variants
 
 
 @lru_cache
-def _scorers() -> dict[str, Any]:
+def _scorers(tokenizer: str) -> dict[str, Any]:
+    """The libraries' scorers of texts with this ``tokenizer_of``."""
     from rouge_score.rouge_scorer import RougeScorer
     from sacrebleu.metrics import BLEU, CHRF
 
-    rouge_l = RougeScorer(["rougeL"], use_stemmer=True)
-    return {"bleu": BLEU(lowercase=True), "chrf": CHRF(lowercase=True), "rouge_l": rouge_l}
+    own = None if tokenizer == "13a" else SimpleNamespace(tokenize=words)  # rouge-score's keeps a to z only
+    rouge_l = RougeScorer(["rougeL"], use_stemmer=True, tokenizer=own)
+    return {"bleu": BLEU(lowercase=True, tokenize=tokenizer), "chrf": CHRF(lowercase=True), "rouge_l": rouge_l}
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N,) sentence chrF in 0..100 (Popovic 2015; sacrebleu)."""
-    scorer, pairs = _scorers()["chrf"], zip(hypotheses, references, strict=True)
+    scorer, pairs = _scorers("13a")["chrf"], zip(hypotheses, references, strict=True)
     return np.array([scorer.sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs])
 
 
 def rouge_l(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(N,) ROUGE-L F-measure with stemming (Lin 2004; rouge-score)."""
-    scorer, pairs = _scorers()["rouge_l"], zip(hypotheses, references, strict=True)
-    return np.array([scorer.score(reference, hypothesis)["rougeL"].fmeasure for hypothesis, reference in pairs])
+    """(N,) ROUGE-L F-measure (Lin 2004; rouge-score), of stems in English, of ``words`` in other scripts."""
+    pairs = zip(hypotheses, references, strict=True)
+    scores = [_scorers(tokenizer_of(true))["rouge_l"].score(true, text) for text, true in pairs]
+    return np.array([score["rougeL"].fmeasure for score in scores])
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
-    """(N,) METEOR (Banerjee and Lavie 2005; nltk) with WordNet, which nltk searches for the stems of words."""
+    """(N,) METEOR (Banerjee and Lavie 2005; nltk, WordNet). Its penalty leaves 1 - 0.5 / m^3 for m identical words."""
     from nltk.translate.meteor_score import single_meteor_score
 
     options = {"stemmer": _stemmer(), "wordnet": _wordnet()}
@@ -166,7 +192,8 @@ def cider_d(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
 
     The mean over n = 1 to 4 of the cosine of tf-idf vectors of n-grams, with the hypothesis's counts clipped to the
     reference's, times 10, times a Gaussian penalty on the difference in length. Document frequencies are those of the
-    references. As the authors' ``CiderDScorer``; pycocoevalcap has no CIDEr-D. In a single document the score is 0.
+    references. As the authors' ``CiderDScorer``; pycocoevalcap has no CIDEr-D. In a single document the score is 0, and
+    identical texts of m < 4 words score 2.5 m.
     """
     counts = [grams(reference) for reference in references]
     frequencies = Counter(gram for reference in counts for gram in reference)

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from storylib.data.pictures import PictureError
-from storylib.data.store import StoreError
 from storylib.data.types import Story
 from storylib.report.pages import table
-from storylib.sources import SourceError, load_stories, name_and_options, one_line
+from storylib.sources import load_stories, one_line
 
 TITLES = 50  # a row with more titles shows only the first five
 
@@ -19,15 +17,9 @@ TITLES = 50  # a row with more titles shows only the first five
 def acknowledge(source: str, limit: int | None = None) -> str:
     """Markdown with the credits of the stories that ``load_stories`` gives for the same arguments.
 
-    If they are not on this machine, one sentence says so. Titles and names come from strangers and are escaped. Raises
-    SourceError for a source that does not exist.
+    Titles and names come from strangers and are escaped.
     """
-    name_and_options(source)
-    try:
-        rows = credits(load_stories(source, limit))
-    except (SourceError, StoreError, PictureError) as error:
-        return f"The stories of `{one_line(source).replace('`', '')}` could not be read: {escaped(str(error))}\n"
-    rows = rows[["stories", "titles", "credit", "licence"]].replace("", "not named")
+    rows = credits(load_stories(source, limit))[["stories", "titles", "credit", "licence"]].replace("", "not named")
     cells = [[escaped(str(cell)) for cell in row] for row in rows.to_numpy()]
     return table(("Stories", "Titles", "Credit", "Licence"), cells)
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,14 +18,13 @@ from urllib.parse import unquote
 import yaml
 
 from storylib.config import project_root, runs_dir
-from storylib.data.store import file_sha256
-from storylib.report.notebooks import read_cells, without_colours
 from storylib.report.pages import fill
 
 # Loader, TeX input, SVG output (browsers block the fonts of pages opened from a folder), text for screen readers.
 MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/svg.js", "output/svg/fonts/tex.js", "a11y/assistive-mml.js")
+REMOTE = re.compile(r"\s*(https?:)?//")
+LINKS = {"canonical", "alternate", "search", "next", "prev", "index", "author"}  # <link> that a browser does not load
 RUN = re.compile(r"<th>([\w.-]+-[0-9a-f]{8})</th>")  # a run in a table of ``records.describe``
-RECORDS = ("run.json", "metrics.json", "history.csv")
 
 
 class BookError(RuntimeError):
@@ -41,9 +39,6 @@ def build_book(executed: Path, output: Path) -> Path:
     root = project_root()
     chapters = [executed / f"{page}.ipynb" for page in toc_pages(root) if page.startswith("notebooks/")]
     problems = [problem for chapter in chapters for problem in check_notebook(chapter)]
-    for verb, name in (("gallery", "gallery.html"), ("credits", "credits.md")):
-        if not (executed / name).is_file():
-            problems.append(f"{executed / name} does not exist: `storylib {verb}` writes it")
     complain(problems, "The notebooks are not ready")
     output.mkdir(parents=True, exist_ok=True)
     published = output / "html"
@@ -57,8 +52,7 @@ def build_book(executed: Path, output: Path) -> Path:
         polish(html)
         shutil.copy(executed / "gallery.html", html)
         complain(check_html(html), "The pages are not fit to publish")
-        stamp = {"stories": executed.parent.name, "chapters": {c.stem: file_sha256(c) for c in chapters}}
-        (html / "book.json").write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")
+        (html / "book.json").write_text(json.dumps({"stories": executed.parent.name}), encoding="utf-8")
         if published.exists():
             published.rename(Path(work) / "old")
         html.rename(published)
@@ -76,17 +70,9 @@ def check_notebook(path: Path) -> list[str]:
     """Why an executed notebook must not be shown; Jupyter Book itself accepts one that failed half-way."""
     if not path.is_file():
         return [f"{path} does not exist: execute it first (`make book` or `storylib notebook`)"]
-    code = [cell for cell in read_cells(path) if cell["cell_type"] == "code" and cell["source"].strip()]
-    outputs = [output for cell in code for output in cell["outputs"]]
-    problems = []
-    if any(output["output_type"] == "error" for output in outputs):
-        problems.append(f"{path.name} failed when it was executed")
-    skipped = [str(number) for number, cell in enumerate(code, 1) if cell["execution_count"] is None]
-    if skipped:
-        problems.append(f"{path.name} was not executed to the end: code cells {', '.join(skipped)} never ran")
-    if not outputs:
-        problems.append(f"{path.name} shows nothing: none of its cells has an output")
-    return problems
+    if "storylib" not in json.loads(path.read_text(encoding="utf-8"))["metadata"]:  # added when it ran to the end
+        return [f"{path.name} was not executed to the end: execute it with `storylib notebook`"]
+    return []
 
 
 def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) -> Path:
@@ -121,23 +107,22 @@ def add_captions(notebook: dict[str, Any]) -> None:
 
 def colophon(notebook: dict[str, Any], name: str, url: str) -> str:
     """How a page was made, as its last lines: notebook, commit, parameters, seconds, links to its run records."""
-    execution, origin = notebook["metadata"].get("papermill", {}), notebook["metadata"].get("storylib", {})
-    commit = origin.get("commit", "unknown")
+    execution, origin = notebook["metadata"]["papermill"], notebook["metadata"]["storylib"]
+    commit = origin["commit"]
     branch = commit if commit != "unknown" else "main"
     parts = [f"Executed from [`notebooks/{name}`]({url}/blob/{branch}/notebooks/{name})"]
     if commit != "unknown":
         changes = ", with uncommitted changes" if origin["dirty"] else ""
         parts.append(f"at commit [`{commit[:8]}`]({url}/commit/{commit}){changes}")
-    if origin:
-        day, seconds = execution["start_time"][:10], f"{execution['duration']:.0f}"
-        parts.append(f"on {day} in {seconds} seconds, on {origin['machine']} (Python {origin['python']})")
-    if execution.get("parameters"):
+    day, seconds = execution["start_time"][:10], f"{execution['duration']:.0f}"
+    parts.append(f"on {day} in {seconds} seconds, on {origin['machine']} (Python {origin['python']})")
+    if execution["parameters"]:
         parts.append("with " + ", ".join(f"`{key} = {value!r}`" for key, value in execution["parameters"].items()))
     text = ", ".join(parts) + "."
     content = json.dumps(notebook)
     runs = [run for run in dict.fromkeys(RUN.findall(content)) if (runs_dir() / run / "run.json").is_file()]
     if runs:
-        links = [f"<a href='../records/{run}/run.json'>{run}</a>" for run in runs]
+        links = [f"<a href='../records/{run}.json'>{run}</a>" for run in runs]
         text += f" Run records: {', '.join(links)}."
     heading = "## How this page was made"
     return text if heading in content else f"{heading}\n\n{text}"
@@ -145,11 +130,10 @@ def colophon(notebook: dict[str, Any], name: str, url: str) -> str:
 
 def add_records(html: Path) -> None:
     """Copy the run records that the chapters link to: numbers only, a few kilobytes each."""
+    (html / "records").mkdir()
     for page in html.glob("notebooks/*.html"):
-        for run in set(re.findall(r"\.\./records/([^/]+)/run\.json", page.read_text(encoding="utf-8"))):
-            (html / "records" / run).mkdir(parents=True, exist_ok=True)
-            for record in [path for path in (runs_dir() / run).iterdir() if path.name in RECORDS]:
-                shutil.copy(record, html / "records" / run)
+        for run in re.findall(r"\.\./records/([\w.-]+)\.json", page.read_text(encoding="utf-8")):
+            shutil.copy(runs_dir() / run / "run.json", html / "records" / f"{run}.json")
 
 
 def add_mathjax(folder: Path) -> None:
@@ -166,7 +150,7 @@ def render(root: Path, tree: Path, work: Path) -> Path:
     command += ["--path-output", str(work), "--config", str(root.resolve() / "_config.yml")]
     command += ["--toc", str(root.resolve() / "_toc.yml"), "--all", "-W", "-n", "--keep-going"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    output = without_colours(done.stdout).replace(f"{tree.resolve()}/", "")
+    output = done.stdout.replace(f"{tree.resolve()}/", "")
     print(output, file=sys.stderr)
     if done.returncode:
         warnings = [line.strip() for line in output.splitlines() if "WARNING" in line or "ERROR" in line]
@@ -217,22 +201,31 @@ def inline_fonts(sheet: Path) -> str:
 
 def check_html(html: Path) -> list[str]:
     """What built pages must not contain: anything from the network, numbers that were not filled in, dead links."""
+    from bs4 import BeautifulSoup  # the theme of the book brings it
+
     problems = []
-    pages = {page.resolve(): Page(page) for page in sorted(html.rglob("*.html"))}
+    paths = sorted(html.resolve().rglob("*.html"))
+    pages: dict[Path, Any] = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
+    anchors = {path: {"", "top", *values(page, "id", "name")} for path, page in pages.items()}
     for path, page in pages.items():
         name = path.relative_to(html.resolve())
-        problems += [f"{name} loads {url} from the network" for url in page.remote]
-        problems += [f"{name} has a picture without a description: {source}" for source in page.undescribed]
-        for link in page.links:
-            file, _, anchor = link.partition("#")
-            target = (path.parent / unquote(file)).resolve() if file else path
+        loading = [tag["href"] for tag in page.find_all("link", href=True) if not LINKS & set(tag.get("rel", []))]
+        remote = [url for url in [*values(page, "src", "srcset", "poster"), *loading] if REMOTE.match(url)]
+        problems += [f"{name} loads {url} from the network" for url in remote]
+        for image in page.find_all("img"):
+            alt = image.get("alt", "")
+            if not re.search(r"\w", alt) or alt.endswith((".svg", ".png", ".jpg", ".jpeg")):
+                problems.append(f"{name} has a picture without a description: {image.get('src', '')[:80]}")
+        for link in page.find_all("a", href=re.compile(r"^(?!#?$|[a-z]+:|//)")):
+            file, _, anchor = link["href"].partition("#")
+            target = (path.parent / unquote(file.partition("?")[0])).resolve() if file else path
             if not target.exists():
-                problems.append(f"{name} links to {link}, which does not exist")
-            elif anchor and target in pages and unquote(anchor) not in pages[target].anchors:
-                problems.append(f"{name} links to {link}, a place that is not on that page")
-        # A missing number leaves its role or a pending node; code may mention them.
-        prose = re.sub(r"<(pre|code|script)\b.*?</\1>", "", page.text, flags=re.DOTALL)
-        mark = re.search(r"\{?glue:|pending_glue|system-message", prose)
+                problems.append(f"{name} links to {link['href']}, which does not exist")
+            elif target in pages and unquote(anchor) not in anchors[target]:
+                problems.append(f"{name} links to {link['href']}, a place that is not on that page")
+        for code in page.find_all(["pre", "code", "script"]):  # these may mention what follows
+            code.decompose()
+        mark = re.search(r"\{?glue:|pending_glue|system-message", str(page))
         if mark:
             problems.append(f"{name} contains {mark[0]!r}: a number or reference was not filled in")
     for sheet in sorted(html.rglob("*.css")):
@@ -242,31 +235,9 @@ def check_html(html: Path) -> list[str]:
     return problems
 
 
-class Page(HTMLParser):
-    """What a page would fetch from the network when opened, its links and anchors, and pictures without description."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.remote: list[str] = []
-        self.links: list[str] = []
-        self.anchors: set[str] = {"top"}
-        self.undescribed: list[str] = []
-        self.text = path.read_text(encoding="utf-8")
-        self.feed(self.text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attrs}
-        urls = [values.get("src", ""), values.get("srcset", ""), values.get("poster", "")]
-        if tag == "link" and not re.search("canonical|alternate|search|next|prev|index|author", values.get("rel", "")):
-            urls.append(values.get("href", ""))
-        self.remote += [url for url in urls if re.match(r"(https?:)?//", url.strip())]
-        self.anchors |= {values[name] for name in ("id", "name") if values.get(name)}
-        link = values.get("href", "") if tag == "a" else ""
-        if link not in ("", "#") and not re.match(r"[a-z]+:|//", link):
-            self.links.append(link.split("?")[0])
-        words = re.sub(r"\W", "", values.get("alt", ""))
-        if tag == "img" and (not words or values["alt"].endswith((".svg", ".png", ".jpg", ".jpeg"))):
-            self.undescribed.append(values.get("src", "")[:80])
+def values(page: Any, *names: str) -> list[str]:
+    """All values of some attributes of a page."""
+    return [tag[name] for name in names for tag in page.find_all(attrs={name: True})]
 
 
 def complain(problems: Sequence[str], title: str) -> None:

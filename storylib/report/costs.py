@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from storylib.config import project_root, slug
+from storylib.config import build_name, project_root
 from storylib.report.style import INK, MODEL_COLOUR, MORE, OFF, describe, subplots
 
 # What was measured: the record, and the part of it.
@@ -58,7 +58,7 @@ def workflow(source: str, profile: str, watts: float) -> pd.DataFrame:
 
     watts: assumed power of a busy core. Empty where the workflow measured nothing.
     """
-    files = sorted((project_root() / "_build" / slug(f"{source}-{profile}") / "costs").glob("*.tsv"))  # by Snakemake
+    files = sorted((project_root() / "_build" / build_name(source, profile) / "costs").glob("*.tsv"))  # by Snakemake
     jobs = [pd.read_csv(path, sep="\t").head(1).assign(step=path.stem.partition("-")[0]) for path in files]
     if not jobs:
         return pd.DataFrame(columns=["jobs", "minutes of work", "minutes", "watt-hours"])

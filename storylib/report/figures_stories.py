@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 from storylib.data.pictures import PictureLike
 from storylib.data.types import Frame, Story
 from storylib.experiments.records import Run
-from storylib.report.style import INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels, shorten, show_frame, subplots
+from storylib.report.style import INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels, show_frame, subplots
 
 if TYPE_CHECKING:
     from storylib.analysis.leaks import Twin
@@ -49,7 +50,7 @@ def story_strip(stories: Sequence[Story], frames: int = 5) -> Figure:
     rows = [[Cell(frame.image, frame.text) for frame in story.frames[:frames]] for story in stories]
     figure, axes = _board(rows, frames, 2.0, 2.9)
     for line, story in zip(axes, stories, strict=True):
-        line[0].set_title(shorten(story.title, 40), loc="left", color=INK)
+        line[0].set_title(shorten(story.title, 40, placeholder=" …"), loc="left", color=INK)
     alt = "; ".join(f"{s.title}: {' '.join(f.text for f in s.frames[:frames])}" for s in stories)
     return describe(figure, alt, "One story per row: each picture above its text.")
 
@@ -97,9 +98,9 @@ def twins(pairs: Sequence[Twin]) -> Figure:
     """Test frames, each above the training frame whose picture or text is nearly the same."""
     above, below = [], []
     for pair in pairs:
-        title = f"same {pair.kind}\n{shorten(pair.test_story.title, 22)}"
-        above.append(Cell(pair.test_frame.image, pair.test_frame.text, title))
-        below.append(Cell(pair.train_frame.image, pair.train_frame.text, shorten(pair.train_story.title, 22)))
+        titles = [shorten(story.title, 22, placeholder=" …") for story in (pair.test_story, pair.train_story)]
+        above.append(Cell(pair.test_frame.image, pair.test_frame.text, f"same {pair.kind}\n{titles[0]}"))
+        below.append(Cell(pair.train_frame.image, pair.train_frame.text, titles[1]))
     figure, axes = _board([above, below], max(5, len(pairs)), 1.75, 3.1)
     for line, name in zip(axes, ("test", "training"), strict=True):
         line[0].set_ylabel(name, color=INK)

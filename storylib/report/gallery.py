@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Mapping
 from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,9 @@ from PIL import Image
 from storylib.config import configure, experiments, seeds
 from storylib.data.pictures import PictureLike, open_picture
 from storylib.data.store import write_atomically
-from storylib.experiments.provenance import RunError
 from storylib.experiments.records import Run
-from storylib.report.style import arm_colours
+from storylib.experiments.studies import ablation_factor
+from storylib.report.style import MORE, OFF, ON
 
 if TYPE_CHECKING:
     from storylib.experiments.runs import Data
@@ -43,8 +44,8 @@ def make_gallery(source: str, profile: str, path: Path) -> Path:
 def write_gallery(runs: Mapping[str, Run], data: Data, path: Path) -> Path:
     """One HTML page with every test window and what each run predicted.
 
-    runs: by the name of their arm, all evaluated on the same windows. Pictures are made smaller until the page has at
-    most ``LIMIT`` bytes, and the page says so. Raises RunError when even the smallest pictures do not fit.
+    runs: by the name of their arm, all evaluated on the same windows. Pictures are made smaller, down to the least of
+    ``SIZES``, until the page has at most ``LIMIT`` bytes, and the page says so.
     """
     facts = contents(runs, data)
     template = Path(__file__).with_name("gallery.html").read_text(encoding="utf-8")
@@ -55,26 +56,22 @@ def write_gallery(runs: Mapping[str, Run], data: Data, path: Path) -> Path:
         encoded = encoded.replace("<", "\\u003c")
         page = template.replace("{facts}", encoded, 1).replace("{title}", html.escape(facts["source"]), 1)
         if len(page.encode()) <= LIMIT:
-            write_atomically(path, page)
-            return path
-    windows = len(facts["windows"])
-    raise RunError(f"{windows} windows do not fit into {LIMIT:,} bytes, even with small pictures: show fewer arms")
+            break
+    write_atomically(path, page)
+    return path
 
 
 def contents(runs: Mapping[str, Run], data: Data) -> dict[str, Any]:
     """The data of the page, ready for JSON except for its pictures. Frames and stories are referred to by number."""
     config = next(iter(runs.values())).config.data
     tables = {arm: window_table(run) for arm, run in runs.items()}
-    targets = next(iter(tables.values())).index
-    if any(not table.index.equals(targets) for table in tables.values()):
-        raise RunError("the runs were not evaluated on the same windows, so they cannot be shown side by side")
     numbers: dict[tuple[str, int], int] = {}  # (story, frame) -> number, in the order of first use
 
     def number(story: str, frame: int) -> int:
         return numbers.setdefault((story, int(frame)), len(numbers))
 
     windows: list[dict[str, Any]] = []
-    for story, frame in targets:
+    for story, frame in next(iter(tables.values())).index:
         context = [number(story, frame - steps) for steps in range(config.context, 0, -1)]
         windows.append({"context": context, "target": number(story, frame), "arms": []})
     for arm, table in tables.items():
@@ -88,7 +85,8 @@ def contents(runs: Mapping[str, Run], data: Data) -> dict[str, Any]:
     shown = list(dict.fromkeys(story for story, _ in numbers))
     stories = {story.id: story for story in data.stories}
     credits = {name: " · ".join(filter(None, (stories[name].credit, stories[name].licence))) for name in shown}
-    colours = arm_colours(list(runs))
+    arms = dict.fromkeys([*ablation_factor().arms, *runs])  # these two first: they have the same colours on every page
+    colours = dict(zip(arms, cycle((ON, OFF, *MORE)), strict=False))
     return {
         "source": config.source,
         "arms": [{"name": arm, "run": run.id, "colour": colours[arm]} for arm, run in runs.items()],

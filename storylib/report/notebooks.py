@@ -8,16 +8,17 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from textwrap import indent
-from typing import Any
+from typing import Any, NamedTuple
 
-from storylib.config import project_root, unknown
+from tqdm import tqdm
+
+from storylib.config import digest, project_root, unknown
 from storylib.data.store import write_atomically
 
-FOLDERS = ("STORYLIB_CACHE", "STORYLIB_RUNS", "STORYLIB_AFRICAN_STORYBOOK", "STORYLIB_FOLDER")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TRACEBACK = 12  # lines of a traceback that are shown
 
@@ -26,53 +27,115 @@ class NotebookError(RuntimeError):
     """A notebook that cannot be executed as requested; the message says what to do."""
 
 
+class Kernel(NamedTuple):
+    """A running kernel, and the folder that ``style.save`` writes to in it."""
+
+    manager: Any
+    figures: Path
+
+    def reset(self) -> None:
+        """Forget every variable; what was imported stays."""
+        client = self.manager.blocking_client()
+        client.start_channels()
+        client.wait_for_ready()
+        client.execute("get_ipython().reset()", store_history=False, reply=True)
+        client.stop_channels()
+        for figure in self.figures.iterdir():
+            figure.unlink()
+
+
+@contextmanager
+def start_kernel() -> Iterator[Kernel]:
+    """A kernel in the current folder, for one notebook or for several that share the cost of its imports."""
+    from jupyter_client.manager import KernelManager
+
+    with tempfile.TemporaryDirectory(prefix="storylib-") as figures:
+        manager = KernelManager(kernel_name="python3")
+        home = str(project_root().resolve())
+        manager.start_kernel(env=os.environ | {"STORYLIB_HOME": home, "STORYLIB_FIGURES": figures})
+        try:
+            yield Kernel(manager, Path(figures))
+        finally:
+            manager.shutdown_kernel(now=True)
+
+
+def run_chapters(contents: Sequence[Path], executed: Path, offered: Mapping[str, str]) -> dict[str, str]:
+    """Execute the chapters whose content has changed, in one kernel. Returns the content of each, by name.
+
+    contents: files that name a chapter and hold all that it depends on. offered: parameters, for chapters that have
+    them. Raises NotebookError at the first that fails; those before it are kept.
+    """
+    keys = {path.name: digest(path.read_text(encoding="utf-8")) for path in contents}
+    notebooks = {name: project_root() / "notebooks" / f"{name}.ipynb" for name in keys}
+    changed = [name for name in keys if content_of(executed / "notebooks" / f"{name}.ipynb") != keys[name]]
+    with start_kernel() if changed else nullcontext() as kernel:
+        for name in tqdm(changed, "chapters", unit="chapter"):
+            declared = declared_parameters(notebooks[name])
+            values = {parameter: value for parameter, value in offered.items() if parameter in declared}
+            output = executed / "notebooks" / f"{name}.ipynb"
+            run_notebook(notebooks[name], output, values, executed / "figures", kernel=kernel, content=keys[name])
+    return keys
+
+
 def run_notebook(
-    notebook: Path, output: Path, parameters: Mapping[str, Any], figures: Path | None = None, timeout: int | None = None
+    notebook: Path,
+    output: Path,
+    parameters: Mapping[str, str],
+    figures: Path | None = None,
+    timeout: int | None = None,
+    kernel: Kernel | None = None,
+    content: str = "",
 ) -> Path:
     """Execute a notebook and write it to ``output`` if it ran to the end.
 
-    parameters: values by the names that the notebook's parameters cell declares.
-    figures: a folder for the files of ``style.save``, written together with the notebook.
-    timeout: seconds that a cell may take.
-
-    Raises NotebookError if the notebook fails. ``output`` is then unchanged, and what was executed until the failure
-    is beside it as ``<name>.failed``.
+    parameters: texts, as from the command line, by the names that the notebook declares. figures: a folder for the
+    files of ``style.save``. timeout: seconds that a cell may take. kernel: a new one by default. content: names what
+    the result depends on, for ``content_of``. Raises NotebookError if the notebook fails; then ``output`` is unchanged,
+    and what was executed until the failure is beside it as ``<name>.failed``.
     """
+    if kernel is None:
+        with start_kernel() as kernel:
+            return run_notebook(notebook, output, parameters, figures, timeout, kernel, content)
     import papermill
 
     notebook, output = notebook.resolve(), output.resolve()
     values = check_parameters(notebook, parameters)
     failed = output.with_suffix(".failed")
     output.parent.mkdir(parents=True, exist_ok=True)
+    kernel.reset()
     with tempfile.TemporaryDirectory(prefix="storylib-") as work:
-        partial, drawn, empty = Path(work, output.name), Path(work, "figures"), Path(work, "empty")
-        drawn.mkdir()
-        empty.mkdir()
-        options = {"kernel_name": "python3", "execution_timeout": timeout}
+        partial = Path(work, output.name)
+        options = {"kernel_name": "python3", "execution_timeout": timeout, "km": kernel.manager}
         try:
-            with environment(STORYLIB_HOME=str(project_root().resolve()), STORYLIB_FIGURES=str(drawn)):
-                # In an empty folder, so that no notebook depends on where it was started from.
-                papermill.execute_notebook(notebook, partial, values, cwd=empty, **options)
+            papermill.execute_notebook(notebook, partial, values, **options)
         except Exception as error:
             if partial.exists():
                 shutil.copyfile(partial, failed)
             raise NotebookError(explain(notebook, failed, error)) from error
-        finish(partial)
+        finish(partial, content)
         if figures is not None:
-            for figure in sorted(drawn.iterdir()):
+            for figure in kernel.figures.glob("*.svg"):
                 write_atomically(figures.resolve() / figure.name, figure.read_bytes())
         write_atomically(output, partial.read_bytes())
     failed.unlink(missing_ok=True)
     return output
 
 
-def finish(path: Path) -> None:
+def content_of(executed: Path) -> str:
+    """What an executed notebook depended on; empty if there is none."""
+    if not executed.exists():
+        return ""
+    return json.loads(executed.read_text(encoding="utf-8"))["metadata"].get("storylib", {}).get("content", "")
+
+
+def finish(path: Path, content: str) -> None:
     """Add commit and machine to an executed notebook, and remove progress widgets, which a page loads from the web."""
     from storylib.experiments.provenance import provenance
 
     notebook = json.loads(path.read_text(encoding="utf-8"))
     facts = provenance("unknown")
     notebook["metadata"]["storylib"] = {name: facts[name] for name in ("commit", "dirty", "python", "machine")}
+    notebook["metadata"]["storylib"]["content"] = content
     notebook["metadata"].pop("widgets", None)
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
@@ -80,38 +143,32 @@ def finish(path: Path) -> None:
     path.write_text(json.dumps(notebook, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def check_parameters(notebook: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters, each declared by the notebook and of the type of its default.
+def check_parameters(notebook: Path, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Values from the command line, each read as the type of the default that the notebook declares.
 
-    A text, as from the command line, is read as that type. Raises NotebookError.
+    Types other than text and numbers are read as JSON. Raises NotebookError.
     """
     declared = declared_parameters(notebook)
-    for name in parameters:
+    values = {}
+    for name, text in texts.items():
         if name not in declared:
             raise NotebookError(f"{notebook.name}: {unknown('parameter', name, declared)}")
-    return {name: _converted(notebook, name, value, declared[name]) for name, value in parameters.items()}
+        default = declared[name]
+        read = type(default) if type(default) in (str, int, float) else json.loads
+        try:
+            values[name] = read(text)
+        except ValueError:
+            wish = f"is of type {type(default).__name__} (it is {default!r} by default)"
+            raise NotebookError(f"{notebook.name}: parameter {name!r} {wish}, not {text!r}.") from None
+    return values
 
 
 def declared_parameters(notebook: Path) -> dict[str, Any]:
-    """Names and defaults of the cell tagged ``parameters``. Raises NotebookError if one is not a plain literal."""
-    if not notebook.is_file():
-        known = ", ".join(sorted(path.name for path in notebook.parent.glob("*.ipynb")))
-        raise NotebookError(f"There is no notebook {notebook}. Known: {known or 'none in this folder'}.")
-    declared: dict[str, Any] = {}
-    for statement in ast.parse(parameters_code(notebook)).body:
-        try:
-            assert isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name)
-            declared[statement.targets[0].id] = ast.literal_eval(statement.value)
-        except (AssertionError, ValueError):
-            line = ast.unparse(statement)
-            raise NotebookError(f"{notebook.name}: {line!r} in the parameters cell is not a plain literal") from None
-    return declared
+    """Names and defaults of the cell tagged ``parameters``."""
+    import papermill
 
-
-def parameters_code(notebook: Path) -> str:
-    """The code of the cell tagged ``parameters``."""
-    cells = read_cells(notebook)
-    return "\n".join(cell["source"] for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    parameters = papermill.inspect_notebook(str(notebook))
+    return {name: ast.literal_eval(parameter["default"]) for name, parameter in parameters.items()}
 
 
 def read_cells(notebook: Path) -> list[dict[str, Any]]:
@@ -132,36 +189,4 @@ def explain(notebook: Path, failed: Path, error: Exception) -> str:
     text.append(indent("\n".join(trace.splitlines()[-TRACEBACK:]), "    "))
     if failed.exists():
         text.append(f"The partial notebook is {failed}; copy it to a name that ends in .ipynb to open it in Jupyter.")
-    return without_colours("\n".join(text))
-
-
-def without_colours(text: str) -> str:
-    """The text of a terminal without its colour codes."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", text)
-
-
-@contextmanager
-def environment(**changes: str) -> Iterator[None]:
-    """Environment variables for the kernel, restored afterwards. The kernel has another folder: paths are absolute."""
-    before = dict(os.environ)
-    folders = {name: str(Path(before[name]).expanduser().resolve()) for name in FOLDERS if before.get(name)}
-    os.environ.update(folders | changes)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
-
-def _converted(notebook: Path, name: str, value: Any, default: Any) -> Any:
-    """A value as the type of the default; a default of None accepts any type."""
-    wanted = type(default)
-    if isinstance(value, str) and wanted is not str:
-        with suppress(ValueError, SyntaxError):  # stays a text, which is an error below unless the default is None
-            value = ast.literal_eval({"true": "True", "false": "False", "none": "None"}.get(value.lower(), value))
-    if wanted is float and type(value) is int:
-        return float(value)
-    if default is None or type(value) is wanted:
-        return value
-    wish = f"is of type {wanted.__name__} (it is {default!r} by default)"
-    raise NotebookError(f"{notebook.name}: parameter {name!r} {wish}, not {value!r} ({type(value).__name__}).")
+    return re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(text))  # without the colours of a terminal

@@ -6,19 +6,17 @@ A page requests one with a line of its own: ``<!-- generated: parameters -->``.
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
-import io
 import json
 import re
-import textwrap
-import tokenize
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from storylib import config
-from storylib.report.notebooks import parameters_code, read_cells
+from storylib.report.notebooks import read_cells
 
 PACKAGE = Path(__file__).parents[1]
 MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
@@ -36,10 +34,14 @@ def fill(page: str, root: Path, built: Path) -> str:
 
 def parameters(root: Path, built: Path) -> str:
     """One table per notebook: names, defaults and comments of its parameters cell."""
+    import papermill
+
     head, parts = ("Parameter", "Default", "Meaning"), []
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         title = next(cell["source"] for cell in read_cells(path) if cell["cell_type"] == "markdown").splitlines()[0]
-        parts.append(f"### {title.lstrip('# ')}: `{path.name}`\n\n{table(head, assignments(parameters_code(path)))}")
+        declared = papermill.inspect_notebook(str(path)).values()
+        rows = [(f"`{p['name']}`", f"`{ast.literal_eval(p['default'])!r}`", p["help"]) for p in declared]
+        parts.append(f"### {title.lstrip('# ')}: `{path.name}`\n\n{table(head, rows)}")
     return "\n\n".join(parts)
 
 
@@ -47,27 +49,11 @@ def fields(root: Path, built: Path) -> str:
     """One table per part of the configuration: fields, defaults and comments, from the code."""
     head, parts = ("Field", "Default", "Meaning"), []
     for name, title in PARTS.items():
-        body = inspect.getsource(getattr(config, name)).partition('"""\n\n')[2]
-        parts.append(f"### {title}: `{name}`\n\n{table(head, assignments(textwrap.dedent(body)))}")
+        part = getattr(config, name)
+        comments = dict(re.findall(r"^    (\w+): .*?  # (.*)$", inspect.getsource(part), re.MULTILINE))
+        rows = [(f"`{f.name}`", f"`{f.default!r}`", comments.get(f.name, "")) for f in dataclasses.fields(part)]
+        parts.append(f"### {title}: `{name}`\n\n{table(head, rows)}")
     return "\n\n".join(parts)
-
-
-def assignments(code: str) -> list[tuple[str, str, str]]:
-    """(name, value, comment) of each assignment in some code; ``field(default=...)`` counts as its default."""
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(code).readline)
-        if token.type == tokenize.COMMENT
-    }
-    rows = []
-    for node in ast.parse(code).body:
-        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-            value = node.value
-            if isinstance(value, ast.Call):
-                value = next((keyword.value for keyword in value.keywords if keyword.arg == "default"), value)
-            rows.append((f"`{ast.unparse(target)}`", f"`{ast.unparse(value)}`", comments.get(node.lineno, "")))
-    return rows
 
 
 def api(root: Path, built: Path) -> str:

@@ -5,12 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 import re
-import sys
 import textwrap
-from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,13 +14,11 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from PIL import Image
 
-from storylib.config import project_root
+from storylib.config import environment_folder, project_root
 from storylib.data.pictures import PictureLike, open_picture
 from storylib.data.store import write_atomically
-from storylib.experiments.studies import ablation_factor
 
 INK = "#767676"  # contrast of at least 4 on white and on near-black, so that one file serves both themes
 
@@ -35,17 +29,8 @@ MORE = ("#CC79A7", "#56B4E9", "#D55E00", "#009E73", "#F0E442")  # arms beyond th
 MODEL_COLOUR, BASELINE_COLOUR = ON, "#A0A0A0"
 
 
-def arm_colours(arms: Sequence[str]) -> dict[str, str]:
-    """One colour per arm, the same on every page: blue and orange for the two arms of the ablation."""
-    colours = dict(zip(ablation_factor().arms, (ON, OFF), strict=True))
-    more = cycle(MORE)
-    return {arm: colours[arm] if arm in colours else next(more) for arm in arms}
-
-
 def subplots(rows: int, columns: int, size: tuple[float, float], **options: Any) -> tuple[Figure, Any]:
     """A figure in the style of the report with its axes, (rows, columns). size: width and height in inches."""
-    if "IPython" in sys.modules:
-        set_matplotlib_formats("svg")
     coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     settings: dict[Any, Any] = dict.fromkeys(coloured, INK) | {
         "font.sans-serif": ["Arial", "DejaVu Sans", "Liberation Sans"],
@@ -96,7 +81,7 @@ class Drawing(NamedTuple):
 
 def save(figure: Figure, name: str, folder: Path | None = None) -> Drawing:
     """Write a figure as ``<name>.svg`` into STORYLIB_FIGURES, where the book finds it, and return it for display."""
-    folder = folder or Path(os.environ.get("STORYLIB_FIGURES") or project_root() / "_build" / "figures")
+    folder = folder or environment_folder("STORYLIB_FIGURES") or project_root() / "_build" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     alt, caption = str(figure.get_label()), str(figure.get_gid() or "")
     figure.set_gid(None)  # otherwise the caption would become an id in the file
@@ -126,9 +111,4 @@ def show_frame(axis: Axes, image: PictureLike | None, text: str) -> None:
         axis.imshow(picture, interpolation="none")  # embedded without resampling to four times the size
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
-    axis.set_xlabel(textwrap.fill(shorten(text, 120), 22), fontsize=8, color=INK)
-
-
-def shorten(text: str, limit: int) -> str:
-    """A text with at most ``limit`` characters."""
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+    axis.set_xlabel(textwrap.fill(text, 22, max_lines=6, placeholder=" …"), fontsize=8, color=INK)

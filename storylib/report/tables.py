@@ -66,4 +66,5 @@ def verdict_counts(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     chosen = rows[rows["metric"].isin(metrics)]
     index = [chosen["source"], chosen["metric"].map(lambda name: METRICS[name].title)]
     counts = pd.crosstab(index, chosen["verdict"]).reindex(columns=list(VERDICTS), fill_value=0)
-    return counts.assign(**{"smallest detectable (median)": chosen.groupby(index)["detectable"].median().round(3)})
+    detectable = chosen.groupby(index)["detectable"].median().astype(float)  # of type object where there is no row
+    return counts.assign(**{"smallest detectable (median)": detectable.round(3)})

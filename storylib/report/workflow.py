@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 
-from storylib.config import ConfigError, experiments, project_root, slug, unknown
+from storylib.config import ConfigError, build_name, experiments, project_root, unknown
 from storylib.data.code import code_fingerprint, imported_modules
+from storylib.data.store import check_writable
 from storylib.report.notebooks import read_cells
-from storylib.sources import source_names
+from storylib.sources import absolute_source
+
+HEARTBEAT = 30  # seconds
+QUIET = ("rules", "host", "progress", "reason")  # about these, and below about these lines; not about errors
+CHATTER = ("Select jobs", "Execute ", "Complete log", "Elapsed time", "Will exit", "Using profile")
 
 
 def run_workflow(target: str, source: str, profile: str, cores: int | None = None, cluster: str = "") -> int:
@@ -25,17 +33,18 @@ def run_workflow(target: str, source: str, profile: str, cores: int | None = Non
     jobs are sent instead. Raises ConfigError for an unknown name, and if another run works in this folder.
     """
     root = project_root()
-    source = checked_source(source)
+    source = absolute_source(source)
     check_name("profile", profile, list(experiments()["profiles"]))
     if cluster:
         check_name("cluster", cluster, sorted(path.parent.name for path in root.glob("profiles/*/config*.yaml")))
-    command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--cores", str(cores or "all")]
-    options = ["--rerun-incomplete", "--config", f"source={source}", f"profile={profile}", "--", target]
+    check_writable()
+    command = [sys.executable, "-m", "snakemake", "--cores", str(cores or "all"), "--quiet", *QUIET]
+    options = ["--rerun-incomplete", "--config", f"profile={profile}", f"cluster={cluster}", "--", target]
     if target == "runs":
         options.insert(0, "--keep-going")  # one failed run does not end a night of runs; it does end a book
     if cluster:
         options[:0] = ["--profile", f"profiles/{cluster}"]
-    logs = root / "_build" / slug(f"{source}-{profile}") / "logs"
+    logs = root / "_build" / build_name(source, profile) / "logs"
     with only_one(root / "_build" / ".lock") as lock:
         if any((root / ".snakemake" / "locks").glob("*")):
             say("the last run was killed: continuing where it stopped")
@@ -43,7 +52,15 @@ def run_workflow(target: str, source: str, profile: str, cores: int | None = Non
         where = f"the cluster of profiles/{cluster}" if cluster else f"{cores or 'all'} cores"
         say(f"looking for what is missing for {target!r}: source {source}, profile {profile}, {where}")
         before = newest(logs)
-        code = subprocess.run([*command, *options], cwd=root, pass_fds=[lock]).returncode
+        environment = os.environ | {"STORYLIB_SOURCE": source}
+        options = [*command, *options]
+        with subprocess.Popen(options, cwd=root, env=environment, pass_fds=[lock], stderr=subprocess.PIPE) as snakemake:
+            watcher = threading.Thread(target=show_progress, args=(snakemake, logs), daemon=True)
+            watcher.start()
+            for line in io.TextIOWrapper(snakemake.stderr, errors="replace") if snakemake.stderr else ():
+                if not line.startswith(CHATTER):
+                    print(line, end="", file=sys.stderr, flush=True)
+        code = snakemake.returncode
     if code:
         say(f"{target!r} failed; the logs are in {logs}. The same command continues from there.")
         return code
@@ -56,11 +73,16 @@ def run_workflow(target: str, source: str, profile: str, cores: int | None = Non
     return 0
 
 
-def checked_source(source: str) -> str:
-    """The source with an absolute folder. Raises ConfigError: a misspelt name is worth one clear sentence."""
-    name, _, folder = source.partition(":")
-    check_name("source", name, source_names())
-    return f"{name}:{Path(folder).expanduser().resolve()}" if folder else name
+def show_progress(process: subprocess.Popen[bytes], logs: Path) -> None:
+    """Until a process ends: twice a minute, how far the jobs are that write to these logs."""
+    while process.poll() is None:
+        time.sleep(HEARTBEAT)
+        for log in logs.glob("*.log"):
+            if time.time() - log.stat().st_mtime < HEARTBEAT:
+                lines = log.read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
+                bars = [line for line in lines if "%|" in line]
+                if bars:
+                    say(f"  {log.stem}: {bars[-1].strip()}")
 
 
 def check_name(kind: str, name: str, known: list[str]) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from storylib.config import unknown
+from storylib.data.files import explain
 
 log = logging.getLogger("storylib.sources")
-
-LONGEST_TEXT = 50_000  # characters of one frame's text; the longest whole story of StoryReasoning has half as many
 
 
 class SourceError(ValueError):
@@ -26,6 +27,12 @@ def leave_out(problem: str, strict: bool) -> None:
     log.warning("left out: %s", problem)
 
 
+def report_empty(places: list[str], strict: bool) -> None:
+    """Report the frames without a text, by where they are in the data; see ``leave_out``."""
+    if places:
+        leave_out(f"frames without a text: {len(places):,}, the first is {places[0]}: write one, or remove it.", strict)
+
+
 def check_known(kind: str, names: Iterable[str], known: Any, place: str = "") -> None:
     """Raise SourceError for the first name that is not among the known ones. place: start of the message."""
     for name in names:
@@ -33,14 +40,44 @@ def check_known(kind: str, names: Iterable[str], known: Any, place: str = "") ->
             raise SourceError(f"{place}{unknown(kind, name, known)}")
 
 
-def read_utf8(path: Path, errors: str = "strict") -> str:
-    """A text file of the user, with or without a byte order mark. errors: for bytes that are not UTF-8."""
+def local_path(place: str | os.PathLike) -> Path:
+    """The absolute path of a place on this machine; "~" is the user's folder.
+
+    Links in it are followed, but not the last: the pictures of a table lie beside a link to it.
+    """
+    folder, name = os.path.split(os.path.expanduser(place))
+    return Path(os.path.realpath(folder), name)
+
+
+def is_repository(place: str | os.PathLike) -> bool:
+    """Whether a place is the name of a repository of the hub, owner/name, and no local path."""
+    return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(place))) and not os.path.exists(local_path(place))
+
+
+def file_state(path: Path) -> list[Any]:
+    """Size and modification time of a file."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def whole_number(text: str) -> int:
+    """A position, also as spreadsheets write it: 1.0. Raises ValueError with the problem, to follow the row's place."""
+    match = re.fullmatch(r"([+-]?\d{1,18})([.,]0{1,2})?", text.strip())
+    if not match:
+        raise ValueError(f": position must be a whole number, not {text[:40]!r}.")
+    return int(match[1])
+
+
+def read_utf8(path: Path, errors: str = "strict", newline: str | None = None) -> str:
+    """A text file of the user: UTF-8, or UTF-16 if its first bytes say so. errors, newline: as for ``open``."""
     try:
-        return path.read_text(encoding="utf-8-sig", errors=errors)
-    except UnicodeDecodeError as error:
-        raise SourceError(f"{path} is not UTF-8 text: save it as UTF-8, or replace it by an intact copy.") from error
-    except OSError as error:
-        raise SourceError(f"{path} cannot be read ({error.strerror}): give yourself permission (chmod u+r).") from error
+        with path.open("rb") as file:
+            encoding = json.detect_encoding(file.read(4))
+        with path.open(encoding=encoding, errors=errors, newline=newline) as text:
+            return text.read()
+    except (UnicodeDecodeError, OSError) as error:
+        otherwise = "is not UTF-8 text: save it as UTF-8, or replace it by an intact copy"
+        raise SourceError(f"{path} {explain(path, otherwise, error)}.") from error
 
 
 def one_line(text: str) -> str:

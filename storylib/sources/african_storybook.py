@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
-from storylib.config import project_root
+from storylib.config import environment_folder, project_root
 from storylib.data.download import WrongFileError, github_archive
 from storylib.data.store import cache_entry, file_sha256, read_sums
 from storylib.data.types import Frame, Story
-from storylib.sources._checks import SourceError, check_known, leave_out, log, read_utf8
+from storylib.sources._checks import SourceError, check_known, leave_out, log, read_utf8, report_empty
 
 TEXTS = ("global-asp/asp-source", "99e022369a980bd52bce8c6f86d5f24e9a4ada9d")  # repository, commit
 PICTURES = ("global-asp/asp-imagebank", "a56e6dbe7aeeb8ea3e53d9941664416e2e7356ad")
@@ -46,13 +47,14 @@ def load(
 
     root: a folder that holds asp-source and asp-imagebank; by default STORYLIB_AFRICAN_STORYBOOK, else
     ../shared/data/african_storybook beside the project, else a download of about a gigabyte into the cache.
-    language: a folder name of asp-source. strict: raise an error for a text that cannot be read. Stories whose pictures
-    do not match their pages are dropped in any case.
+    language: a folder name of asp-source. strict: raise an error for a text that is missing or cannot be read. Stories
+    whose pictures do not match their pages are dropped in any case.
     """
     folder = Path(root).expanduser() if root is not None else find_root()
     texts, pictures = _check_layout(folder, language)
     stories: list[Story] = []
     dropped: list[str] = []
+    empty: list[str] = []
     for path in texts:
         if len(stories) == limit:
             break
@@ -62,10 +64,12 @@ def load(
             leave_out(str(error), strict)
             continue
         if isinstance(story, Story):
-            stories.append(story)
+            empty += [f"{path}, page {frame.number}" for frame in story.frames if not frame.text]
+            stories.append(replace(story, frames=tuple(frame for frame in story.frames if frame.text)))
         else:
             dropped.append(f"{path.stem}: {story}")
             log.info("dropped %s", dropped[-1])
+    report_empty(empty, strict)
     if dropped:
         log.warning("%d of %d stories were dropped; the reasons are logged at level INFO", len(dropped), len(texts))
     if not stories:
@@ -75,14 +79,14 @@ def load(
 
 
 def read_story(path: Path, pictures: Path) -> Story | str:
-    """One story, or the reason why it cannot be used. path: its text. pictures: the folder of its pictures."""
+    """A story with all its pages, or the reason why it cannot be used. path: its text. pictures: their folder."""
     title, *pages = re.split(r"^##[ \t]*$", read_utf8(path), flags=re.MULTILINE)
     if len(pages) < 2:
         return "the text has no pages"
     facts = dict(re.findall(r"^\* ([^:\n]+):[ \t]*(.*)$", pages.pop(), flags=re.MULTILINE))
     if "License" not in facts:
         return "the last block names no licence"
-    files = sorted(pictures.glob("*.jpg"))
+    files = sorted(pictures.glob("[0-9]*.jpg"))
     if [file.stem for file in files] != [f"{number:02d}" for number in range(1, len(files) + 1)]:
         return "a picture number is missing"
     if len(files) - len(pages) not in (1, 2):  # a cover, and often a back page
@@ -90,8 +94,8 @@ def read_story(path: Path, pictures: Path) -> Story | str:
     if path.name[:4] in OUT_OF_STEP:
         return f"pictures and texts disagree from about page {OUT_OF_STEP[path.name[:4]]}"
     texts = enumerate(map(plain, pages), 1)
-    frames = tuple(Frame(files[number], text, number) for number, text in texts if text)
-    if not frames:
+    frames = tuple(Frame(files[number], text, number) for number, text in texts)
+    if not any(frame.text for frame in frames):
         return "no page has a text"
     licence = facts.pop("License").strip("[] ").replace("CC BY", "CC-BY")
     credit = "; ".join(f"{role}: {names.strip()}" for role, names in facts.items() if names.strip())
@@ -108,8 +112,8 @@ def plain(text: str) -> str:
 
 def find_root() -> Path:
     """The folder of the stories: the one that the environment names, the one beside the project, or a download."""
-    if folder := os.environ.get("STORYLIB_AFRICAN_STORYBOOK"):
-        return Path(folder).expanduser()
+    if folder := environment_folder("STORYLIB_AFRICAN_STORYBOOK"):
+        return folder
     beside = project_root().parent / "shared" / "data" / "african_storybook"
     return beside if beside.is_dir() else download()
 

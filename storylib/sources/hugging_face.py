@@ -1,18 +1,23 @@
-"""Any Hugging Face data set with one story per row: a column of picture sequences and a column of text sequences.
+"""Any Hugging Face data set of stories: a column of picture sequences and one of text sequences, one story per row.
 
 load_stories("hugging_face:owner/name?images=pictures&texts=captions")    from the hub
 load_stories("hugging_face:path/to/folder?texts=captions")                train-*.parquet, test-*.parquet on disk
+
+Or one picture and one text per row, with a column that names the story, and perhaps one that orders its frames:
+load_stories("hugging_face:owner/name?images=image&texts=text&story=book&position=page")
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
 from typing import Any
 
 from storylib.data.types import Frame, Story
-from storylib.sources._checks import SourceError, leave_out, one_line
+from storylib.sources._checks import SourceError, leave_out, one_line, whole_number
 from storylib.sources._dataset_rows import HELD_OUT, Row, rows
+from storylib.sources._dataset_rows import parquet_paths as files  # noqa: F401  # for the fingerprint of the source
+from storylib.sources._frames import build
 
 
 def load(
@@ -22,46 +27,62 @@ def load(
     texts: str = "texts",
     id: str | None = None,
     title: str | None = None,
+    story: str | None = None,
+    position: str | None = None,
     licence: str = "",
     credit: str = "",
     revision: str | None = None,
+    config: str | None = None,
     strict: bool = False,
 ) -> list[Story]:
     """One story per row, in the data set's order; its own test and validation splits are kept.
 
-    root: a repository of the hub, or a folder of Parquet files. images, texts: columns of sequences; the n-th picture
-    belongs to the n-th text. id, title: columns of text. licence, credit: as on the data set's card.
-    limit, revision: see ``rows``. strict: raise an error for sequences of unequal length; otherwise the longer one is
-    cut with a warning.
+    root: a repository of the hub, a folder of Parquet files, or one file. images, texts: columns of sequences; the n-th
+    picture belongs to the n-th text. id, title: columns of text. licence, credit: as on the data set's card.
+    story: for a data set with one picture per row, the column that names its story; position: the column of its number
+    there, otherwise the order of the rows counts. limit, revision, config: see ``rows``; with ``story``, all rows are
+    read. strict: raise an error for sequences of unequal length and for nulls; otherwise the longer sequence is cut,
+    and what is null left out, with a warning.
     """
     if root is None:
         raise SourceError("Which data set? Call load_stories('hugging_face:<owner/name or folder of Parquet files>').")
-    columns = [column for column in (texts, id, title) if column]
-    stories = []
-    for row in rows(root, columns, images, limit, revision):
-        name = str(row.values[id]) if id else f"{row.split}-{row.number:05d}"
-        captions = row.values[texts]
-        if not isinstance(captions, list):
-            kind = type(captions).__name__
-            raise SourceError(f"{root}: the column {texts!r} holds {kind}, not sequences of texts; name another one.")
-        if len(captions) != len(row.pictures):
-            counts = f"{len(row.pictures)} pictures but {len(captions)} texts"
-            leave_out(f"{root}, {row.split} row {row.number}: the surplus of {counts}; correct the row.", strict)
-        frames = frames_of(row, [one_line(str(caption or "")) for caption in captions], strict)
-        if frames:
-            heading = one_line(str(row.values[title])) if title else name
-            stories.append(Story(name, heading, frames, licence, credit, split=HELD_OUT.get(row.split, "train")))
-    return stories
+    counts: Counter[str] = Counter()  # rows of each story
+
+    def read(row: Row) -> Story:
+        captions, name, number = row.values[texts], _name(row, story or id), 1
+        values = captions if isinstance(captions, list) and not story else [captions]
+        frame_texts = [_text(row, texts, value) for value in values]
+        counts[name] += 1
+        for column, null in ((texts, captions is None), (story, not name)):
+            if column and null:
+                raise ValueError(f": {column!r} is null; fill it, or remove the row.")
+        if story:
+            number = whole_number(_name(row, position)) if position else counts[name]
+        elif isinstance(captions, str):
+            problem = f"{row.place}: this data set has one picture or text per row, not one story"
+            raise SourceError(f"{problem}; name the column that tells the story by the option story=COLUMN.")
+        elif len(frame_texts) != len(row.pictures):
+            counted = f"{len(row.pictures)} pictures but {len(frame_texts)} texts"
+            leave_out(f"{row.place}: the surplus of {counted}; correct the row.", strict)
+        pages = enumerate(zip(row.pictures, frame_texts, strict=False), number)
+        frames = tuple(Frame(picture, text, place) for place, (picture, text) in pages)
+        name = name or f"{row.split}-{row.number:05d}"
+        return Story(name, _name(row, title), frames, licence, credit, split=HELD_OUT.get(row.split, "train"))
+
+    columns = [column for column in (texts, id, title, story, position) if column]
+    table = rows(root, columns, images, None if story else limit, revision, config)
+    return build(((row.place, row) for row in table), read, strict, join=bool(story))[:limit]
 
 
-def frames_of(
-    row: Row, texts: Sequence[str], strict: bool, attributes: Sequence[dict[str, Any]] | None = None
-) -> tuple[Frame, ...]:
-    """Frames of a row. One that lacks its picture or text is left out, and no window spans the gap."""
-    frames = []
-    for number, (picture, text) in enumerate(zip(row.pictures, texts, strict=False), 1):
-        if picture is None:
-            leave_out(f"{row.split} row {row.number}, picture {number}: the data set does not hold its bytes.", strict)
-        elif text:
-            frames.append(Frame(picture, text, number, attributes[number - 1] if attributes else None))
-    return tuple(frames)
+def _text(row: Row, column: str, value: Any) -> str:
+    """A text on one line, empty for null. Raises SourceError for a column of anything else."""
+    if value is None or isinstance(value, str):
+        return one_line(value or "")
+    kind = f"the fields {', '.join(value)}" if isinstance(value, dict) else type(value).__name__
+    raise SourceError(f"{row.place}: {column!r} holds {kind}, not texts; name a column of plain texts.")
+
+
+def _name(row: Row, column: str | None) -> str:
+    """An id, a title or a position on one line; empty for null and for NaN, which pandas writes in its place."""
+    value = row.values[column] if column else None
+    return "" if value is None or value != value else one_line(str(value))

@@ -44,7 +44,7 @@ def table():
 
 
 def test_reasons_are_spearmans_correlations_strongest_first(table):
-    found = reasons(table, draws=500)
+    found = reasons(table)
     by = found.set_index("reason")["correlation"]
     for column in ("picture_similarity", "frames"):
         reason = REASONS[column]

@@ -44,7 +44,7 @@ def record(data, tmp_path_factory):
     """The whole record on the tiny stories; its steps stay in a folder of this module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORYLIB_RUNS", str(tmp_path_factory.mktemp("runs")))
-        yield ladders.run_on(data, TINY) | {"source": "tiny_world", "profile": "test"}
+        yield ladders.run_on(data) | {"source": "tiny_world", "profile": "test"}
 
 
 def test_the_data_hold_only_the_stories_used_and_find_their_frames(data, tiny_data):
@@ -56,8 +56,8 @@ def test_the_data_hold_only_the_stories_used_and_find_their_frames(data, tiny_da
     (row,) = data.frames_of([window]).tolist()
     assert [data.texts("frame")[0][frame] for frame in row] == [f.text for f in expected]
     features = tiny_data.features
-    vectors = [features.image_vectors[features.image_of[features.row[window.story.id, f.number]]] for f in expected]
-    np.testing.assert_array_equal(data.image[row], np.stack(vectors))
+    rows = [features.keys.index((window.story.id, f.number)) for f in expected]
+    np.testing.assert_array_equal(data.image[row], features.image_vectors[features.image_of[rows]])
 
 
 # The ladders
@@ -175,13 +175,14 @@ def test_the_published_protocol_scores_perfectly_and_so_does_its_baseline(record
 
 def test_a_finished_step_is_not_repeated_and_the_same_steps_give_the_same_record(record, data, monkeypatch):
     monkeypatch.setattr(SystemA, "score", lambda self: pytest.fail("repeated"))
-    assert ladders.run_on(data, TINY)["ladders"] == record["ladders"]
+    assert ladders.run_on(data)["ladders"] == record["ladders"]
 
 
 def test_seeds_are_kept_apart_and_averaged(data, monkeypatch, tmp_path):
     monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path))
     monkeypatch.setattr(ladders, "SYSTEMS", {"b": (SystemB, LADDER_B[:1])})
-    (step,) = ladders.run_on(data, dataclasses.replace(TINY, seeds=(0, 1)))["ladders"]["b"]
+    monkeypatch.setattr(data, "settings", dataclasses.replace(TINY, seeds=(0, 1)))
+    (step,) = ladders.run_on(data)["ladders"]["b"]
     assert [scores["seed"] for scores in step["seeds"]] == [0, 1]
     assert step["seeds"][0]["losses"] != step["seeds"][1]["losses"]
     assert step["mean"]["bleu"] == pytest.approx(np.mean([scores["bleu"] for scores in step["seeds"]]))

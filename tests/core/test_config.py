@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,7 @@ from storylib.config import (
     digest,
     experiments,
     project_root,
+    runs_dir,
     seeds,
     slug,
     unknown,
@@ -138,6 +140,23 @@ def test_folders_follow_the_environment(plan, monkeypatch):
     assert configuration.runs_dir() == plan / "elsewhere"
     monkeypatch.setenv("STORYLIB_CACHE", str(plan / "c"))
     assert cache_dir("features", "x") == plan / "c" / "features" / "x"
+
+
+@pytest.mark.parametrize(
+    ("variable", "folder"),
+    [("STORYLIB_CACHE", cache_dir), ("STORYLIB_RUNS", runs_dir), ("STORYLIB_HOME", project_root)],
+)
+def test_the_environment_may_name_a_folder_at_home(monkeypatch, tmp_path, variable, folder):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(variable, "~/elsewhere")
+    assert folder() == tmp_path / "elsewhere"
+    monkeypatch.setenv(variable, "~no-such-user/elsewhere")  # a folder of that name, and no error
+    assert folder() == Path("~no-such-user/elsewhere")
+
+
+def test_a_source_that_is_no_text_is_refused():
+    with pytest.raises(ConfigError, match=r"'source' must be str, not \['a'\]"):
+        configure("quick", source=["a"])
 
 
 def test_the_checkout_is_the_root_where_there_is_one(monkeypatch):

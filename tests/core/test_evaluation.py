@@ -248,7 +248,7 @@ def test_every_predictor_is_scored_on_the_same_windows(scored):
 def test_the_likelihood_of_the_true_text_is_that_of_the_decoder(scored, model, held_out):
     rows = rows_of(scored[0], MODEL)
     for row in (0, 5):
-        batch, other = held_out[row], held_out[(row + 4) % 8]  # half-way round the list
+        batch, other = (held_out.__getitems__([i]) for i in (row, (row + 4) % 8))  # half-way round the list
         other_context = {name: other[name] for name in ("image", "text", "context_tokens", "context_pictures")}
         with torch.no_grad():
             own, shuffled = (model(b)["token_log_probabilities"] for b in (batch, batch | other_context))
@@ -259,7 +259,7 @@ def test_the_likelihood_of_the_true_text_is_that_of_the_decoder(scored, model, h
 
 
 def test_true_tokens_ranked_first_and_among_five_are_counted(scored, model, held_out):
-    rows, batch = rows_of(scored[0], MODEL), held_out[3]
+    rows, batch = rows_of(scored[0], MODEL), held_out.__getitems__([3])
     with torch.no_grad():
         story = model.read(batch["image"][:, :-1], batch["text"][:, :-1])["story"]
         tokens = batch["tokens"].clamp(min=0)

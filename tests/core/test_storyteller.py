@@ -138,7 +138,7 @@ def test_a_shared_picture_is_known_once(tiny_data):
     known = KnownPictures.of(tiny_data.stories, tiny_data.features)
     assert len(known.vectors) == len(known.sources) == 14 * 6 - 2
     for vector, (story, frame) in zip(known.vectors, known.sources, strict=True):
-        row = tiny_data.features.row[story.id, frame.number]
+        row = tiny_data.features.keys.index((story.id, frame.number))
         assert np.array_equal(vector, tiny_data.features.image_vectors[tiny_data.features.image_of[row]])
 
 

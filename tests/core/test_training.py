@@ -17,7 +17,7 @@ from conftest import tiny_config
 from storylib import training
 from storylib.config import ConfigError
 from storylib.data.vocabulary import Vocabulary
-from storylib.data.windows import WindowDataset, data_loader
+from storylib.data.windows import data_loader
 from storylib.experiments.storyteller import Storyteller
 from storylib.training import (
     SELECTION_LOSSES,
@@ -234,16 +234,6 @@ def test_the_history_is_written_after_each_epoch(start, tmp_path, monkeypatch):
     losses = rows[[f"validation_{name}" for name in SELECTION_LOSSES]]
     assert rows["epoch"].tolist() == [1, 2, 3]
     assert rows["validation_score"].to_numpy() == pytest.approx(losses.sum(axis=1).to_numpy(), rel=1e-4)
-
-
-@pytest.mark.parametrize("empty", ["train", "validation"])
-def test_no_windows_is_an_error(build, tiny_data, tiny_sets, tmp_path, empty):
-    config = tiny_config()
-    nothing = WindowDataset(tiny_data.features, [], tiny_sets["vocabulary"], config)
-    assert len(nothing) == 0
-    sets = {"train": tiny_sets["train"], "validation": tiny_sets["validation"]} | {empty: nothing}
-    with pytest.raises(ConfigError, match="no window to train or validate on"):
-        fit(build(), sets["train"], sets["validation"], config.train, tmp_path)
 
 
 # Selection of the best epoch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from conftest import tiny_config
 
+from storylib.config import ConfigError
 from storylib.data.types import windows
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import OtherStories, WindowDataset, data_loader, other_story
@@ -30,6 +32,12 @@ def train(tiny_data, tiny_sets, build):
     return dataset, model, embed
 
 
+def test_a_split_without_a_window_is_an_error(tiny_data, tiny_sets):
+    for stories in ([], [dataclasses.replace(s, frames=s.frames[:4]) for s in tiny_data.splits.test]):
+        with pytest.raises(ConfigError, match="has no window of 5 consecutive frames: give three or more stories"):
+            WindowDataset(tiny_data.features, stories, tiny_sets["vocabulary"], tiny_config())
+
+
 def test_a_batch_holds_the_content_of_the_stories(tiny_data, tiny_sets):
     dataset, features, vocabulary = tiny_sets["test"], tiny_data.features, tiny_sets["vocabulary"]
     every_window = list(windows(tiny_data.splits.test, 4))
@@ -38,7 +46,7 @@ def test_a_batch_holds_the_content_of_the_stories(tiny_data, tiny_sets):
     batch = dataset.__getitems__([5, 0])
     for row, window in enumerate((every_window[5], every_window[0])):
         for column, frame in enumerate((*window.context, window.target)):
-            at = features.row[window.story.id, frame.number]
+            at = features.keys.index((window.story.id, frame.number))
             assert np.array_equal(batch["image"][row, column], features.image_vectors[features.image_of[at]])
             assert np.array_equal(batch["text"].frozen[row, column], features.text_vectors[features.text_of[at]])
         small = torch.from_numpy(np.array(features.thumbnails[features.image_of[at]])).permute(2, 0, 1) / 255
@@ -104,12 +112,6 @@ def test_random_candidates_are_drawn_from_a_documented_seed(train):
     others = [frame for frame in order if frame not in own]
     assert dataset.candidates([1, 0]).tolist() == sorted(own + others[:6])
     assert torch.equal(dataset.candidates(torch.tensor([1, 0])), dataset.candidates(np.array([1, 0])))
-
-
-def test_one_window_is_a_batch_of_one(tiny_sets):
-    one, many = tiny_sets["train"][3], tiny_sets["train"].__getitems__([3])
-    assert one.keys() == many.keys() and torch.equal(one["text"].frozen, many["text"].frozen)
-    assert all(torch.equal(one[name], many[name]) for name in many if name != "text")
 
 
 def test_batches_for_evaluation_are_all_windows_in_order(tiny_sets):

@@ -15,8 +15,8 @@ import pytest
 from conftest import flip
 
 from storylib.data import download
-from storylib.data.download import DownloadError, WrongFileError, fetch, unpack
-from storylib.data.store import clear_cache, file_sha256
+from storylib.data.download import WrongFileError, fetch, unpack
+from storylib.data.store import StoreError, clear_cache, file_sha256
 from storylib.sources import african_storybook, load_stories
 from tests.stand_in import write_story
 
@@ -80,7 +80,7 @@ BODY = bytes(range(256)) * 2000  # 512,000 bytes
 
 
 def fetched(url, path):
-    fetch(url, path)
+    fetch(url, path, "Use a copy.")
     return path.read_bytes()
 
 
@@ -88,14 +88,14 @@ def test_a_cut_off_download_is_resumed(hub, tmp_path):
     hub.files["/file"] = BODY
     hub.cuts = [300_000]
     path = tmp_path / "file"
-    fetch(f"{hub.base}/file", path)
+    fetch(f"{hub.base}/file", path, "Use a copy.")
     assert path.read_bytes() == BODY
     (_, first), (_, second) = hub.requests
     start = int(second.removeprefix("bytes=").removesuffix("-"))
     assert first is None and 200_000 < start <= 300_000
     assert hub.sent == 300_000 + len(BODY) - start  # only what was missing was sent again
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file"]
-    fetch(f"{hub.base}/file", path)
+    fetch(f"{hub.base}/file", path, "Use a copy.")
     assert len(hub.requests) == 2  # there already
 
 
@@ -120,11 +120,11 @@ def test_it_tries_again_but_not_forever(hub, tmp_path):
     hub.files["/file"], hub.status = BODY, [503, 503, 429]
     assert fetched(f"{hub.base}/file", tmp_path / "file") == BODY
     hub.status = [503] * 9
-    with pytest.raises(DownloadError, match="503"):
-        fetch(f"{hub.base}/file", tmp_path / "other")
+    with pytest.raises(StoreError, match="503"):
+        fetch(f"{hub.base}/file", tmp_path / "other", "Use a copy.")
     assert len(hub.status) == 4  # one attempt and four more
     hub.status, hub.requests = [], []
-    with pytest.raises(DownloadError, match=r"/none cannot be downloaded \(404 .*\)\. Use a copy\."):
+    with pytest.raises(StoreError, match=r"/none cannot be downloaded \(404 .*\)\. Use a copy\."):
         fetch(f"{hub.base}/none", tmp_path / "none", "Use a copy.")
     assert len(hub.requests) == 1
 
@@ -135,7 +135,7 @@ def test_an_unreachable_hub_names_the_alternative(tmp_path, monkeypatch):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
-        with pytest.raises(DownloadError) as caught:
+        with pytest.raises(StoreError) as caught:
             fetch(f"http://127.0.0.1:{port}/x", tmp_path / "x", "Without network, use a copy.")
     message = str(caught.value)
     assert message.startswith(f"http://127.0.0.1:{port}/x cannot be downloaded (") and "refused" in message
@@ -224,10 +224,7 @@ def archive_of(pinned: tuple[str, str]) -> str:
 
 def test_the_storybook_is_downloaded_resumed_and_kept(upstream, cache):
     pictures = archive_of(african_storybook.PICTURES)
-    upstream.cuts = [
-        10**9,
-        len(upstream.files[pictures]) // 2,
-    ]  # the texts come whole, the pictures are cut off half-way
+    upstream.cuts = [10**9, len(upstream.files[pictures]) // 2]  # the texts come whole, the pictures half
     stories = load_stories("african_storybook")
     assert [s.id for s in stories] == ["0001_a-tale", "0002_a-tale"]
     assert [path for path, _ in upstream.requests] == [archive_of(african_storybook.TEXTS), pictures, pictures]
@@ -263,7 +260,7 @@ def test_what_is_damaged_and_cannot_be_had_again_is_refused(upstream, cache, cap
     clear_cache("downloads")
     upstream.shutdown()
     upstream.server_close()
-    with pytest.raises(DownloadError, match=r"cannot be downloaded.*STORYLIB_AFRICAN_STORYBOOK"):
+    with pytest.raises(StoreError, match=r"cannot be downloaded.*STORYLIB_AFRICAN_STORYBOOK"):
         load_stories("african_storybook")
     assert f"the cache is damaged, {path.parents[len(Path(name).parts) - 2]}" in caplog.text
     assert sorted(cache.rglob("*.jpg")) == there  # the rest may be worth copying
@@ -301,14 +298,11 @@ def test_a_wrong_archive_is_named_deleted_and_downloaded_again(upstream, cache, 
     url = archive_of(african_storybook.TEXTS)
     right = upstream.files[url]
     commit = african_storybook.TEXTS[1]
-    text = b"# A tale\n\n##\nChanged.\n\n##\n* License: [CC-BY]\n"
+    files, other = {"en/0001_a-tale.md": b"# A tale\n\n##\nChanged.\n\n##\n* License: [CC-BY]\n"}, "f" * 40
     upstream.files[url], message = {
-        "another commit": (
-            make_tar({"en/0001_a-tale.md": text}, "f" * 40),
-            f"has commit {'f' * 40}, expected {commit}",
-        ),
+        "another commit": (make_tar(files, other), f"has commit {other}, expected {commit}"),
         "a web page": (b"<html>rate limit</html>", "damaged or not an archive"),
-        "a changed text": (make_tar({"en/0001_a-tale.md": text}, commit), r"the text en/0001_a-tale\.md differs"),
+        "a changed text": (make_tar(files, commit), r"the text en/0001_a-tale\.md differs"),
     }[wrong]
     with pytest.raises(WrongFileError, match=message) as caught:
         load_stories("african_storybook")
@@ -321,5 +315,5 @@ def test_a_wrong_archive_is_named_deleted_and_downloaded_again(upstream, cache, 
 def test_without_network_the_way_out_is_named(upstream, cache):
     upstream.shutdown()
     upstream.server_close()
-    with pytest.raises(DownloadError, match=r"cannot be downloaded.*STORYLIB_AFRICAN_STORYBOOK"):
+    with pytest.raises(StoreError, match=r"cannot be downloaded.*STORYLIB_AFRICAN_STORYBOOK"):
         load_stories("african_storybook")

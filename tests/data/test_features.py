@@ -54,7 +54,7 @@ def test_every_frame_finds_its_own_vectors(stub_encoders):
     frames = [(s, f) for s in STORIES for f in s.frames]
     assert len(features.keys) == len(features.texts) == len(features.image_of) == len(features.text_of) == len(frames)
     for row, (owner, frame) in enumerate(frames):
-        assert features.row[owner.id, frame.number] == row and features.texts[row] == frame.text
+        assert features.keys[row] == (owner.id, frame.number) and features.texts[row] == frame.text
         image, text = (stub_encoders[k] for k in ("image", "text"))
         assert np.allclose(features.image_vectors[features.image_of[row]], image.embed([image.prepare(frame.image)])[0])
         assert np.allclose(features.text_vectors[features.text_of[row]], text.embed([frame.text])[0])
@@ -163,15 +163,12 @@ def test_a_pass_killed_before_its_first_batch_starts_anew(stub_encoders, monkeyp
 
 
 def test_a_pass_killed_after_its_last_batch_ends_well_later(stub_encoders, monkeypatch):
-    class Stop(BaseException):
-        pass
-
     def stop(self, target):
-        raise Stop
+        raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr("pathlib.Path.rename", stop)
-        with pytest.raises(Stop):
+        with pytest.raises(Killed):
             encode(STORIES, image_size=8)
     assert encode(STORIES, image_size=8).image_vectors.any(1).all()
     assert stub_encoders["image"].seen == 5

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from conftest import noise
-from PIL import Image
+from PIL import Image, ImageOps
 
-from storylib.data.pictures import PictureError, open_picture, picture_digest, thumbnail
+from storylib.data.pictures import PictureError, open_picture, picture_digest, pictures_in, thumbnail
 
 
 def pixel(image, at=(0, 0)):
@@ -110,3 +112,64 @@ def test_a_thumbnail_is_the_whole_picture():
     small = thumbnail(picture, 8)
     assert small.shape == (8, 8, 3) and small.dtype == np.uint8
     assert np.array_equal(small, np.asarray(picture.resize((8, 8), Image.Resampling.LANCZOS)))
+
+
+def exif(*entries: bytes) -> bytes:
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + b"".join(entries) + b"\0" * 4
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_orientation_counts_even_if_exif_cannot_be_rewritten(tmp_path, orientation):
+    turn = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    width = struct.pack("<HHI4s", 0x0100, 2, 4, b"abc\0")  # a text, where Pillow can write only a number
+    image = noise(1, (40, 20))
+    image.save(tmp_path / "good.png", exif=exif(turn))
+    image.save(tmp_path / "odd.png", exif=exif(turn, width))
+    upright = ImageOps.exif_transpose(Image.open(tmp_path / "good.png"))
+    opened = open_picture(tmp_path / "odd.png")
+    assert np.array_equal(np.asarray(opened), np.asarray(upright))
+    assert np.array_equal(np.asarray(open_picture(opened)), np.asarray(upright))  # not turned again
+    image.save(tmp_path / "broken.png", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
+    assert open_picture(tmp_path / "broken.png").size == (40, 20)
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 12345\n"
+
+
+@pytest.mark.parametrize(("name", "content", "kind", "remedy"), [
+    ("a.png", LFS, "is a Git LFS pointer", "git lfs pull"),
+    ("a.jpg", b"\n<!-- saved --> <!DOCTYPE html>\n<html><svg/></html>", "is a web page", "download the file itself"),
+    ("a.svg", b"<?xml version='1.0'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>", "is an SVG drawing", "PNG"),
+    ("a.png", b"<svg/>", "is an SVG drawing", "PNG"),
+    ("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(99), "is a HEIC picture", "pip install pillow-heif"),
+    ("a.jpg", b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(99), "is a HEIC picture", "pip install pillow-heif"),
+])  # fmt: skip
+def test_what_is_no_picture_is_named_with_the_way_out(tmp_path, name, content, kind, remedy):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(PictureError) as caught:
+        open_picture(tmp_path / name)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / name} {kind}") and remedy in message and "intact copy" not in message
+
+
+def test_heic_opens_where_its_package_is_installed():
+    code = """
+import sys, types
+sys.modules["pillow_heif"] = types.SimpleNamespace(register_heif_opener=lambda: print("registered"))
+import storylib.data.pictures
+"""
+    assert subprocess.check_output([sys.executable, "-c", code]).strip() == b"registered"
+
+
+def test_pictures_of_a_folder_in_natural_order(tmp_path):
+    for number in (9, 10, 11, 12):
+        noise(number).save(tmp_path / f"page{number}.png")
+        (tmp_path / f"._page{number}.png").write_bytes(b"what a Mac writes beside a file")
+    noise(1).save(tmp_path / "Page2.avif")
+    noise(1).save(tmp_path / "page 3, at night.JPG")
+    (tmp_path / "page1.heic").write_bytes(b"named, so that open_picture can say what it is")
+    (tmp_path / "notes.txt").write_text("no picture")
+    pages = ["page1.heic", "Page2.avif", "page9.png", "page10.png", "page11.png", "page12.png"]
+    assert [path.name for path in pictures_in(tmp_path)] == [*pages, "page 3, at night.JPG"]
+    assert open_picture(tmp_path / "Page2.avif").size == (96, 64)

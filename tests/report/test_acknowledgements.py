@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
 import yaml
 from conftest import noise
 
 from storylib.config import project_root
-from storylib.data.store import StoreError
 from storylib.data.types import Story
 from storylib.report.acknowledgements import acknowledge, credits, escaped
 from storylib.report.pages import table
-from storylib.sources import SourceError
 
 EVIL = [
     "{{ x }}", "$a$ $$b$$", "[a](b)", "<script>", "{ref}`x`", "`y`{.c}", "https://evil.com www.evil.com a@b.co",
@@ -52,19 +49,6 @@ def test_many_titles_are_shortened():
     stories = [Story(f"s{i}", f"Tale {i}", ()) for i in range(51)]
     assert credits(stories[:50])["titles"][0].endswith("; Tale 49")
     assert credits(stories)["titles"][0] == "Tale 0; Tale 1; Tale 2; Tale 3; Tale 4; …"
-
-
-def test_stories_that_cannot_be_read_are_reported(cache, tmp_path, monkeypatch):
-    page = acknowledge(f"african_storybook:{tmp_path / 'no_where'}`")
-    assert "could not be read" in page and r"no\_where" in page
-
-    def unreachable():
-        raise StoreError("https://x.org cannot be reached. <b>")
-
-    monkeypatch.setattr("storylib.sources.african_storybook.find_root", unreachable)
-    assert r"https\:\/\/x\.org cannot be reached\. \<b\>" in acknowledge("african_storybook")
-    with pytest.raises(SourceError, match="Did you mean 'storyworld'"):
-        acknowledge("storyword")
 
 
 def test_every_real_story_names_its_illustrator(cache, real_stories_folder):

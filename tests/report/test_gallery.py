@@ -9,8 +9,8 @@ import re
 import pytest
 from PIL import Image
 
-from storylib.experiments.provenance import RunError
 from storylib.report.gallery import write_gallery
+from storylib.report.style import OFF, ON
 
 ODD = """</script><script>document.title = 'planted'</script> "double" 'single' <!-- <b>bold</b> & {facts} — été"""
 
@@ -41,7 +41,7 @@ def test_every_test_window_is_there_with_the_prediction_of_each_arm(runs, tiny_d
         assert prediction["text"] == (row["generation"] or "")
         assert page["frames"][prediction["retrieved"]]["number"] == row["retrieved_frame"]
         assert all(arm["picture"].startswith("data:image/") for arm in window["arms"])
-    assert [a["name"] for a in page["arms"]] == list(runs) and len({a["colour"] for a in page["arms"]}) == 2
+    assert [(arm["name"], arm["colour"]) for arm in page["arms"]] == list(zip(runs, (ON, OFF), strict=True))
 
 
 def test_nothing_of_a_story_is_read_as_html(runs, tiny_data, tmp_path):
@@ -73,14 +73,4 @@ def test_pictures_shrink_until_the_page_fits_and_the_page_says_so(runs, tiny_dat
     page = write_gallery(runs, data, tmp_path / "small.html")
     assert page.stat().st_size <= limit and facts(page)["smaller"]
     monkeypatch.setattr("storylib.report.gallery.LIMIT", 5000)
-    with pytest.raises(RunError, match="show fewer arms"):
-        write_gallery(runs, data, tmp_path / "none.html")
-    assert not (tmp_path / "none.html").exists()
-
-
-def test_runs_of_other_windows_are_not_put_side_by_side(runs, tiny_data, tmp_path):
-    on = runs["contrastive-on"]
-    other = dataclasses.replace(on)
-    other.__dict__["per_window"] = on.per_window[on.per_window["story"] != on.per_window["story"].iloc[0]]
-    with pytest.raises(RunError, match="same windows"):
-        write_gallery({"a": on, "b": other}, tiny_data, tmp_path / "gallery.html")
+    assert facts(write_gallery(runs, data, tmp_path / "least.html"))["size"] == 32

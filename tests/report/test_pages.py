@@ -10,17 +10,7 @@ import pytest
 
 from storylib.config import LAYERS, Config, project_root
 from storylib.report.notebooks import declared_parameters
-from storylib.report.pages import (
-    api,
-    assignments,
-    clusters,
-    colab,
-    costs,
-    fields,
-    fill,
-    ideas,
-    parameters,
-)
+from storylib.report.pages import api, clusters, colab, costs, fields, fill, ideas, parameters, table
 
 ROOT = project_root()
 
@@ -40,11 +30,11 @@ def test_every_field_of_the_configuration_is_there_with_its_default(tmp_path):
         for field in dataclasses.fields(getattr(Config(), part.name)):
             default = getattr(getattr(Config(), part.name), field.name)
             assert f"| `{field.name}` | `{default!r}` |" in page
+    assert "| `width` | `256` | shared space, fused state and temporal state |" in page
 
 
-def test_comments_become_meanings_and_bars_do_not_break_the_table():
-    code = 'a = 1  # one | two\nb: int = field(default=2, metadata={})\n"""no assignment"""\n'
-    assert assignments(code) == [("`a`", "`1`", "one | two"), ("`b`", "`2`", "")]
+def test_bars_do_not_break_a_table():
+    assert table(["a"], [["one | two"]]).splitlines()[2] == r"| one \| two |"
 
 
 def test_costs_are_the_least_and_the_most_of_each_step(tmp_path):

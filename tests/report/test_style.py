@@ -61,14 +61,3 @@ def test_every_figure_is_described(path):
 def test_panels_are_as_many_as_asked():
     figure, axes = style.panels(4, 3, (2, 2))
     assert len(axes) == len(figure.axes) == 4
-
-
-def test_long_texts_are_cut():
-    assert style.shorten("a" * 30, 10) == "a" * 9 + "…"
-    assert style.shorten("short", 10) == "short" and style.shorten("one two three", 5) == "one…"
-
-
-def test_an_arm_has_one_colour_everywhere():
-    colours = style.arm_colours(["contrastive-off", "system-a", "contrastive-on", "system-b"])
-    assert (colours["contrastive-on"], colours["contrastive-off"]) == (style.ON, style.OFF)
-    assert len(set(colours.values())) == 4

@@ -25,7 +25,6 @@ from storylib.report.workflow import checkout, notebook_fingerprint, only_one, r
 ROOT = project_root()
 CHAPTERS = sorted(path.stem for path in ROOT.glob("notebooks/*.ipynb"))
 PLAN = yaml.safe_load((ROOT / "experiments.yml").read_text())
-RUNS = len(PLAN["arms"])  # with one seed
 
 STAGE = """
 import os, signal, sys
@@ -34,6 +33,8 @@ text = " ".join(sys.argv[1:])
 print(text, file=sys.stderr)
 with open("done.txt", "a") as log:
     print(text, file=log)
+with open("sources.txt", "a") as log:
+    print(os.environ["STORYLIB_SOURCE"], file=log)
 if os.environ.get("BLOCK", "nothing") in text:
     Path("blocked").write_text(text)  # a named pipe: the test waits for this line
     signal.pause()
@@ -78,6 +79,11 @@ def with_one_seed(plan):
     return plan.replace("seeds: [0, 1, 2]", "seeds: [1]", 1)
 
 
+def add_seed(tree):
+    plan = tree / "experiments.yml"
+    plan.write_text(plan.read_text().replace("seeds: [1]", "seeds: [1, 2]", 1))
+
+
 def at(tree, patch):
     patch.setenv("STORYLIB_HOME", str(tree))
     patch.setenv("PYTHONPATH", str(tree))
@@ -85,41 +91,56 @@ def at(tree, patch):
 
 
 def make(tree, target="book", source="storyworld", cluster=""):
-    """The exit code, and what ran: features, train ..., or the name of a notebook."""
-    (tree / "done.txt").unlink(missing_ok=True)
+    """The exit code, and what ran: features, evaluate ..., and the chapters whose content changed."""
+    for name in ("done.txt", "sources.txt"):
+        (tree / name).unlink(missing_ok=True)
+    before = contents(tree)
     code = run_workflow(target, source, "quick", 4, cluster)
-    return code, sorted(stages(tree))
+    after = contents(tree)
+    return code, sorted(stages(tree) + [name for name in after if after[name] != before.get(name)])
+
+
+def contents(tree):
+    """What each chapter depends on, by its name."""
+    return {path.name: path.read_text() for path in tree.glob("_build/storyworld-quick/contents/*")}
 
 
 def stages(tree):
     """What ran, in this order."""
     lines = (tree / "done.txt").read_text().splitlines() if (tree / "done.txt").exists() else []
-    words = [line.split() for line in lines]
-    return [Path(line[1]).stem if line[0] == "notebook" else line[0] for line in words]
+    return [line.split()[0] for line in lines]
 
 
 def add(path, text):
     path.write_text(path.read_text() + text)
 
 
-def test_the_first_run_does_everything_and_the_longest_chapter_first(finished):
+def test_the_first_run_does_everything_and_some_chapters_beside_the_trainings(finished):
     tree, (code, done) = finished
     assert code == 0
-    assert done == sorted(["features", "credits", "render", "gallery", *CHAPTERS, *["train", "evaluate"] * RUNS])
-    order = stages(tree)
-    assert order.index("05_audit") < min(order.index("04_ablation"), order.index("03_evaluate"))
+    assert done == sorted(["features", "credits", "render", "gallery", "evaluate", "chapters", *CHAPTERS])
+    assert "--arm contrastive-off --arm contrastive-on --seed 1" in (tree / "done.txt").read_text()
+
+
+def test_chapters_that_need_one_seed_do_not_wait_for_the_others(tree):
+    add_seed(tree)
+    code, done = make(tree)
+    assert code == 0 and done.count("evaluate") == 1 and done.count("chapters") == 2
+    lines = (tree / "done.txt").read_text().splitlines()
+    early, late = sorted((line for line in lines if line.startswith("chapters")), key=lambda line: "03_eval" in line)
+    assert "05_audit" in early and "04_ablation" in late and "02_train" in early
 
 
 def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     assert make(tree) == (0, [])
     assert "nothing to do" in capsys.readouterr().err
     add(tree / "storylib" / "model.py", "\n# a comment\n")
-    add(
-        tree / "experiments.yml", "# a comment\n"
-    )  # a page quotes it and pages show docstrings: the book is built again
+    add(tree / "experiments.yml", "# a comment\n")  # a page quotes it and pages show docstrings
     add(tree / "notebooks" / "03_evaluate.ipynb", "\n")
     add(tree / "storylib" / "report" / "gallery.py", "\nADDED = 1\n")
-    assert make(tree) == (0, ["03_evaluate", "gallery", "render"])
+    assert make(tree) == (0, ["03_evaluate", "chapters", "gallery", "render"])
+    add(tree / "book" / "index.md", "\n")
+    assert make(tree) == (0, ["render"])
 
 
 def test_changed_code_and_a_changed_arm_repeat_what_they_change(tree):
@@ -127,8 +148,8 @@ def test_changed_code_and_a_changed_arm_repeat_what_they_change(tree):
     plan = tree / "experiments.yml"
     plan.write_text(plan.read_text().replace("contrastive_weight: 0.0  # the", "contrastive_weight: 0.1  # the"))
     code, done = make(tree)
-    assert code == 0 and done.count("train") == 1 and done.count("evaluate") == RUNS
-    assert {"03_evaluate", "04_ablation", "06_cost", "gallery", "render"} <= set(done)
+    assert code == 0 and done.count("evaluate") == 1
+    assert {"03_evaluate", "chapters", "render"} <= set(done)
     assert not {"features", "credits"} & set(done)
 
 
@@ -148,35 +169,46 @@ def test_the_full_profile_publishes_every_record(tree):
     plan.write_text(plan.read_text().replace("seeds: [0, 1, 2, 3, 4]", "seeds: [0]", 1))
     (tree / "done.txt").unlink()
     assert run_workflow("runs", "storyworld", "full", 4) == 0
-    options = "--source storyworld --profile full"
+    options = "--profile full"
     expected = [f"{verb} {options}" for verb in ("ablation", "presets", "audit")]
     expected += [f"sweep {options} --only {name}" for name in PLAN["sweeps"]]
     lines = (tree / "done.txt").read_text().splitlines()
     assert sorted(line for line in lines if "--receipt" not in line) == sorted(expected)
 
 
-def test_a_folder_is_a_source_and_its_table_is_watched(tree, tmp_path, monkeypatch):
-    own = tmp_path / "my pictures"
+def test_a_folder_is_a_source_and_its_files_are_watched(tree, tmp_path, monkeypatch):
+    own = tmp_path / "my {pictures} & 'more' #1"
     own.mkdir()
-    (own / "metadata.csv").write_text("file_name,text,story_id,position\n")
+    (own / "metadata.csv").write_text("file_name,text,story_id,position\na.png,A,a,1\n")
+    (own / "a.png").write_bytes(b"one")
     monkeypatch.chdir(tmp_path)
-    code, done = make(tree, target="runs", source="folder:my pictures")
-    assert code == 0 and done == sorted(["features", *["train", "evaluate"] * RUNS])
-    assert (tree / "done.txt").read_text().count(f"--source folder:{own} ") == len(done)
-    add(own / "metadata.csv", "a.jpg,A,a,1\n")
-    assert "features" in make(tree, target="runs", source="folder:my pictures")[1]
+    source = f"folder:{own.name}"
+    assert make(tree, target="runs", source=source) == (0, ["evaluate", "features"])
+    assert set((tree / "sources.txt").read_text().splitlines()) == {f"folder:{own}"}
+    assert make(tree, target="runs", source=source) == (0, [])
+    (own / "a.png").write_bytes(b"another")
+    assert "features" in make(tree, target="runs", source=source)[1]
 
 
 def test_a_failed_run_keeps_the_others_and_is_made_again(tree, monkeypatch, capfd):
+    add_seed(tree)
     add(tree / "storylib" / "training.py", "\nADDED = 1\n")
-    monkeypatch.setenv("BREAK", "--arm contrastive-on --seed 1")
+    monkeypatch.setenv("BREAK", "--seed 1")
     code, done = make(tree, target="runs")
     messages = capfd.readouterr().err
-    assert code != 0 and done.count("train") == RUNS and done.count("evaluate") == RUNS - 1
-    assert "FAILED: training contrastive-on, seed 1" in messages and "broken on purpose" in messages
+    assert code != 0 and done.count("evaluate") == 2
+    assert "FAILED: training and evaluating contrastive-off and contrastive-on, seed 1" in messages
+    assert "broken on purpose" in messages
     monkeypatch.delenv("BREAK")
     code, done = make(tree)
-    assert code == 0 and done.count("train") == 1 and "04_ablation" in done and "features" not in done
+    assert code == 0 and done.count("evaluate") == 1 and "04_ablation" in done and "features" not in done
+
+
+def test_the_reason_of_snakemake_is_shown(tree, capfd):
+    (tree / "notebooks" / "03_evaluate.ipynb").unlink()
+    add(tree / "Snakefile", '\nREADS["x"] = 1 / 0\n')
+    assert make(tree)[0] != 0
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 def test_a_killed_run_is_continued_and_a_running_one_is_not_disturbed(tree, capsys):
@@ -184,7 +216,7 @@ def test_a_killed_run_is_continued_and_a_running_one_is_not_disturbed(tree, caps
     os.mkfifo(tree / "blocked")
     pipe = os.open(tree / "blocked", os.O_RDONLY | os.O_NONBLOCK)
     command = [sys.executable, "-m", "storylib", "runs", "--cores", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BLOCK": "train"}  # our workflow, on the tree's stages
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BLOCK": "evaluate"}  # our workflow, on the tree's stages
     first = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, stderr=subprocess.DEVNULL)
     try:
         assert select.select([pipe], [], [], 60)[0], "no training was started"
@@ -196,25 +228,24 @@ def test_a_killed_run_is_continued_and_a_running_one_is_not_disturbed(tree, caps
         os.close(pipe)
     assert list((tree / ".snakemake" / "locks").iterdir())
     code, done = make(tree, target="runs")
-    assert code == 0 and done.count("train") == RUNS and "features" not in done
+    assert code == 0 and done.count("evaluate") == 1 and "features" not in done
     assert "continuing where it stopped" in capsys.readouterr().err
 
 
 def test_a_cluster_gets_the_jobs_and_a_failure_is_reported(tree, tmp_path, monkeypatch, capfd):
     pytest.importorskip("snakemake_executor_plugin_cluster_generic", reason="pip install 'storylib[cluster]'")
     shutil.copytree(ROOT / "profiles", tree / "profiles")
-    (tree / "_build" / "storyworld-quick" / "evaluations" / "contrastive-on-seed1.json").unlink()
     jobs = tmp_path / "jobs"
     jobs.mkdir()
     monkeypatch.setenv("TMPDIR", str(jobs))
     monkeypatch.setenv("BREAK", "--arm contrastive-on --seed 1")
     code, done = make(tree, target="runs", cluster="generic")
-    assert code != 0 and done == ["evaluate"]
+    assert code != 0 and done == ["evaluate", "evaluate"]  # on a cluster, each arm and seed is a job
     assert "broken on purpose" in capfd.readouterr().err
     monkeypatch.delenv("BREAK")
     assert make(tree, target="runs", cluster="generic") == (0, ["evaluate"])
     codes = sorted(path.read_text().strip() for path in jobs.glob("storylib-job-*/code"))
-    assert codes == ["0", "1"]
+    assert codes == ["0", "0", "1"]
 
 
 def test_a_job_of_the_generic_profile_is_watched_and_can_be_stopped(tmp_path, monkeypatch):
@@ -233,10 +264,9 @@ def test_a_job_of_the_generic_profile_is_watched_and_can_be_stopped(tmp_path, mo
 
 @pytest.mark.parametrize("cluster", ["generic", "slurm"])
 def test_the_settings_of_a_cluster_are_known_to_snakemake(cluster):
-    from snakemake.cli import get_argument_parser
-
     settings = yaml.safe_load((ROOT / "profiles" / cluster / "config.v8+.yaml").read_text())
     pytest.importorskip(f"snakemake_executor_plugin_{settings['executor'].replace('-', '_')}")
+    from snakemake.cli import get_argument_parser
     from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
     ExecutorPluginRegistry().get_plugin(settings["executor"])

@@ -38,6 +38,20 @@ def test_pages_are_aligned_and_credits_kept(cache, bank):
     assert list(windows([third], context=1)) == []
 
 
+def test_pages_without_a_text_are_counted_or_an_error(bank, caplog):
+    african_storybook.load(root=bank)
+    message = "frames without a text: 1, the first is .*0003_a-tale.md, page 2"
+    assert re.search(f"left out: {message}", caplog.text)
+    with pytest.raises(SourceError, match=message):
+        african_storybook.load(root=bank, strict=True)
+
+
+def test_hidden_files_of_a_mac_are_no_pictures(bank, caplog):
+    for path in (bank / "asp-imagebank").rglob("*.jpg"):
+        path.with_name(f"._{path.name}").write_bytes(b"Mac OS X")
+    assert [story.id[:4] for story in african_storybook.load(root=bank)] == ["0001", "0002", "0003"]
+
+
 def test_options(cache, bank, monkeypatch):
     assert [s.id for s in african_storybook.load(root=bank, limit=1)] == ["0001_a-tale"]
     swahili = load_stories(f"african_storybook:{bank}", language="sw")
@@ -65,16 +79,16 @@ def test_a_text_that_cannot_be_read_stays_out_or_stops(bank, caplog):
 
 
 def test_a_text_without_permission_stays_out_or_stops(bank, monkeypatch, caplog):
-    path, real = bank / "asp-source" / "en" / "0002_a-tale.md", Path.read_text
+    path, real = bank / "asp-source" / "en" / "0002_a-tale.md", Path.open
 
     def denied(self, *args, **options):
         if self == path:  # chmod would not stop a superuser
             raise PermissionError(13, "Permission denied")
         return real(self, *args, **options)
 
-    monkeypatch.setattr(Path, "read_text", denied)
+    monkeypatch.setattr(Path, "open", denied)
     assert [s.id[:4] for s in african_storybook.load(root=bank)] == ["0001", "0003"]
-    problem = f"{path} cannot be read (Permission denied): give yourself permission (chmod u+r)"
+    problem = f"{path} may not be read: give yourself permission (chmod u+r)"
     assert problem in caplog.text
     with pytest.raises(SourceError, match=re.escape(problem)):
         african_storybook.load(root=bank, strict=True)

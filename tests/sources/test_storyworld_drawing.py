@@ -21,15 +21,11 @@ from storylib.sources.storyworld import drawing, world
 from storylib.sources.storyworld.staging import STAGINGS
 from storylib.sources.storyworld.tales import make_tale
 from storylib.sources.storyworld.world import Settings
+from tests.sources.random_worlds import worlds
 
 DEFAULT = Settings()
 GOLDEN = Path(__file__).with_name("test_storyworld_drawing.png")
 PINNED = ["2f78515c5bd3", "7b5b1790ab87", "5fc3f5b1beac"]  # truths, texts, geometry
-shares = st.floats(0, 1)
-worlds = st.builds(
-    Settings, seed=st.integers(0, 10**6), noise=shares, digression=shares, in_text=shares, in_picture=shares,
-    jitter=st.floats(0, 2), distractors=st.floats(0, 6),
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

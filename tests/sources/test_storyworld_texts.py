@@ -18,13 +18,9 @@ from storylib.sources.storyworld.heads import BUILDS, MOODS
 from storylib.sources.storyworld.tales import make_tale
 from storylib.sources.storyworld.things import THINGS
 from storylib.sources.storyworld.world import Dice, Settings
+from tests.sources.random_worlds import worlds
 
 DEFAULT = Settings()
-shares = st.floats(0, 1)
-worlds = st.builds(
-    Settings, seed=st.integers(0, 10**6), noise=shares, digression=shares, in_text=shares, in_picture=shares,
-    jitter=st.floats(0, 2), distractors=st.floats(0, 6),
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
