@@ -66,7 +66,23 @@ def test_make_knows_what_to_do(command, tmp_path):
     assert "done in $seconds s" in done.stdout or words[1] in done.stdout
     for word in words[2:]:
         name, _, value = word.partition("=")
-        assert f"--{name.lower()} {value}" in done.stdout
+        assert f"--{name.lower()} {value}" in done.stdout or name == "SOURCE"  # see the next test
+
+
+@pytest.mark.parametrize("target", ["book", "runs"])
+def test_no_program_reads_anything_into_the_name_of_a_source(target, tmp_path):
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("pyproject.toml", "setup.py", "requirements.lock", ".venv/.installed"):
+        (tmp_path / name).touch()
+    (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
+    command = tmp_path / ".venv" / "bin" / "storylib"
+    command.write_text('#!/bin/sh\nprintf "%s\\n" "$STORYLIB_SOURCE" "$@"\n')
+    command.chmod(0o755)
+    source = "folder:-a b/{x}&c #1?d=e 'f' \"g\" $HOME $(HOME) [h]*~ é"
+    done = subprocess.run(
+        ["make", target, f"SOURCE={source}"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[:4] == [source, target, "--profile", "quick"]
 
 
 @pytest.mark.slow
@@ -123,7 +139,7 @@ def test_a_release_has_its_version_in_one_place_and_its_entry_in_the_changelog()
         citation["version"] == storylib.__version__
         and 'attr = "storylib.__version__"' in (ROOT / "pyproject.toml").read_text()
     )
-    newest = re.search(r"^## (\S+)(?: - (\S+))?$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    newest = re.search(r"^## (\S+) - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest and newest.groups() == (storylib.__version__, str(citation["date-released"]))
 
 

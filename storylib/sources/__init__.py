@@ -75,10 +75,7 @@ def source_fingerprint(source: str) -> str:
 
 
 def _parts(source: str) -> tuple[str, str, str]:
-    """Name, place and options of "name:place?option=value&option=value". A local place is absolute.
-
-    A place that exists is a path, whatever it contains. Otherwise options may follow its last "?".
-    """
+    """Name, absolute place and options of "name:place?option=value". A place that exists is not cut at its "?"."""
     if not isinstance(source, str):
         raise SourceError(f"A source is a text, such as 'folder:<path>', not {source!r}.")
     name, _, place = source.partition(":")

@@ -41,12 +41,10 @@ def check_known(kind: str, names: Iterable[str], known: Any, place: str = "") ->
 
 
 def local_path(place: str | os.PathLike) -> Path:
-    """The absolute path of a place on this machine; "~" is the user's folder.
-
-    Links in it are followed, but not the last: the pictures of a table lie beside a link to it.
-    """
-    folder, name = os.path.split(os.path.expanduser(place))
-    return Path(os.path.realpath(folder), name)
+    """The absolute path of a place on this machine; "~" is the user's folder, unless a file is so named."""
+    path = place if os.path.lexists(place) else os.path.expanduser(place)
+    folder, name = os.path.split(path)
+    return Path(os.path.realpath(folder), name)  # the pictures of a table lie beside a link to it
 
 
 def is_repository(place: str | os.PathLike) -> bool:
@@ -56,8 +54,7 @@ def is_repository(place: str | os.PathLike) -> bool:
 
 def file_state(path: Path) -> list[Any]:
     """Size and modification time of a file."""
-    stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns]
+    return [path.stat().st_size, path.stat().st_mtime_ns]
 
 
 def whole_number(text: str) -> int:
@@ -71,8 +68,7 @@ def whole_number(text: str) -> int:
 def read_utf8(path: Path, errors: str = "strict", newline: str | None = None) -> str:
     """A text file of the user: UTF-8, or UTF-16 if its first bytes say so. errors, newline: as for ``open``."""
     try:
-        with path.open("rb") as file:
-            encoding = json.detect_encoding(file.read(4))
+        encoding = json.detect_encoding(path.read_bytes())
         with path.open(encoding=encoding, errors=errors, newline=newline) as text:
             return text.read()
     except (UnicodeDecodeError, OSError) as error:

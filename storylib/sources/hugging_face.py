@@ -2,9 +2,7 @@
 
 load_stories("hugging_face:owner/name?images=pictures&texts=captions")    from the hub
 load_stories("hugging_face:path/to/folder?texts=captions")                train-*.parquet, test-*.parquet on disk
-
-Or one picture and one text per row, with a column that names the story, and perhaps one that orders its frames:
-load_stories("hugging_face:owner/name?images=image&texts=text&story=book&position=page")
+load_stories("hugging_face:owner/name?story=book&position=page")          one picture and one text per row
 """
 
 from __future__ import annotations
@@ -60,7 +58,7 @@ def load(
             number = whole_number(_name(row, position)) if position else counts[name]
         elif isinstance(captions, str):
             problem = f"{row.place}: this data set has one picture or text per row, not one story"
-            raise SourceError(f"{problem}; name the column that tells the story by the option story=COLUMN.")
+            raise SourceError(f"{problem}; name the column of the story by story=COLUMN.")
         elif len(frame_texts) != len(row.pictures):
             counted = f"{len(row.pictures)} pictures but {len(frame_texts)} texts"
             leave_out(f"{row.place}: the surplus of {counted}; correct the row.", strict)

@@ -51,7 +51,6 @@ def _read(row: Row) -> Story:
 IDS = r"(?P<ids>(?:[\s,;:=\"']*(?:image|char|obj|bg|lm)[\s_-]*[0-9]+)*)"
 TAG = re.compile(r"\s*(?P<end>/\s*)?gd(?P<letter>[ioal])(?:(?P<attributes>[^>.!?]{0,120})>|" + IDS + ")", re.I)
 OTHER_TAG = re.compile(r"\s*(?:/\s*)?[a-z!?][^>]{0,200}>", re.I)
-NUMBER = re.compile(r"\s*[0-9]")  # "<3" cannot begin a tag
 
 
 def parse_story(markup: str, images: int) -> list[str]:
@@ -87,9 +86,10 @@ def _blocks(markup: str) -> list[tuple[str, str]]:
             blocks.append((tag["attributes"] or tag["ids"] or "", block))
         removed = tag or OTHER_TAG.match(piece)
         if removed:
-            block.append(piece[removed.end() :])
-        else:
-            block.append(f"<{piece}" if NUMBER.match(piece) else piece)
+            piece = piece[removed.end() :]
+        elif re.match(r"\s*[0-9]", piece):  # "<3" cannot begin a tag
+            piece = f"<{piece}"
+        block.append(piece)
     return [(attributes, "".join(texts)) for attributes, texts in blocks]
 
 

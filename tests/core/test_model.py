@@ -218,3 +218,14 @@ def test_a_frozen_space_is_the_same_read_in_pieces(monkeypatch):
     unit = F.normalize(vectors - vectors.mean(0), dim=-1)
     variance = torch.linalg.eigvalsh(unit.T @ unit / 100)[-4:]
     assert torch.allclose(pieces.basis.norm(dim=1) ** 2, variance, atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 18])
+def test_the_space_of_few_vectors_has_their_directions_and_no_others(count):
+    """Most of the 1,280 features are zero, as of a few drawings: in float32 the decomposition fails or gives NaN."""
+    vectors = torch.randn(count, 1280, generator=torch.Generator().manual_seed(0))
+    vectors[:, torch.arange(1280) % 4 != 0] = 0
+    space = FrozenSpace.fit(vectors.repeat(3, 1), 64)
+    unit = space(vectors)
+    covariance = unit.T @ unit / count
+    assert space.basis.dtype == torch.float32 and torch.allclose(space.basis.T @ space.basis, covariance, atol=1e-5)

@@ -117,7 +117,7 @@ def test_one_line(text, expected):
 
 NAMES = [
     "with space", "a&b", "a #b", "{x}", "what?", "?images=b", "what?a=b&c=d", "'quote\" $HOME", "[1]*", "a::b",
-    "naïve ꦏ 图", "-leading", "%41+b", "a:b", "~b", "...",
+    "naïve ꦏ 图", "-leading", "%41+b", "a:b", "~", "~b", "...",
 ]  # fmt: skip
 
 
