@@ -165,7 +165,7 @@ def _baseline_rows(config: Config, data: Data, score: Callable[[], pd.DataFrame]
     """The scores of the baselines, kept on disk: all runs on the same data share them."""
     decoders = [config.train.text_weight > 0, config.train.image_weight > 0]  # without one it has no baselines
     key = [data.fingerprint, dataclasses.asdict(config.data), dataclasses.asdict(config.model), decoders]
-    folder = cache_entry("baselines", slug(config.data.source)[-40:], key, "evaluation")
+    folder = cache_entry("baselines", slug(config.data.source), key, "evaluation")
     make_sealed(folder, lambda partial: score().to_parquet(partial / "rows.parquet", index=False))
     return pd.read_parquet(folder / "rows.parquet")
 
@@ -197,7 +197,7 @@ def run_id(config: Config, data_fingerprint: str) -> str:
 
 
 def _readable_name(config: Config) -> str:
-    return f"{slug(config.data.source)[-40:]}-contrastive{config.train.contrastive_weight:g}-seed{config.train.seed}"
+    return f"{slug(config.data.source)}-contrastive{config.train.contrastive_weight:g}-seed{config.train.seed}"
 
 
 def _data_fingerprint(features: str, splits: Splits) -> str:
