@@ -57,10 +57,8 @@ def fit(model: StoryModel, train: WindowDataset, validation: WindowDataset, conf
     ``tensorboard`` and, until training ends, ``checkpoint.pt``. Several processes share one folder.
 
     Raises DivergedError at the first loss or gradient that is not finite; what was saved before stays. Raises
-    ConfigError if there is no window, or no loss to select the best epoch by.
+    ConfigError if there is no loss to select the best epoch by.
     """
-    if not len(train) or not len(validation):
-        raise ConfigError("There is no window to train or validate on: load more stories, or stories of more frames.")
     if not any(getattr(config, f"{name}_weight") for name in SELECTION_LOSSES):
         raise ConfigError(f"No loss is on to select the best epoch by. Turn on one of: {', '.join(SELECTION_LOSSES)}.")
     with cpu_threads(config.threads):
