@@ -23,7 +23,16 @@ from storylib.sources import absolute_source
 
 HEARTBEAT = 30  # seconds
 QUIET = ("rules", "host", "progress", "reason")  # about these, and below about these lines; not about errors
-CHATTER = ("Select jobs", "Execute ", "Complete log", "Elapsed time", "Will exit", "Using profile")
+CHATTER = (
+    "Building DAG",
+    "Using shell",
+    "Select jobs",
+    "Execute ",
+    "Complete log",
+    "Elapsed time",
+    "Will exit",
+    "Using profile",
+)
 
 
 def run_workflow(target: str, source: str, profile: str, cores: int | None = None, cluster: str = "") -> int:
