@@ -24,7 +24,7 @@ OPTIONS = --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),-
 # The source travels in the environment: neither make nor a shell reads anything into its name.
 export STORYLIB_SOURCE := $(value SOURCE)
 
-book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (6 to 10 minutes on two cores; seconds when nothing changed)
+book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (5 to 10 minutes on two cores; seconds when nothing changed)
 	@$(BIN)/storylib book $(OPTIONS); $(call finish)
 
 runs: .venv/.installed  ## train and evaluate only, without the book

@@ -56,8 +56,7 @@ def fit(model: StoryModel, train: WindowDataset, validation: WindowDataset, conf
     folder: gets ``history.csv`` (one row per epoch, written as training goes), ``model.safetensors`` (the best epoch),
     ``tensorboard`` and, until training ends, ``checkpoint.pt``. Several processes share one folder.
 
-    Raises DivergedError at the first loss or gradient that is not finite; what was saved before stays. Raises
-    ConfigError if there is no loss to select the best epoch by.
+    Raises DivergedError at the first loss or gradient that is not finite; what was saved before stays.
     """
     if not any(getattr(config, f"{name}_weight") for name in SELECTION_LOSSES):
         raise ConfigError(f"No loss is on to select the best epoch by. Turn on one of: {', '.join(SELECTION_LOSSES)}.")
@@ -79,6 +78,7 @@ class Trainer:
         if config.batch_size < group.size:
             raise ConfigError(f"batch_size={config.batch_size} leaves some of {group.size} processes without a window.")
         self.model, self.config, self.folder, self.keys = model, config, folder, train.keys
+        self._checkpoint = folder / "checkpoint.pt"
         self.quiet = not self.engine.is_local_main_process
         spaces = model.cpu().image_space, model.text_space
         train.embed_bank(*spaces, config.candidates)
@@ -106,10 +106,6 @@ class Trainer:
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=self.step + 1)  # drops what a kill left
         title = f"train, seed {config.seed}"
         self.bar = tqdm(total=steps, initial=self.step, desc=title, unit="step", mininterval=2, disable=self.quiet)
-
-    @property
-    def _checkpoint(self) -> Path:
-        return self.folder / "checkpoint.pt"
 
     def epoch(self) -> None:
         """Train on every window once, validate, and write everything to disk."""
@@ -228,11 +224,9 @@ class Objective(nn.Module):
 
 def load_pretrained(decoder: TextDecoder, tokens: Tensor, config: TrainConfig, quiet: bool) -> None:
     """Give the text decoder the weights that ``pretrain`` gives it; kept on disk, as arms of one seed share them."""
-    settings = [config.seed, config.pretraining, config.learning_rate, config.weight_decay, config.batch_size]
-    inputs = hashlib.sha256()
-    for tensor in (tokens, *decoder.lm.parameters()):
-        inputs.update(tensor.detach().numpy().tobytes())
-    key = [*settings, config.clip, config.threads, inputs.hexdigest()]
+    content = b"".join(tensor.detach().numpy().tobytes() for tensor in (tokens, *decoder.lm.parameters()))
+    optimisation = [config.pretraining, config.learning_rate, config.weight_decay, config.batch_size, config.clip]
+    key = [hashlib.sha256(content).hexdigest(), config.seed, config.threads, *optimisation]
     folder = cache_entry("pretraining", f"seed{config.seed}", key, "training")
 
     def make(target: Path) -> None:
