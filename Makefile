@@ -22,7 +22,7 @@ help:  ## list the targets
 
 OPTIONS = --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
 # The source travels in the environment: neither make nor a shell reads anything into its name.
-export STORYLIB_SOURCE := $(value SOURCE)
+book runs: export STORYLIB_SOURCE := $(value SOURCE)
 
 book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (5 to 10 minutes on two cores; seconds when nothing changed)
 	@$(BIN)/storylib book $(OPTIONS); $(call finish)

@@ -75,13 +75,12 @@ def test_no_program_reads_anything_into_the_name_of_a_source(target, tmp_path):
     for name in ("pyproject.toml", "setup.py", "requirements.lock", ".venv/.installed"):
         (tmp_path / name).touch()
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text())
-    command = tmp_path / ".venv" / "bin" / "storylib"
-    command.write_text('#!/bin/sh\nprintf "%s\\n" "$STORYLIB_SOURCE" "$@"\n')
-    command.chmod(0o755)
+    program = tmp_path / ".venv" / "bin" / "storylib"
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$STORYLIB_SOURCE" "$@"\n')
+    program.chmod(0o755)
     source = "folder:-a b/{x}&c #1?d=e 'f' \"g\" $HOME $(HOME) [h]*~ é"
-    done = subprocess.run(
-        ["make", target, f"SOURCE={source}"], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
+    command = ["make", "--no-print-directory", target, f"SOURCE={source}"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[:4] == [source, target, "--profile", "quick"]
 
 
