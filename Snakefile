@@ -11,7 +11,7 @@ small receipt; the records themselves are in runs/, where storylib finds them by
 of its input files, its configuration in experiments.yml, its command or the code that it runs has changed. Code is
 compared by `code_fingerprint`, so a changed comment repeats nothing.
 
-A process imports for ten seconds before it works. So on one machine all arms of a seed are trained and evaluated in one
+Libraries take seconds to import. So on one machine all arms of a seed are trained and evaluated in one
 process, and chapters share a kernel. On a cluster each arm and seed is a job.
 """
 

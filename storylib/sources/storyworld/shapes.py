@@ -88,7 +88,7 @@ def stroke(points: Sequence[complex], width: float, taper: float = 1.0, n: int =
 
 def grow(z: Points, by: float) -> Points:
     """The same closed shape, ``by`` larger on every side."""
-    after = np.concatenate([z[1:], z[:1]])  # np.roll would take half of the drawing time
+    after = np.concatenate([z[1:], z[:1]])  # np.roll would take a fifth of the drawing time
     along = after - np.concatenate([z[-1:], z[:-1]])
     area = np.sum(z.real * after.imag - z.imag * after.real)
     outward = along / np.maximum(np.abs(along), 1e-9) * (-1j if area > 0 else 1j)
