@@ -24,6 +24,7 @@ from storylib.sources import absolute_source
 HEARTBEAT = 30  # seconds
 QUIET = ("rules", "host", "progress", "reason")  # about these, and below about these lines; not about errors
 CHATTER = (
+    "Assuming ",
     "Building DAG",
     "Using shell",
     "Select jobs",
