@@ -16,6 +16,7 @@ class Frame:
     image: PictureLike
     text: str
     number: int = 1
+    description: str | None = None  # what the source says that the picture shows
     attributes: dict[str, Any] | None = None  # what is true of the scene, if the source knows it
 
 

@@ -55,7 +55,7 @@ def load(limit: int | None = None, seed: int = 0, size: int = 224, **difficulty:
     for tale, texts, pictures in zip(tales, write(tales), draw_pictures(tales, settings, size), strict=True):
         name = f"sw-{tale.number:05d}"
         frames = tuple(
-            Frame(picture, text, scene.number, scene.attributes())
+            Frame(picture, text, scene.number, attributes=scene.attributes())
             for scene, text, picture in zip(tale.scenes, texts, pictures, strict=True)
         )
         stories.append(Story(name, grammar.title(tale), frames, LICENCE, CREDIT, group=name))
