@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from storylib.data.ngrams import Trigrams, WordModel, unigram, with_cache
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import OtherStories, WindowDataset, as_pixels
 from storylib.metrics.alignment import apply_linear_map, fit_linear_map
@@ -22,10 +22,6 @@ from storylib.metrics.retrieval import mean_rank
 
 SAMPLES = 4  # pictures per window where several can be drawn
 CACHE_WEIGHT = 0.1  # share of the context's words in an n-gram model with a cache
-DISCOUNT = 0.75  # of n-gram counts
-
-# (T,) preceding tokens of a text -> (V,) probabilities of the next one.
-WordModel = Callable[[Sequence[int]], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,7 @@ class Prediction:
     top1: Tensor | None = None  # (W,) true tokens ranked first
     top5: Tensor | None = None  # (W,) true tokens ranked among the first five
     shared: tuple[Tensor, Tensor] | None = None  # (F, D) unit vectors of all frames' pictures and texts in one space
+    described: tuple[Tensor, Tensor] | None = None  # the same of pictures and what they show, for the described frames
     probed: Tensor | None = None  # (F, D) pictures mapped to the texts by a linear probe
     random: bool = False  # ranks at random: its expected score is known without drawing
 
@@ -127,7 +124,12 @@ def linear_map(train: WindowDataset, held_out: WindowDataset) -> Prediction:
     """Ridge regression from frozen pictures to frozen texts of the training frames: no story, no contrastive loss."""
     weights = fit_linear_map(train.image_bank, train.text_bank)
     mapped = F.normalize(apply_linear_map(weights, held_out.image_bank), dim=-1)
-    return Prediction(shared=(mapped, held_out.text_bank), probed=mapped)
+    described = None
+    if train.described.any() and held_out.described.any():
+        weights = fit_linear_map(train.image_bank[train.described], train.description_bank[train.described])
+        pictures = F.normalize(apply_linear_map(weights, held_out.image_bank[held_out.described]), dim=-1)
+        described = pictures, held_out.description_bank[held_out.described]
+    return Prediction(shared=(mapped, held_out.text_bank), described=described, probed=mapped)
 
 
 def word_models(train: WindowDataset, held_out: WindowDataset, vocabulary: Vocabulary) -> dict[str, Prediction]:
@@ -155,75 +157,6 @@ def word_models(train: WindowDataset, held_out: WindowDataset, vocabulary: Vocab
 
 def _with_caches(model: WordModel, held_out: WindowDataset) -> list[WordModel]:
     return [with_cache(model, context, CACHE_WEIGHT) for context in held_out.tokens[held_out.frames[:, :-1]]]
-
-
-class Trigrams:
-    """Counts of one, two and three tokens, each order backing off to the one below by absolute discounting.
-
-    Interpolated (Ney, Essen and Kneser 1994). nltk.lm has the same model, but scores one word at a time, while ranks
-    need the whole vocabulary. texts: token ids without padding.
-    """
-
-    def __init__(self, texts: Sequence[Sequence[int]], vocabulary_size: int) -> None:
-        self.size = vocabulary_size
-        counts: dict[tuple[int, ...], Counter[int]] = defaultdict(Counter)
-        for text in texts:
-            padded = [-1, -1, *text]
-            for i in range(2, len(padded)):
-                for order in range(3):
-                    counts[tuple(padded[i - order : i])][padded[i]] += 1
-        self.after = {
-            history: (np.array(list(following)), np.array(list(following.values()), dtype=float))
-            for history, following in counts.items()
-        }
-        self._unigram = self._interpolated(np.full(vocabulary_size, 1 / vocabulary_size), ())
-
-    def distribution(self, text: Sequence[int]) -> np.ndarray:
-        """(V,) P(next token | the last two), from the start of a text on."""
-        history = (-1, -1, *text)[-2:]
-        return self._interpolated(self._interpolated(self._unigram, history[1:]), history)
-
-    def _interpolated(self, below: np.ndarray, history: tuple[int, ...]) -> np.ndarray:
-        if history not in self.after:
-            return below
-        tokens, counts = self.after[history]
-        probabilities = DISCOUNT * len(tokens) / counts.sum() * below
-        probabilities[tokens] += (counts - DISCOUNT) / counts.sum()
-        return probabilities
-
-    def sample(self, rng: np.random.Generator, length: int) -> list[int]:
-        """A text drawn token by token, without END, padding and unknown tokens."""
-        text: list[int] = []
-        while len(text) < length:
-            p = self.distribution(text).copy()
-            p[[Vocabulary.PAD, Vocabulary.UNKNOWN]] = 0
-            token = int(rng.choice(self.size, p=p / p.sum()))
-            if token == Vocabulary.END:
-                break
-            text.append(token)
-        return text
-
-
-def unigram(texts: Sequence[Sequence[int]], vocabulary_size: int) -> np.ndarray:
-    """(V,) add-one frequencies; padding has none."""
-    counts = np.bincount([token for text in texts for token in text], minlength=vocabulary_size) + 1.0
-    counts[Vocabulary.PAD] = 0
-    return counts / counts.sum()
-
-
-def with_cache(model: WordModel, context: Tensor, weight: float) -> WordModel:
-    """Mixed with the frequencies of the context's words, (K, L) ids: names and places recur (Kuhn and De Mori 1990)."""
-    words = context[context > Vocabulary.UNKNOWN].numpy()
-    if not len(words):
-        return model
-    tokens, counts = np.unique(words, return_counts=True)
-
-    def distribution(text: Sequence[int]) -> np.ndarray:
-        p = (1 - weight) * model(text)
-        p[tokens] += weight * counts / len(words)
-        return p
-
-    return distribution
 
 
 def likelihoods(texts: Sequence[Sequence[int]], models: Sequence[WordModel]) -> tuple[Tensor, Tensor, Tensor]:

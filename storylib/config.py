@@ -39,7 +39,7 @@ class DataConfig:
     context: int = 4  # K: frames before the one to predict
     train_stories: float | None = None  # at most this many training stories; below 1, this share
     split_seed: int = 0  # which stories are held out; independent of the training seed
-    split_by: str = "group"  # "group": leak-free; "story": a random split, which leaks (to measure how much)
+    split_by: str = "group"  # "group": leak-free; "story": random, leaks; "source": the largest one trains
     image_encoder: str = "efficientnet_lite0"  # "a or b": the first whose weights this machine can get
     text_encoder: str = "minilm"
 
@@ -71,6 +71,7 @@ class TrainConfig:
     """How it is trained. Every loss has a weight; at 0 the loss is off and is not logged at all."""
 
     contrastive_weight: float = 1.0  # the ablation: image-text alignment of all frames of a window
+    contrastive_text: str = "story"  # aligned with a picture: its text, or its "description" where there is one
     contrastive_loss: str = "infonce"  # "infonce" (CLIP) or "siglip"
     next_image_weight: float = 1.0
     next_text_weight: float = 1.0
@@ -94,11 +95,12 @@ class TrainConfig:
 
 
 CHOICES = {
-    "split_by": ("group", "story"),
+    "split_by": ("group", "story", "source"),
     "fusion": ("concat", "gate", "cross_attention"),
     "temporal": ("gru", "lstm", "transformer"),
     "next_embedding": ("mixture", "linear"),
     "image_decoder": ("upsampling", "sampling"),
+    "contrastive_text": ("story", "description"),
     "contrastive_loss": ("infonce", "siglip"),
     "precision": ("no", "bf16", "fp16"),
     "device": ("auto", "cpu", "cuda", "mps"),

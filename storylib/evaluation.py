@@ -68,7 +68,7 @@ def evaluate(
     tables = [rows]
     for name, table in baseline_rows.groupby("predictor", sort=False):
         if name == "chance" and prediction.shared is not None:  # of cross-modal retrieval: for this model's vectors
-            shared_by_chance = Prediction(shared=prediction.shared, random=True)
+            shared_by_chance = Prediction(shared=prediction.shared, described=prediction.described, random=True)
             table = targets.add_cross_modal(table.dropna(axis=1, how="all"), shared_by_chance).assign(predictor=name)
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)
@@ -146,6 +146,9 @@ def predict(
     if held_out.writes:
         joined["nll_shuffled"] = joined["nll_shuffled"].masked_fill(others.unchanged, torch.nan)
     image, text = shared(model, held_out)
+    if held_out.described.any():
+        rows = held_out.described
+        joined["described"] = image[rows], shared(model, held_out, descriptions=True)[1][rows]
     if train is not None:
         probe = fit_linear_map(*shared(model, train))
         joined["probed"] = F.normalize(apply_linear_map(probe, image), dim=-1)
@@ -153,12 +156,13 @@ def predict(
 
 
 @torch.inference_mode()
-def shared(model: StoryModel, data: WindowDataset) -> tuple[Tensor, Tensor]:
-    """(F, W) pictures and texts of all frames in the space that the contrastive loss aligns."""
+def shared(model: StoryModel, data: WindowDataset, descriptions: bool = False) -> tuple[Tensor, Tensor]:
+    """(F, W) pictures and texts (or descriptions) of all frames in the space that the contrastive loss aligns."""
     device = next(model.parameters()).device
     # States of trained layers are large, so those frames are taken a few at a time.
     blocks = torch.arange(len(data.keys)).split(64 if data.states else max(1, len(data.keys)))
-    pairs = [model.shared(data.image[block].to(device), data.frame_texts(block).to(device)) for block in blocks]
+    texts = (data.frame_texts(block, descriptions).to(device) for block in blocks)
+    pairs = [model.shared(data.image[block].to(device), text) for block, text in zip(blocks, texts, strict=True)]
     return torch.cat([image for image, _ in pairs]).cpu(), torch.cat([text for _, text in pairs]).cpu()
 
 
@@ -193,9 +197,13 @@ class Targets:
             self.candidates[kind] = Candidates(target, ids, context)
             self.candidates[f"{kind}_in_story"] = Candidates(target, ids, context, stories)
         every = range(len(held_out.keys))
+        described = held_out.described
         self.cross_modal = {
             "image_to_text": Candidates(every, text_ids),
             "text_to_image": Candidates(every, image_ids),
+            # Both among the described frames, so that they differ only in what the text says.
+            "image_to_description": Candidates(range(int(described.sum())), held_out.description_id[described]),
+            "described_image_to_text": Candidates(range(int(described.sum())), held_out.text_id[described]),
         }
         self.references = [plain(held_out.texts[i]) for i in self.target]
         self.tokens = (held_out.tokens[self.target] != Vocabulary.PAD).sum(1)
@@ -299,17 +307,22 @@ class Targets:
         assert prediction.shared is not None
         image, text = prediction.shared
         keys = self.held_out.keys
-        table: dict[str, Any] = {"story": [k[0] for k in keys], "frame": [k[1] for k in keys]}
-        tasks = [("image_to_text", image, text, "image_to_text"), ("text_to_image", text, image, "text_to_image")]
+        every = torch.ones(len(keys), dtype=torch.bool)
+        tasks = [("image_to_text", image, text, every), ("text_to_image", text, image, every)]
         if prediction.probed is not None or prediction.random:
             probed = image if prediction.probed is None else prediction.probed
-            tasks.append(("probe", probed, text, "image_to_text"))
-        for name, queries, answers, direction in tasks:
-            candidates = self.cross_modal[direction]
-            ranks = torch.full((len(keys),), torch.nan)
+            tasks.append(("probe", probed, text, every))
+        if prediction.described is not None:
+            described = self.held_out.described
+            tasks.append(("image_to_description", *prediction.described, described))
+            tasks.append(("described_image_to_text", image[described], text[described], described))
+        table: dict[str, Any] = {"story": [k[0] for k in keys], "frame": [k[1] for k in keys]}
+        for name, queries, answers, asked in tasks:
+            candidates = self.cross_modal["image_to_text" if name == "probe" else name]
+            ranks, counts = (torch.full((len(keys),), torch.nan, dtype=torch.double) for _ in range(2))
             if not prediction.random:
-                ranks = ranks_by_block(queries, answers, candidates)
-            table[f"{name}_rank"] = ranks.numpy()
-            table[f"{name}_candidates"] = candidates.counts.double().numpy()
+                ranks[asked] = ranks_by_block(queries, answers, candidates).double()
+            counts[asked] = candidates.counts.double()
+            table[f"{name}_rank"], table[f"{name}_candidates"] = ranks.numpy(), counts.numpy()
         frames = pd.DataFrame(table | alignment_columns(image, text, prediction.random))
         return rows.merge(frames, on=["story", "frame"], how="outer")

@@ -39,7 +39,7 @@ class ModelOutput(Reading, total=False):
     """What the losses need. A decoder whose loss is off has no entry."""
 
     image_shared: Tensor  # (B, K + 1, W) unit vectors in the shared space
-    text_shared: Tensor  # (B, K + 1, W)
+    text_shared: Tensor  # (B, K + 1, W) of the texts, or of what the pictures show
     token_log_probabilities: Tensor  # (B, T) of the target's true tokens
     picture: Tensor  # (B, 3, S, S) pixels, not clamped
     picture_divergence: Tensor  # scalar, in nats; only of a sampling decoder in training
@@ -219,11 +219,12 @@ class StoryModel(nn.Module):
 
     def project(self, image: Tensor, text: FrameTexts) -> tuple[Tensor, Tensor]:
         """(..., W) pictures and texts in the shared space: what the story is read from and the loss aligns."""
-        text_features = self.upper_layers(text) if self.upper_layers else text.frozen
-        return (
-            self.image_projection(self.dropout(self.image_space(image))),
-            self.text_projection(self.dropout(self.text_space(text_features))),
-        )
+        return self.image_projection(self.dropout(self.image_space(image))), self.project_text(text)
+
+    def project_text(self, text: FrameTexts) -> Tensor:
+        """(..., W) texts in the shared space."""
+        features = self.upper_layers(text) if self.upper_layers else text.frozen
+        return self.text_projection(self.dropout(self.text_space(features)))
 
     def shared(self, image: Tensor, text: FrameTexts) -> tuple[Tensor, Tensor]:
         """(..., W) the projections as unit vectors: what cross-modal retrieval compares."""
@@ -250,10 +251,11 @@ class StoryModel(nn.Module):
         projected_image, projected_text = self.project(image, text)
         context = projected_image[:, :-1], projected_text[:, :-1]
         reading = self.read(image[:, :-1], text[:, :-1], context)
+        aligned_text = self.project_text(batch["description"]) if "description" in batch else projected_text
         output: ModelOutput = {
             **reading,
             "image_shared": F.normalize(projected_image, dim=-1),
-            "text_shared": F.normalize(projected_text, dim=-1),
+            "text_shared": F.normalize(aligned_text, dim=-1),
             "next_image_scale": _scale(self.next_image.log_scale),
             "next_text_scale": _scale(self.next_text.log_scale),
             "next_image_in_story_scale": _scale(self.next_image.log_in_story_scale),

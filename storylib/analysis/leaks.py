@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from storylib.config import project_root
 from storylib.data.duplicates import near_duplicates
-from storylib.data.splits import Splits
+from storylib.data.splits import Splits, seen_frames, split_stories
 from storylib.data.types import Frame, Story
 
 WAYS = {"story": "random by story", "group": "leak-free groups"}
@@ -36,9 +36,13 @@ class Twin:
 
 
 def twins(splits: Splits, kind: str = "picture") -> list[Twin]:
-    """Test frames with a near-duplicate in training, each with one such frame; at most one per test story, in order."""
-    frames = [(story, frame) for part in (splits.train, splits.test) for story in part for frame in story.frames]
-    first_test = sum(len(story.frames) for story in splits.train)
+    """Test frames with a near-duplicate in training, each with one such frame; at most one per test story, in order.
+
+    Stories whose source names their groups are not compared.
+    """
+    parts = [[story for story in part if story.group is None] for part in (splits.train, splits.test)]
+    frames = [(story, frame) for part in parts for story in part for frame in story.frames]
+    first_test = sum(len(story.frames) for story in parts[0])
     links = near_duplicates([frame for _, frame in frames], kind)
     by_story: dict[str, Twin] = {}
     for a, b in sorted(links, key=lambda pair: pair[1]):
@@ -47,9 +51,22 @@ def twins(splits: Splits, kind: str = "picture") -> list[Twin]:
     return list(by_story.values())
 
 
-def trained_record() -> dict[str, Any] | None:
-    """``results/leaks.json``, from ``benchmarks/leaks.py`` on real stories; None if only the library is installed."""
-    path = project_root() / "results" / "leaks.json"
+def leak_shares(stories: Sequence[Story], seed: int = 0) -> list[dict[str, Any]]:
+    """What a random split and a leak-free one leak, in percent of the test set: rows of split, what and share."""
+    rows = []
+    for way, split in WAYS.items():
+        seen = seen_frames(split_stories(stories, seed, way))
+        shares = {f"frames whose {kind} was seen": seen[kind].mean() for kind in ("picture", "text")}
+        shares["stories with such a frame"] = seen.groupby("story")["leaked"].any().mean()
+        rows += [
+            {"split": split, "what": what, "share": round(100 * float(share), 2)} for what, share in shares.items()
+        ]
+    return rows
+
+
+def published(name: str) -> dict[str, Any] | None:
+    """``results/<name>.json``, from ``benchmarks/<name>.py`` on real stories; None if only the library is installed."""
+    path = project_root() / "results" / f"{name}.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
 

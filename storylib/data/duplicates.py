@@ -21,8 +21,8 @@ BLOCK = 256  # pictures or texts compared with all others at a time, which bound
 Links = list[tuple[int, int]]
 
 
-def frame_clusters(stories: Sequence[Story]) -> np.ndarray:
-    """Cluster of each frame, (frames,): near-duplicate pictures or texts, and the frames of one group, share one."""
+def frame_clusters(stories: Sequence[Story], kinds: Sequence[str] = ("picture", "text")) -> np.ndarray:
+    """Cluster of each frame, (frames,): near-duplicates of these kinds, and the frames of one group, share one."""
     frames = [f for s in stories for f in s.frames]
     links: Links = []
     first_of_group: dict[str, int] = {}
@@ -34,7 +34,7 @@ def frame_clusters(stories: Sequence[Story]) -> np.ndarray:
         else:
             links.append((first_of_group.setdefault(group, index), index))
     # Grouped frames are not compared: the source knows better (Storyworld's texts share a grammar by design).
-    for kind in ("picture", "text"):
+    for kind in kinds:
         pairs = near_duplicates([frames[i] for i in ungrouped], kind)
         links += [(ungrouped[a], ungrouped[b]) for a, b in pairs]
     return connected(links, len(frames))

@@ -60,10 +60,11 @@ class Features:
     """One row per frame of the stories, in their order; rows of equal pictures or texts point to the same vector."""
 
     image_vectors: np.ndarray  # (unique pictures, Di) float32, memory-mapped
-    text_vectors: np.ndarray  # (unique texts, Dt) float32, memory-mapped
+    text_vectors: np.ndarray  # (unique texts and descriptions, Dt) float32, memory-mapped
     thumbnails: np.ndarray  # (unique pictures, S, S, 3) uint8, memory-mapped: the target of the image decoder
     image_of: np.ndarray  # (frames,) index of each frame's picture
     text_of: np.ndarray  # (frames,) index of each frame's text
+    description_of: np.ndarray  # (frames,) index of what its picture shows; of its text where the source does not say
     texts: list[str]  # (frames,)
     keys: list[tuple[str, int]]  # (frames,) story id and frame number
     fingerprint: str  # of the data, both encoders and the code that encodes
@@ -87,9 +88,14 @@ class _Inputs:
         self.images = [frames[i].image for i in first]
         self.texts = [f.text for f in frames]
         self.keys = [(s.id, f.number) for s in stories for f in s.frames]
+        descriptions = [f.description or f.text for f in frames]
+        self.unique_texts = _unique([*self.texts, *descriptions])
+        row = {text: i for i, text in enumerate(self.unique_texts)}
+        self.text_of, self.description_of = (np.array([row[t] for t in part]) for part in (self.texts, descriptions))
         key = [encoder_fingerprint(image), image_size, list(unique)]
         self.entry = cache_entry("features", "image", key, "data.encoders")
-        self.fingerprint = digest([self.entry.name, _text_entry(_unique(self.texts), text).name, self.keys])
+        of = [part.tolist() for part in (self.image_of, self.text_of, self.description_of)]
+        self.fingerprint = digest([self.entry.name, _text_entry(self.unique_texts, text).name, self.keys, of])
 
 
 def features_fingerprint(stories: Sequence[Story], image: str, text: str, image_size: int) -> str:
@@ -114,17 +120,17 @@ def encode(
     source: what a message calls the stories. strict: raise EncoderError for texts that the text encoder cannot read.
     """
     inputs = _Inputs(stories, image, text, image_size)
-    text_vectors, text_of = encode_texts(inputs.texts, text, device, source, strict)
+    text_vectors, _ = encode_texts(inputs.unique_texts, text, device, source, strict)
     load = partial(_picture_encoding, image, image_size, device)
     images = load_or_compute(inputs.entry, inputs.images, load, f"encode pictures, {image}")
-    unique = _unique(inputs.texts)
-    states = _text_states(unique, text, trainable_text_layers, device) if trainable_text_layers else None
+    states = _text_states(inputs.unique_texts, text, trainable_text_layers, device) if trainable_text_layers else None
     return Features(
         image_vectors=images["vectors"],
         text_vectors=text_vectors,
         thumbnails=images["thumbnails"],
         image_of=inputs.image_of,
-        text_of=text_of,
+        text_of=inputs.text_of,
+        description_of=inputs.description_of,
         texts=inputs.texts,
         keys=inputs.keys,
         fingerprint=inputs.fingerprint,

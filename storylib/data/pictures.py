@@ -62,8 +62,10 @@ def _rgb(picture: Image.Image) -> Image.Image:
     picture.load()
     with suppress(Exception):  # the picture is turned first; then Pillow writes new EXIF, which may be impossible
         ImageOps.exif_transpose(picture, in_place=True)
-    if picture.mode.startswith("I"):  # Pillow would clip these at 255, so 16-bit pictures would become white
-        picture = Image.fromarray((np.asarray(picture) / 257).clip(0, 255).round().astype(np.uint8))
+    if picture.mode[0] in "IF":  # Pillow would clip 16-bit pictures to white, and real numbers from 0 to 1 to black
+        values = np.asarray(picture)
+        scale = 1 / 257 if picture.mode != "F" else 255 if values.max() <= 1 else 1
+        picture = Image.fromarray((values * scale).clip(0, 255).round().astype(np.uint8))
     if picture.has_transparency_data:  # the hidden colours under transparent pixels are often black
         background = Image.new("RGBA", picture.size, "white")
         background.alpha_composite(picture.convert("RGBA"))

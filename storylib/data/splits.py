@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from storylib.config import unknown
-from storylib.data.duplicates import connected, frame_clusters, near_duplicates, story_indices
+from storylib.data.duplicates import connected, frame_clusters, story_indices
 from storylib.data.types import Story
 
 if TYPE_CHECKING:
     import pandas as pd
 
 HELD_OUT = 0.15  # share of the stories in the validation split, and in the test split
+WAYS = ("group", "story", "source")
 LARGEST = 0.05  # groups with more than this share of the stories go to training
 
 
@@ -37,20 +38,26 @@ class Splits:
 def split_stories(stories: Sequence[Story], seed: int = 0, by: str = "group") -> Splits:
     """Split by connected groups of near-duplicate stories, so that no test picture or text was seen in training.
 
-    by: "group" keeps every group whole; "story" splits at random, as most published systems do, and leaks. With three
-    groups or more no split is empty; with fewer, every story is for training. Official splits are kept, and only those
-    that are missing are drawn; by "group", stories that repeat a frame of an official held-out story are left out.
+    by: "group" keeps every group whole; "story" splits at random, as most published systems do, and leaks; "source"
+    tests on the stories of every source but the largest. With three groups or more no split is empty; with fewer, every
+    story is for training. Official splits are kept, and only those that are missing are drawn; but by "story", stories
+    that repeat a frame of an official held-out story are left out. Raises ValueError for stories that cannot be split.
     """
-    if by not in ("group", "story"):
-        raise ValueError(unknown("way to split", by, ("group", "story")))
+    if by not in WAYS:
+        raise ValueError(unknown("way to split", by, WAYS))
     if not stories:
         raise ValueError("there are no stories to split: the source has none")
     repeated = [name for name, count in Counter(s.id for s in stories).items() if count > 1]
     if repeated:
         raise ValueError(f"two stories have the same id {repeated[0]!r}; every story needs its own")
     owners = story_indices(stories)  # (frames,)
-    clusters = frame_clusters(stories) if by == "group" else owners
+    clusters = owners if by == "story" else frame_clusters(stories)
     official = np.array([s.split if s.split in ("test", "validation") else "train" for s in stories], dtype=object)
+    if by == "source":
+        sources = Counter(s.source for s in stories).most_common()
+        if len(sources) < 2:
+            raise ValueError("split_by='source' needs stories of several sources, such as those of 'picture_books'")
+        official = np.array(["train" if s.source == sources[0][0] else "test" for s in stories], dtype=object)
     leaking = _leaking(owners, clusters, official)
     kept = ~leaking[owners]
     links = np.stack([owners, clusters + len(stories)], axis=1)[kept]  # the clusters are nodes after the stories
@@ -93,23 +100,21 @@ def _draw(part: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
 
 
 def reused_frames(stories: Sequence[Story]) -> int:
-    """Number of frames with a near-duplicate of their picture in another story."""
-    owners = story_indices(stories)  # (frames,)
-    clusters = connected(near_duplicates([f for s in stories for f in s.frames], "picture"), len(owners))
+    """Number of frames whose cluster of pictures is in another story too."""
+    owners, clusters = story_indices(stories), frame_clusters(stories, ["picture"])  # (frames,)
     cluster_and_owner = np.unique(np.stack([clusters, owners]), axis=1)
     stories_of_cluster = np.bincount(cluster_and_owner[0])
     return int((stories_of_cluster[clusters] > 1).sum())
 
 
 def seen_frames(splits: Splits) -> pd.DataFrame:
-    """Which test frames repeat a picture or text of training: columns story, frame, picture, text, leaked (either)."""
+    """Which test frames share a cluster with training: columns story, frame, picture, text, leaked (either)."""
     import pandas as pd
 
-    frames = [(story.id, frame) for part in (splits.train, splits.test) for story in part for frame in story.frames]
+    rows = [{"story": story.id, "frame": frame.number} for story in splits.test for frame in story.frames]
     first_test = sum(len(story.frames) for story in splits.train)
-    rows = [{"story": story, "frame": frame.number} for story, frame in frames[first_test:]]
     seen = pd.DataFrame(rows, columns=["story", "frame"])
     for kind in ("picture", "text"):
-        clusters = connected(near_duplicates([frame for _, frame in frames], kind), len(frames))
+        clusters = frame_clusters([*splits.train, *splits.test], [kind])
         seen[kind] = np.isin(clusters[first_test:], clusters[:first_test])
     return seen.assign(leaked=seen["picture"] | seen["text"])

@@ -29,6 +29,7 @@ class Story:
     frames: tuple[Frame, ...]
     licence: str = ""
     credit: str = ""
+    source: str = ""  # whose shelf it is from, where a source joins several
     group: str | None = None  # stories of one group belong together; None: near-duplicates decide
     split: str | None = None  # official split: "train", "validation" or "test"; None: the data has none
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from storylib.config import Config, ConfigError
+from storylib.config import Config
 from storylib.data.features import Features, Rows
 from storylib.data.text_layers import FrameTexts, gather_states
-from storylib.data.types import Story, Window, windows
+from storylib.data.types import Story, windows
 from storylib.data.vocabulary import Vocabulary
 
 
@@ -23,7 +23,8 @@ class Batch(TypedDict, total=False):
     image: Tensor  # (B, K + 1, Di) frozen picture features
     text: FrameTexts  # (B, K + 1) texts, as features and for the trained layers
     image_id: Tensor  # (B, K + 1) equal for equal pictures
-    text_id: Tensor  # (B, K + 1) equal for equal texts
+    text_id: Tensor  # (B, K + 1) equal for equal texts; of descriptions where those are aligned
+    description: FrameTexts  # (B, K + 1) what the pictures show; only if the contrastive loss aligns it
     story_id: Tensor  # (B, K + 1)
     candidates: Tensor  # (C,) frames of the data set, ascending
     image_bank: Tensor  # (C, Di) their pictures in the frozen space
@@ -42,17 +43,11 @@ class WindowDataset(Dataset):
     """The windows of some stories; frames are numbered in the order of the stories.
 
     All frames are candidates in next-frame retrieval, unless ``embed_bank`` limits them. Word pieces and pixels are in
-    a batch only if their loss is on: a decoder that is not trained is neither run nor scored. Raises ConfigError if
-    there is no window.
+    a batch only if their loss is on: a decoder that is not trained is neither run nor scored.
     """
 
     def __init__(self, features: Features, stories: Sequence[Story], vocabulary: Vocabulary, config: Config) -> None:
-        self.windows: list[Window] = list(windows(stories, config.data.context))
-        if not self.windows:
-            raise ConfigError(
-                f"A split has no window of {config.data.context + 1} consecutive frames: give three or more stories of "
-                "as many, one each to train, validate and test; those with similar pictures or texts stay together."
-            )
+        self.windows = list(windows(stories, config.data.context))
         rows = features.rows(stories)
         self.keys = [features.keys[row] for row in rows]  # (story, number) of each frame
         index = {key: i for i, key in enumerate(self.keys)}
@@ -63,13 +58,18 @@ class WindowDataset(Dataset):
         self.pictures = Rows(features.thumbnails, features.image_of[rows])  # (F, S, S, 3) uint8
         self.image_id = torch.from_numpy(features.image_of[rows])
         self.text_id = torch.from_numpy(features.text_of[rows])
+        self.description = Rows(features.text_vectors, features.description_of[rows])  # (F, Dt)
+        self.description_id = torch.from_numpy(features.description_of[rows])
+        self.described = self.description_id != self.text_id  # (F,) bool
+        training = config.train
+        self.aligns_descriptions = training.contrastive_weight > 0 and training.contrastive_text == "description"
         self.story_id = torch.tensor([i for i, story in enumerate(stories) for _ in story.frames])
         self.texts = [features.texts[row] for row in rows]
         self.tokens = vocabulary.encode(self.texts, config.model.text_length)  # (F, L)
         self.vocabulary_size = len(vocabulary)
-        self.writes, self.draws = config.train.text_weight > 0, config.train.image_weight > 0
+        self.writes, self.draws = training.text_weight > 0, training.image_weight > 0
         self.states = features.text_states if config.model.trainable_text_layers else None
-        self.image_bank = self.text_bank = torch.zeros(0)
+        self.image_bank = self.text_bank = self.description_bank = torch.zeros(0)
         self.most_candidates = len(rows)
 
     def embed_bank(self, image_space: nn.Module, text_space: nn.Module, most_candidates: int | None = None) -> None:
@@ -80,6 +80,7 @@ class WindowDataset(Dataset):
         self.most_candidates = len(self.keys) if most_candidates is None else most_candidates
         self.image_bank = _embedded(image_space, self.image)
         self.text_bank = _embedded(text_space, self.text)
+        self.description_bank = _embedded(text_space, self.description) if self.described.any() else torch.zeros(0)
 
     def candidates(self, indices: Sequence[int]) -> Tensor:
         """(C,) ascending frames that a batch chooses among: those of its stories, and others drawn for the batch."""
@@ -93,11 +94,12 @@ class WindowDataset(Dataset):
         others = others[~own[others]][: max(0, self.most_candidates - int(own.sum()))]
         return torch.cat([frames[own], others]).sort().values
 
-    def frame_texts(self, frames: Tensor) -> FrameTexts:
-        """The texts of some frames (...) as a model reads them."""
+    def frame_texts(self, frames: Tensor, descriptions: bool = False) -> FrameTexts:
+        """The texts of some frames (...), or what their pictures show, as a model reads them."""
+        vectors, ids = (self.description, self.description_id) if descriptions else (self.text, self.text_id)
         if self.states is None:
-            return FrameTexts(self.text[frames])
-        return FrameTexts(self.text[frames], *gather_states(*self.states, self.text_id[frames]))
+            return FrameTexts(vectors[frames])
+        return FrameTexts(vectors[frames], *gather_states(*self.states, ids[frames]))
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -113,7 +115,7 @@ class WindowDataset(Dataset):
             "image": self.image[frames],
             "text": self.frame_texts(frames),
             "image_id": self.image_id[frames],
-            "text_id": self.text_id[frames],
+            "text_id": (self.description_id if self.aligns_descriptions else self.text_id)[frames],
             "story_id": self.story_id[frames],
             "candidates": candidates,
             "image_bank": self.image_bank if every else self.image_bank[candidates],
@@ -123,6 +125,8 @@ class WindowDataset(Dataset):
             "text_excluded": in_context | (self.text_id[target][:, None] == self.text_id[candidates]),
             "same_story": self.story_id[target][:, None] == self.story_id[candidates],
         }
+        if self.aligns_descriptions:
+            batch["description"] = self.frame_texts(frames, descriptions=True)
         if self.writes:
             tokens = self.tokens[target]
             longest = int((tokens != Vocabulary.PAD).sum(1).max())

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 
-from storylib.config import Config, DataConfig, digest, runs_dir, slug
+from storylib.config import Config, ConfigError, DataConfig, digest, runs_dir, slug
 from storylib.data.code import code_fingerprint
 from storylib.data.encoders import encoder_fingerprint, first_available, load_image_encoder, load_text_encoder
 from storylib.data.features import Features, encode, features_fingerprint
 from storylib.data.splits import Splits, split_stories
 from storylib.data.store import cache_entry, make_sealed, write_atomically
-from storylib.data.types import Story
+from storylib.data.types import Story, windows
 from storylib.experiments.provenance import RunError, provenance
 from storylib.experiments.records import Run
 from storylib.metrics.registry import MODEL
@@ -43,19 +43,32 @@ class Data:
         return _data_fingerprint(self.features.fingerprint, self.splits)
 
 
-def prepare(config: Config) -> Data:
-    """Stories, leak-free splits and features of a configuration; computed once and kept on disk."""
+def prepare(config: Config, strict: bool = False, training: bool = True) -> Data:
+    """Stories, leak-free splits and features of a configuration; computed once and kept on disk.
+
+    strict: raise an error for what cannot be used or read. Raises ConfigError, before anything is encoded, if a split
+    has no window; without ``training`` only of three stories or more, so that one can be tried.
+    """
     config = with_available_encoders(config)
-    return _prepare(config.data, config.model.image_size, config.model.trainable_text_layers, config.train.device)
+    if strict:
+        load_stories(config.data.source, limit=config.data.stories, strict=True)
+    stories, splits = _stories(config.data)
+    if (training or len(stories) > 2) and not all(any(windows(part, config.data.context)) for _, part in splits):
+        raise ConfigError(
+            f"A split has no window of {config.data.context + 1} consecutive frames: give three or more stories of "
+            "as many, one each to train, validate and test; those with similar pictures or texts stay together."
+        )
+    model = config.model
+    return _prepare(config.data, model.image_size, model.trainable_text_layers, config.train.device, strict)
 
 
 @lru_cache(maxsize=2)
-def _prepare(data: DataConfig, image_size: int, layers: int, device: str) -> Data:
+def _prepare(data: DataConfig, image_size: int, layers: int, device: str, strict: bool) -> Data:
     from storylib.data.device import pick_device
 
     stories, splits = _stories(data)
     device = pick_device(device)
-    features = encode(stories, data.image_encoder, data.text_encoder, image_size, device, layers, data.source)
+    features = encode(stories, data.image_encoder, data.text_encoder, image_size, device, layers, data.source, strict)
     return Data(stories, splits, features)
 
 
@@ -102,6 +115,8 @@ def _train(config: Config, data: Data, folder: Path) -> None:
 
     vocabulary = build_vocabulary(data.features, data.splits, config)
     datasets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
+    if datasets["train"].aligns_descriptions and not datasets["train"].described.any():
+        raise ConfigError(f"contrastive_text='description': no training frame of {config.data.source!r} has one.")
     with cpu_threads(config.train.threads):
         model = build_model(config, data.features, data.splits, vocabulary)
     result = fit(model, datasets["train"], datasets["validation"], config.train, folder)

@@ -17,8 +17,7 @@ from storylib.experiments.records import Run, describe, pooled_metrics
 from storylib.experiments.studies import SWEEPS, ablation_factor, check_selection, run_arm
 from storylib.metrics.registry import METRICS, best_baseline
 
-# Without decoders; the story state may correct the next embedding, or neither the loss nor the fusion would reach it.
-WITHOUT_DECODERS: dict[str, Any] = {"text_weight": 0.0, "image_weight": 0.0, "state_dropout": 0.5}
+WITHOUT_DECODERS: dict[str, Any] = {"text_weight": 0.0, "image_weight": 0.0}
 SHOWN = ("image_to_text_recall@10", "image_to_text_mrr", "image_recall@10", "text_recall@10", "frame_mrr",
          "frame_recall@10", "frame_in_story_recall@1", "alignment", "modality_gap")  # fmt: skip
 COMPARED = ("difference", "low", "high", "p_holm", "detectable")
@@ -27,7 +26,8 @@ ARMS = ("on", "off")  # keys of the record: the factor's first arm and its secon
 
 def points(source: str, profile: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """(sweep, value, diff) of each point of ``experiments.yml``. Raises ConfigError or RunError for a wrong point."""
-    for sweep, values in experiments().get("sweeps", {}).items():
+    plan = experiments()
+    for sweep, values in (plan.get("sweeps", {}) | plan.get("sweeps_of", {}).get(source, {})).items():
         for value, diff in values.items():
             check_selection(*(configs[0] for configs in arm_configs(source, profile, diff)))
             yield sweep, str(value), dict(diff)

@@ -192,6 +192,8 @@ _METRICS = [
     _recall("frame_in_story", "next frame, in-story", "in-story", 1),
     *_retrieval("image_to_text", "picture to its text", "cross-modal", 10),
     *_retrieval("text_to_image", "text to its picture", "cross-modal", 10),
+    *_retrieval("image_to_description", "picture to its description", "cross-modal", 10),
+    *_retrieval("described_image_to_text", "described picture to its text", "cross-modal", 10),
     _recall("probe", "picture to its text through a linear probe", "alignment", 10),
     _mean("alignment", "alignment: squared distance of picture and text", "alignment", higher=False),
     _uniformity("image_uniformity", "uniformity of pictures"),

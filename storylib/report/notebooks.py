@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from textwrap import indent
 from typing import Any, NamedTuple
@@ -39,7 +39,6 @@ class Kernel(NamedTuple):
         client.start_channels()
         client.wait_for_ready()
         client.execute("get_ipython().reset()", store_history=False, reply=True)
-        client.stop_channels()
         for figure in self.figures.iterdir():
             figure.unlink()
 
@@ -49,8 +48,14 @@ def start_kernel() -> Iterator[Kernel]:
     """A kernel in the current folder, for one notebook or for several that share the cost of its imports."""
     from jupyter_client.manager import KernelManager
 
-    with tempfile.TemporaryDirectory(prefix="storylib-") as figures:
-        manager = KernelManager(kernel_name="python3")
+    class Manager(KernelManager):
+        def client(self, **options: Any) -> Any:
+            client = super().client(**options)
+            clients.callback(client.stop_channels)  # papermill leaves them open
+            return client
+
+    with tempfile.TemporaryDirectory(prefix="storylib-") as figures, ExitStack() as clients:
+        manager = Manager(kernel_name="python3")
         home = str(project_root().resolve())
         manager.start_kernel(env=os.environ | {"STORYLIB_HOME": home, "STORYLIB_FIGURES": figures})
         try:

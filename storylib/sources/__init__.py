@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from storylib.config import digest
 from storylib.data.inspection import inspect as inspect_pictures
 from storylib.data.types import Story
-from storylib.sources._checks import SourceError, check_known, file_state, is_repository, leave_out, local_path
+from storylib.sources._checks import SourceError, check_known, file_state, is_repository, is_url, leave_out, local_path
 from storylib.sources._checks import one_line as one_line
 
 LONGEST_TEXT = 50_000  # characters of one frame's text; the longest whole story of StoryReasoning has half as many
@@ -69,7 +69,7 @@ def source_fingerprint(source: str) -> str:
     """Changes when a file of a local source is replaced, added or removed; empty for what is drawn or downloaded."""
     name, options = name_and_options(source)
     module, root = importlib.import_module(f"{__name__}.{name}"), options.get("root", "")
-    if not hasattr(module, "files") or not root or is_repository(root):
+    if not hasattr(module, "files") or not root or is_url(root) or is_repository(root):
         return ""
     return digest([[str(path), *file_state(path)] for path in module.files(Path(root))])
 
@@ -81,13 +81,15 @@ def _parts(source: str) -> tuple[str, str, str]:
     name, _, place = source.partition(":")
     check_known("source", [name], source_names())
     head, mark, query = place.rpartition("?")
+    if is_url(place):
+        return name, place, ""
     if mark and not os.path.exists(local_path(place)) and re.fullmatch(r"(\w+=[^&]*(&|$))*", query):
         return name, _absolute(head), query
     return name, _absolute(place), ""
 
 
 def _absolute(place: str) -> str:
-    return place if not place or is_repository(place) else str(local_path(place))
+    return place if not place or is_url(place) or is_repository(place) else str(local_path(place))
 
 
 def _usable(stories: list[Story], strict: bool) -> list[Story]:

@@ -52,6 +52,11 @@ def is_repository(place: str | os.PathLike) -> bool:
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", str(place))) and not os.path.exists(local_path(place))
 
 
+def is_url(place: str | os.PathLike) -> bool:
+    """Whether a place is the address of a page of the web."""
+    return bool(re.match("https?://", str(place)))
+
+
 def file_state(path: Path) -> list[Any]:
     """Size and modification time of a file."""
     return [path.stat().st_size, path.stat().st_mtime_ns]

@@ -98,7 +98,8 @@ def _cached_split(
         if position != start:
             stream = iter(tqdm(open_splits()[split](start), desc=f"read {split}", unit="row", initial=start))
         rows = [_store_row(folder, row, images) for row in itertools.islice(stream, SHARD)]
-        (folder / "rows.json").write_text(json.dumps(rows, default=str), encoding="utf-8")
+        plain = json.dumps(rows, default=lambda x: x.decode(errors="replace") if isinstance(x, bytes) else str(x))
+        (folder / "rows.json").write_text(plain, encoding="utf-8")
         position = start + len(rows)
 
     for start in itertools.count(0, SHARD):
@@ -131,8 +132,9 @@ def parquet_paths(root: Path) -> list[Path]:
     """The Parquet files of a folder, up to three folders deep, in natural order; or the only one."""
     if os.path.isfile(root):
         return [root]
-    paths = itertools.chain.from_iterable(root.glob("*/" * depth + "*.parquet") for depth in range(4))
-    visible = (path for path in paths if "/." not in f"/{path.relative_to(root)}")
+    paths = itertools.chain.from_iterable(root.glob("*/" * depth + "*") for depth in range(4))
+    parquet = (path for path in paths if path.suffix.lower() == ".parquet" and not path.is_dir())
+    visible = (path for path in parquet if "/." not in f"/{path.relative_to(root)}")
     return sorted(visible, key=natural_order)
 
 
@@ -144,10 +146,10 @@ def parquet_files(root: Path, config: str | None = None) -> dict[str, list[Path]
     root = root / config if config else root
     configs: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     for path in parquet_paths(root):
-        folders = path.relative_to(root).parts[:-1]
-        splits = re.findall(rf"(?:^|[-_. ])({'|'.join(SPLITS)})(?=[-_. \d])", path.name) if path != root else []
-        splits += [folder for folder in folders if folder in SPLITS]
-        name = "/".join(folder for folder in folders if folder not in (*SPLITS, "data", "default"))
+        folders = {name: name.lower().removesuffix(".parquet") for name in path.relative_to(root).parts[:-1]}
+        splits = re.findall(rf"(?:^|[-_. ])({'|'.join(SPLITS)})(?=[-_. \d])", path.name.lower()) if path != root else []
+        splits += [plain for plain in folders.values() if plain in SPLITS]
+        name = "/".join(name for name, plain in folders.items() if plain not in (*SPLITS, "data", "default"))
         configs[name][splits[0] if splits else "train"].append(path)
     if not configs:
         problem = "holds no Parquet file" if root.exists() else "does not exist"
@@ -202,7 +204,7 @@ def _open_hub(columns: list[str], root: Any, config: str | None, revision: str |
     except Exception as error:  # no network, no such repository, a proxy's web page, a full disk ...
         several = re.search("Config name|BuilderConfig", str(error))
         remedy = "Choose one by the option config=NAME." if several else OFFLINE
-        problem = f"The data set {root} could not be read from the Hugging Face hub ({_short(error)})."
+        problem = f"There is no folder {root}, and it could not be read from the Hugging Face hub ({_short(error)})."
         raise SourceError(f"{problem} {remedy}") from error
     opened: dict[str, Stream] = {}
     for split, stream in splits.items():

@@ -34,7 +34,7 @@ def build(
         facts[story] = {name: value for name, value in vars(part).items() if value} | facts[story]
         for frame in part.frames:
             if frame.image is None:
-                leave_out(f"{place}, frame {frame.number}: the data set does not hold its picture.", strict)
+                leave_out(f"{place}, frame {frame.number}: the data set does not hold its picture; embed it.", strict)
             elif frame.number in frames[story]:
                 leave_out(f"{place}: story {part.id!r} already has a frame at position {frame.number}.", strict)
             else:

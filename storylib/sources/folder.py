@@ -20,6 +20,8 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
+from unicodedata import normalize
+from urllib.parse import unquote
 
 from storylib.data.files import explain
 from storylib.data.types import Frame, Story
@@ -75,7 +77,8 @@ def _rows(table: Path) -> Iterator[tuple[str, Any]]:
     """The place and the content of each row: cells by column, or the problem as a ValueError."""
     # Bytes that are not UTF-8 concern only their own line. Without translation, a cell keeps all that it contains.
     lines = list(io.StringIO(read_utf8(table, errors="surrogateescape", newline=""), newline=""))
-    rows = _json_rows(lines) if table.suffix.lower() == ".jsonl" else _csv_rows(lines, table)
+    listed = any(line.startswith("[") for line in lines[:1])
+    rows = _json_rows(lines) if table.suffix.lower() == ".jsonl" and not listed else _csv_rows(lines, table)
     for number, row in rows:
         yield f"{table}, line {number}", row
 
@@ -96,10 +99,11 @@ def _csv_rows(lines: Sequence[str], table: Path) -> Iterator[tuple[int, dict[str
     csv.field_size_limit(2**31 - 1)  # otherwise the reader stops at a long text, which is reported with its frame
     start, head, separator = _head(lines, table)
     columns = [_column(name) for name in head]
-    missing = [column for column in COLUMNS if column not in columns]
-    if missing:
-        problem = f"lacks the column {missing[0]!r}. Expected: {', '.join(COLUMNS)}; its head was read as"
-        raise SourceError(f"{table} {explain(table, f'{problem} {str(head)[:300]}')}.")
+    wrong = [column for column in COLUMNS if columns.count(column) != 1]
+    if wrong:
+        problem = f"{'repeats' if wrong[0] in columns else 'lacks'} the column {wrong[0]!r}. Expected: "
+        problem += f"{', '.join(COLUMNS)}; its head was read as {str(head)[:300]}"
+        raise SourceError(f"{table} {explain(table, problem)}.")
     spaced = any(name.startswith(" ") for name in head)  # "a, b": the space is no part of a cell
     start += 1
     while start < len(lines):
@@ -164,8 +168,9 @@ def _cell(row: Any, column: str) -> str:
 
 def _picture(folder: Path, name: str) -> Path:
     """The path of a picture. Raises ValueError if it is outside of the folder."""
-    if not os.path.exists(folder / name):
-        name = one_line(name.replace("\\", "/"))  # as Windows writes it
+    plain = one_line(name.replace("\\", "/"))
+    names = name, plain, normalize("NFC", plain), normalize("NFD", plain), unquote(plain)  # as other systems write it
+    name = next((name for name in names if os.path.exists(folder / name)), plain)
     if not name or name.startswith("/") or ".." in PurePath(name).parts:
         raise ValueError(f": file_name {name!r} must be a path inside {folder}.")
     return folder / name

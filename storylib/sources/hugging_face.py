@@ -59,7 +59,7 @@ def load(
         elif isinstance(captions, str):
             problem = f"{row.place}: this data set has one picture or text per row, not one story"
             raise SourceError(f"{problem}; name the column of the story by story=COLUMN.")
-        elif len(frame_texts) != len(row.pictures):
+        if len(frame_texts) != len(row.pictures):
             counted = f"{len(row.pictures)} pictures but {len(frame_texts)} texts"
             leave_out(f"{row.place}: the surplus of {counted}; correct the row.", strict)
         pages = enumerate(zip(row.pictures, frame_texts, strict=False), number)
@@ -68,6 +68,8 @@ def load(
         return Story(name, _name(row, title), frames, licence, credit, split=HELD_OUT.get(row.split, "train"))
 
     columns = [column for column in (texts, id, title, story, position) if column]
+    if images in columns:
+        raise SourceError(f"{root}: the column {images!r} holds the pictures; name others for texts and stories.")
     table = rows(root, columns, images, None if story else limit, revision, config)
     return build(((row.place, row) for row in table), read, strict, join=bool(story))[:limit]
 

@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from storylib.baselines import (
-    DISCOUNT,
-    Trigrams,
     baselines,
     chance,
     copy,
@@ -21,9 +19,8 @@ from storylib.baselines import (
     mean_of_context,
     nearest,
     target_tokens,
-    unigram,
-    with_cache,
 )
+from storylib.data.ngrams import DISCOUNT, Trigrams, unigram, with_cache
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import as_pixels
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import torch
 from conftest import tiny_config
 
-from storylib.config import ConfigError
 from storylib.data.types import windows
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import OtherStories, WindowDataset, data_loader, other_story
@@ -30,12 +28,6 @@ def train(tiny_data, tiny_sets, build):
 
     embed()
     return dataset, model, embed
-
-
-def test_a_split_without_a_window_is_an_error(tiny_data, tiny_sets):
-    for stories in ([], [dataclasses.replace(s, frames=s.frames[:4]) for s in tiny_data.splits.test]):
-        with pytest.raises(ConfigError, match="has no window of 5 consecutive frames: give three or more stories"):
-            WindowDataset(tiny_data.features, stories, tiny_sets["vocabulary"], tiny_config())
 
 
 def test_a_batch_holds_the_content_of_the_stories(tiny_data, tiny_sets):

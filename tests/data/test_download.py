@@ -7,6 +7,7 @@ import tarfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from conftest import flip
 from storylib.data import download
 from storylib.data.download import WrongFileError, fetch, unpack
 from storylib.data.store import StoreError, clear_cache, file_sha256
-from storylib.sources import african_storybook, load_stories
+from storylib.sources import african_storybook, book_dash, load_stories
+from storylib.sources._places import Archive
+from tests.sources.shelves import write_book
 from tests.stand_in import write_story
 
 
@@ -203,23 +206,26 @@ def upstream(hub, cache, tmp_path, monkeypatch):
     root = tmp_path / "upstream"
     for number in ("0001", "0002"):
         write_story(root, number, [f"Page {i}." for i in range(1, 7)], 8)
-    for repository, commit in (african_storybook.TEXTS, african_storybook.PICTURES):
-        name = repository.partition("/")[2]
-        files = {
-            str(f.relative_to(root / name)): f.read_bytes() for f in sorted((root / name).rglob("*.*")) if f.is_file()
-        }
-        files |= {"README.md": b"readme", "0001/01.jpg": LARGE}
-        hub.files[f"/{repository}/archive/{commit}.tar.gz"] = make_tar(files, commit, f"{name}-{commit}/")
+    for pinned in (african_storybook.TEXTS, african_storybook.PICTURES):
+        serve(hub, pinned, files_below(root / pinned.name) | {"README.md": b"readme", "0001/01.jpg": LARGE})
     digests = tmp_path / "digests"
     texts = sorted((root / "asp-source").rglob("0*.md"))
     digests.write_text("".join(f"{file_sha256(f)}  {f.relative_to(root / 'asp-source')}\n" for f in texts))
     monkeypatch.setattr(download, "GITHUB", hub.base)
-    monkeypatch.setattr(african_storybook, "DIGESTS", digests)
+    monkeypatch.setattr(african_storybook, "TEXTS", replace(african_storybook.TEXTS, digests=digests))
     return hub
 
 
-def archive_of(pinned: tuple[str, str]) -> str:
-    return f"/{pinned[0]}/archive/{pinned[1]}.tar.gz"
+def archive_of(pinned: Archive) -> str:
+    return f"/{pinned.repository}/archive/{pinned.commit}.tar.gz"
+
+
+def serve(hub: Hub, pinned: Archive, files: dict[str, bytes]) -> None:
+    hub.files[archive_of(pinned)] = make_tar(files, pinned.commit, f"{pinned.name}-{pinned.commit}/")
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*.*")) if f.is_file()}
 
 
 def test_the_storybook_is_downloaded_resumed_and_kept(upstream, cache):
@@ -297,12 +303,12 @@ def test_two_at_once_download_once(upstream, cache):
 def test_a_wrong_archive_is_named_deleted_and_downloaded_again(upstream, cache, wrong):
     url = archive_of(african_storybook.TEXTS)
     right = upstream.files[url]
-    commit = african_storybook.TEXTS[1]
+    commit = african_storybook.TEXTS.commit
     files, other = {"en/0001_a-tale.md": b"# A tale\n\n##\nChanged.\n\n##\n* License: [CC-BY]\n"}, "f" * 40
     upstream.files[url], message = {
         "another commit": (make_tar(files, other), f"has commit {other}, expected {commit}"),
         "a web page": (b"<html>rate limit</html>", "damaged or not an archive"),
-        "a changed text": (make_tar(files, commit), r"the text en/0001_a-tale\.md differs"),
+        "a changed text": (make_tar(files, commit), r"en/0001_a-tale\.md differs from the pinned file"),
     }[wrong]
     with pytest.raises(WrongFileError, match=message) as caught:
         load_stories("african_storybook")
@@ -317,3 +323,51 @@ def test_without_network_the_way_out_is_named(upstream, cache):
     upstream.server_close()
     with pytest.raises(StoreError, match=r"cannot be downloaded.*STORYLIB_AFRICAN_STORYBOOK"):
         load_stories("african_storybook")
+
+
+@pytest.fixture
+def shelf(hub, cache, tmp_path, monkeypatch) -> Hub:
+    """The repository of Book Dash as GitHub serves it, with a book of our own, covers, a translation and a website."""
+    monkeypatch.setenv("STORYLIB_HOME", str(tmp_path / "home"))  # so that there is no copy beside the project
+    monkeypatch.delenv("STORYLIB_BOOK_DASH", raising=False)
+    root = tmp_path / "upstream"
+    text = write_book(root, "a-red-hat", [("A fox.", "A fox sat."), ("A hat.", "A hat flew.")])
+    files = files_below(root / "bookdash-books")
+    files |= {"a-red-hat/en/images/cover.jpg": LARGE, "a-red-hat/fr/index.md": b"Un renard", "_site/x/en/index.md": b""}
+    files |= {"README.md": b"readme", "a-red-hat/index.md": b"", "_sass/en/index.md": b""}
+    digests = tmp_path / "digests"
+    digests.write_text(f"{file_sha256(text)}  a-red-hat/en/index.md\n")
+    monkeypatch.setattr(download, "GITHUB", hub.base)
+    monkeypatch.setattr(book_dash, "BOOKS", replace(book_dash.BOOKS, digests=digests))
+    serve(hub, book_dash.BOOKS, files)
+    return hub
+
+
+def test_the_books_are_downloaded_resumed_and_kept(shelf, cache):
+    url = archive_of(book_dash.BOOKS)
+    shelf.cuts = [len(shelf.files[url]) // 2]
+    (book,) = load_stories("book_dash")
+    assert [f.text for f in book.frames] == ["A fox sat.", "A hat flew."]
+    assert [path for path, _ in shelf.requests] == [url, url] and shelf.requests[1][1] is not None
+    (folder,) = cache.glob("book_dash/*/bookdash-books")
+    assert files_below(folder).keys() == {
+        "_data/meta.yml", "a-red-hat/en/index.md", "a-red-hat/en/images/01.jpg", "a-red-hat/en/images/02.jpg",
+    }  # fmt: skip
+    assert load_stories("book_dash") == [book] and len(shelf.requests) == 2
+
+
+@pytest.mark.parametrize("wrong", ["another commit", "a web page", "a changed text"])
+def test_wrong_books_are_named_deleted_and_downloaded_again(shelf, cache, wrong):
+    url = archive_of(book_dash.BOOKS)
+    right, commit = shelf.files[url], book_dash.BOOKS.commit
+    files = {"_data/meta.yml": b"titles: {}", "a-red-hat/en/index.md": b"![A fox.](01.jpg) Changed."}
+    shelf.files[url], message = {
+        "another commit": (make_tar(files, "f" * 40), f"has commit {'f' * 40}, expected {commit}"),
+        "a web page": (b"<html>rate limit</html>", "damaged or not an archive"),
+        "a changed text": (make_tar(files, commit), r"a-red-hat/en/index\.md differs from the pinned file"),
+    }[wrong]
+    with pytest.raises(WrongFileError, match=rf"{message}.*copy bookdash-books .*STORYLIB_BOOK_DASH"):
+        load_stories("book_dash")
+    assert not list((cache / "downloads").glob("*.gz"))
+    shelf.files[url] = right
+    assert [book.id for book in load_stories("book_dash")] == ["a-red-hat"]

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from storylib.analysis.leaks import trained_differences, trained_effect, trained_record
+from storylib.analysis.leaks import published as published_benchmark
+from storylib.analysis.leaks import trained_differences, trained_effect
 from storylib.config import project_root
 from storylib.experiments.ablation import comparison_of
 from storylib.experiments.presets import preset_table
@@ -64,7 +65,7 @@ def test_published_sweeps_are_read():
 def test_published_presets_and_leaks_are_read():
     for record in published(PRESETS):
         assert preset_table(record, ["frame_mrr", "image_l1"]).shape == (2, 4)
-    leaks = trained_record()
+    leaks = published_benchmark("leaks")
     assert len(trained_effect(leaks)) == len(leaks["rows"])
     assert not [key for key in keys(leaks) if any(word in key for word in STALE)]
     assert set(trained_differences(leaks)["verdict"]) <= {"more", "less", "no difference"}

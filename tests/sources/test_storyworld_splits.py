@@ -20,7 +20,9 @@ def stories():
     stories = []
     for tale, texts in zip(tales, storyworld.write(tales), strict=True):
         pairs = zip(tale.scenes, texts, strict=True)
-        frames = tuple(Frame(Path(scene.seed), text, scene.number, attributes=scene.attributes()) for scene, text in pairs)
+        frames = tuple(
+            Frame(Path(scene.seed), text, scene.number, attributes=scene.attributes()) for scene, text in pairs
+        )
         stories.append(Story(f"sw-{tale.number}", tale.plot, frames, group=f"sw-{tale.number}"))
     return stories
 
