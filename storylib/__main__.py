@@ -35,6 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
     for noisy in ("httpx", "absl", "filelock"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
+        if sys.getfilesystemencoding() != "utf-8":  # the C locale where UTF-8 was turned off, or an old one
+            raise ConfigError("This terminal's file names are not UTF-8: set PYTHONUTF8=1 and call again.")
         app(args=arguments, prog_name="storylib")
     except SystemExit as stop:  # raised by typer, also for a wrong option and an interrupt
         if stop.code == 130:
@@ -75,6 +77,7 @@ Sweeps = Annotated[list[str] | None, _name_of("sweeps", "A sweep of experiments.
 Seed = Annotated[int, typer.Option(help="Seed of the training.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; may be repeated.")]
+Strict = Annotated[bool, typer.Option("--strict", help="An error for what would be left out, and unreadable texts.")]
 Receipt = Annotated[Path | None, typer.Option(help="A small JSON file to write when done.")]
 Output = Annotated[Path, typer.Option(help="What to write.")]
 Cores = Annotated[int | None, typer.Option(help="Processor cores to use; all of them by default.", min=1)]
@@ -97,6 +100,7 @@ def _add_stage(name: str, help: str, example: str) -> None:
         device: Device = "auto",
         settings: Settings = None,
         receipt: Receipt = None,
+        strict: Strict = False,
     ) -> None:
         from storylib.data.store import check_writable, write_atomically
 
@@ -104,7 +108,7 @@ def _add_stage(name: str, help: str, example: str) -> None:
         values = {"source": source, "seed": seed, "device": device} | values
         check_writable()
         configs = [configure(profile, one, preset, **values) for one in arm or (None,)]
-        done = [run_stage(name, config) for config in configs]
+        done = [run_stage(name, config, strict) for config in configs]
         if receipt:
             write_atomically(receipt, json.dumps(done, indent=2))
 
@@ -114,12 +118,12 @@ _add_stage("train", "Train one run, or find it if it is there already.", "--arm 
 _add_stage("evaluate", "Train one run if needed and score it on held-out stories.", "--preset system_b --profile full")
 
 
-def run_stage(stage: str, config: Any) -> dict[str, Any]:
+def run_stage(stage: str, config: Any, strict: bool = False) -> dict[str, Any]:
     """Do a stage and all before it. Returns a receipt that changes if and only if the result does."""
     from storylib.data.store import file_sha256
     from storylib.experiments.runs import evaluate_run, prepare, train
 
-    data = prepare(config)
+    data = prepare(config, strict, training=stage != "features")
     receipt = {"features": data.features.fingerprint, "stories": len(data.stories)}
     if stage != "features":
         run = train(config, data)

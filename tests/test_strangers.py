@@ -7,8 +7,10 @@ Given are the files of a folder called IN by their names, or a text. The last te
 
 from __future__ import annotations
 
+import codecs
 import csv
 import errno
+import gc
 import html
 import io
 import json
@@ -23,6 +25,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import nbformat
 import numpy as np
@@ -120,7 +123,21 @@ def png_with_large_chunks() -> bytes:
     return file.getvalue()
 
 
+def named(*names: str, table: str = "{}") -> Files:
+    """Pictures with some names, and a table that has these names, perhaps written in another way."""
+    rows = [f'"{table.format(name)}",Text {number},mira,{number}' for number, name in enumerate(names, 1)]
+    return {name: noise(number) for number, name in enumerate(names, 1)} | {"metadata.csv": HEAD + "\n".join(rows)}
+
+
+def encoded(picture: Image.Image, format: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, format, **options)
+    return file.getvalue()
+
+
+RED, BLUE = Image.new("RGB", (8, 8), (200, 30, 60)), Image.new("RGB", (8, 8), "blue")
 MAC = b"what a Mac writes beside a file"
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 LINES = "A fox wakes. | She runs. | It rains. | She hides."
 AMHARIC = "ትንሽ ጀልባ ወደ ደሴቱ"
 
@@ -187,6 +204,7 @@ def command(world: World, verb: str, *options: str) -> str:
     code = main([verb, "--source", "folder:IN", "--device", "cpu", *parts, *options])
     errors = [line for line in world.output.readouterr().err.splitlines() if line.startswith(("error", "Traceback"))]
     assert (code, len(errors)) in ((0, 0), (2, 1))
+    assert not errors or not image_encoder.seen, "an error is said before any work"
     return errors[0] if errors else "done"
 
 
@@ -198,6 +216,26 @@ def evaluate(world: World) -> str:
             assert all(map(math.isfinite, [metric["value"], *metric["interval"], *metric["baselines"].values()])), name
         said = "every metric is a number"
     return said
+
+
+def features_command(*options: str) -> Callable[[World], str]:
+    return lambda world: command(world, "features", *options)
+
+
+def every_command_in_an_ascii_locale(world: World) -> str:
+    """What each command says where file names are read as ASCII."""
+    world.patch.setattr(sys, "getfilesystemencoding", lambda: "ascii")
+    codes = [main([verb]) for verb in (*typer.main.get_command(app).commands, "--help")]  # type: ignore[attr-defined]
+    output = world.output.readouterr()
+    (said,) = set(output.err.splitlines())
+    assert set(codes) == {2} and not output.out
+    return said
+
+
+def pixel(world: World) -> Any:
+    """The first pixel of the only picture."""
+    (path,) = world.folder.iterdir()
+    return open_picture(path).getpixel((0, 0))
 
 
 def features(world: World, strict: bool = False) -> str:
@@ -267,6 +305,8 @@ def notebook(world: World) -> str:
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     nbformat.write(new_notebook(cells=cells, metadata=metadata), "page.ipynb")
     run_notebook(Path("page.ipynb"), Path("out/page.ipynb"), {"source": "folder:IN"})
+    gc.collect()
+    assert "zmq" not in world.log.text  # of sockets that are left open
     outputs = nbformat.read("out/page.ipynb", as_version=4).cells[-1].outputs
     return "".join(output.text for output in outputs if output.get("name") == "stdout").strip()
 
@@ -329,6 +369,9 @@ CASES: dict[str, list[Row]] = {
         (stories(3, noise, frames=4), evaluate, NO_WINDOW),
         (stories(4, lambda n: noise(1)), evaluate, NO_WINDOW),
         (stories(4, lambda n: noise(n, (1, 90))), evaluate, NO_WINDOW),
+        (stories(1, noise), partial(command, verb="train"), NO_WINDOW),
+        (stories(3, noise, frames=4), features_command(), NO_WINDOW),
+        (stories(1, noise), features_command(), "done"),  # a first trial
     ],
     # Pages without a text are counted.
     "empty_text_silent": [
@@ -368,6 +411,23 @@ CASES: dict[str, list[Row]] = {
         (BOOKS, partial(load_albums, options="&story=book&position=page"),
          [("b", "train", [1, 2]), ("a", "train", [1])]),
     ],
+    # Layouts and columns of other programs: capitals, Spark's folders, texts stored as bytes, and what cannot be read.
+    "hf_of_other_programs": [
+        *[({train: albums(TWO, TWO), test: albums(TWO)}, partial(load_albums, strict=True), BY_SPLIT)
+          for train, test in (("Train.PARQUET", "TEST.parquet"), ("Train/0.parquet", "Test/0.parquet"),
+                              ("train.parquet/part-0.snappy.parquet", "test.parquet/part-0.snappy.parquet"))],
+        ({"100% a/1.parquet": albums([b"Page 1.", b"Page 2."])},
+         partial(load, source="hugging_face:IN/100% a?images=pics&texts=caps"), {1: "Page 1.", 2: "Page 2."}),
+        ({"1.parquet": albums(TWO)}, partial(load_albums, options="&images=caps"), "error: .*the column 'caps' holds"),
+        ({"1.parquet": albums(TWO)}, from_source("hugging_face:IN"), "error: .*1.parquet: Unknown column 'texts'"),
+        ({"1.parquet": albums("x", "y")}, partial(load_albums, options="&story=caps", strict=True),
+         r"error: .*row 0: the surplus of 2 pictures but 1 texts"),
+        ({"1.parquet": albums([["x"], ["y"]])}, load_albums, "error: .*row 0: 'caps' holds list, not texts"),
+        *[({"1.parquet": pa.table({"pics": [[picture] * 2], "caps": [TWO]})}, partial(load_albums, strict=True),
+           "error: .*row 0, frame 1: the data set does not hold its picture; embed it")
+          for picture in ("a.jpg", "https://e.org/a.jpg", {"bytes": None, "path": "a.jpg"}, [jpeg(1)])],
+        ({"1.parquet": LFS}, load_albums, r"error: .*1.parquet is a Git LFS pointer.*`git lfs pull`"),
+    ],
     "hf_shards_with_other_columns": [
         ({"train-0.parquet": albums(TWO), "train-1.parquet": albums(TWO, score=[1.5])},
          partial(load_albums, strict=True), BY_SPLIT[:2]),
@@ -387,6 +447,8 @@ CASES: dict[str, list[Row]] = {
         ({"train.parquet": albums([{"en": "a", "fr": "b"}] * 2)}, load_albums,
          "error: .*train row 0: 'caps' holds the fields en, fr, not texts"),
     ],
+    # Where file names are not UTF-8, no command begins.
+    "locale_ascii": [("", every_command_in_an_ascii_locale, r"^error: .*file names are not UTF-8: set PYTHONUTF8=1")],
     # Whatever the name of a folder, its run lies directly in runs/ under a safe name, and is found again.
     "make_book_own_folder": [
         ("/home/me/my stories", name_of_its_run, r"^folder_home_me_my_stories-contrastive1-seed0-\w{8}$"),
@@ -397,11 +459,42 @@ CASES: dict[str, list[Row]] = {
     # Neither make nor a shell reads anything into a source, and the name of a repository stays one.
     "make_hugging_face": [
         *[(source, through_make, f"^{re.escape(source)}$")
-          for source in ("hugging_face:a/b?images=p&texts=c", f"folder:{ODD}", "folder:-x", "folder:a\tb")],
+          for source in ("hugging_face:a/b?images=p&texts=c", f"folder:{ODD}", "folder:-x", "folder:100% a\tb%20")],
         ("hugging_face:a/b?images=p&texts=c", absolute, r"^hugging_face:a/b\?images=p&texts=c$"),
         ("hugging_face:IN?texts=c", absolute, r"^hugging_face:/.*/IN\?texts=c$"),
         *[(source, lambda world: source_fingerprint(world.given), "^$")  # nothing to watch
           for source in ("storyworld", "african_storybook:?language=fr", "story_reasoning:a/b", "hugging_face:a/b")],
+    ],
+    # Names in the table as other systems write them, and names of what is no picture.
+    "names_in_the_table": [
+        *[(given, load_strictly, {1: "Text 1", 2: "Text 2"})
+          for given in (named("🦊 1\u200d.png", "100%25 %.png"), named("a/b/c d/1.JPEG", "a/b/2.TIF"),
+                        named("é1.png", "é2.png", table=normalize("NFD", "é") + "{0[1]}.png"),
+                        named(*(normalize("NFD", f"é{n}.png") for n in (1, 2)), table="é{0[2]}.png"),
+                        named("a b1.png", "a b2.png", table="a%20b{0[3]}.png"))],
+        (named("1.png"), load_strictly, {1: "Text 1"}),
+        (changed("p/2.png", "P/2.png"), load_strictly, r"error: .*P/2\.png does not exist.*name, capitals included"),
+        (table() | {"p/2.png": Path("gone.png")}, load_strictly, r"error: .*p/2\.png does not exist, or is a link"),
+        (table() | {"p/2.png": Path("2.png")}, load_strictly, r"error: .*p/2\.png cannot be read .*symbolic links"),
+        (changed("p/2.png", "p"), load_strictly, r"error: .*/p cannot be read as a picture .*directory"),
+        (table() | {"p/2.png": LFS}, load_strictly, r"error: .*p/2\.png is a Git LFS pointer.*`git lfs pull`"),
+        (table() | {"p/2.png": b"\0\0\0\x18ftypheic"}, load, WITHOUT_2),
+    ],
+    # Every kind of pixel that Pillow reads; of an animation the first picture.
+    "pixels_of_every_kind": [
+        ({f"a.{format}": content}, pixel, value)
+        for format, content, value in (
+            ("bmp", encoded(RED, "BMP"), (200, 30, 60)),
+            ("tif", encoded(RED.convert("CMYK"), "TIFF"), (200, 30, 60)),
+            ("gif", encoded(RED, "GIF", save_all=True, append_images=[BLUE]), (200, 30, 60)),
+            ("webp", encoded(RED, "WEBP", lossless=True, save_all=True, append_images=[BLUE]), (200, 30, 60)),
+            ("png", encoded(RED, "PNG", save_all=True, append_images=[BLUE]), (200, 30, 60)),
+            ("png", encoded(RED.quantize(), "PNG", transparency=0), (255, 255, 255)),
+            ("png", encoded(Image.new("LA", (8, 8), (9, 0)), "PNG"), (255, 255, 255)),
+            ("png", encoded(Image.fromarray(np.full((8, 8), 40000, np.uint16)), "PNG"), (156, 156, 156)),
+            ("tif", encoded(Image.fromarray(np.full((8, 8), 40000, ">u2")), "TIFF"), (156, 156, 156)),
+            ("tif", encoded(Image.fromarray(np.full((8, 8), 0.6, np.float32)), "TIFF"), (153, 153, 153)),
+            ("tif", encoded(Image.fromarray(np.full((8, 8), 160, np.float32)), "TIFF"), (160, 160, 160)))
     ],
     # A picture that is replaced, touched, added or removed makes the workflow do its work again.
     "make_picture_replaced": [
@@ -443,12 +536,32 @@ CASES: dict[str, list[Row]] = {
         (table("\n;;;\n" + changed_text(",", ";", ";3", ";3,0")), load_strictly, FOUR),
         (changed(",", ", ", "Text 1", '"Text 1"'), load_strictly, FOUR),
         (table(changed_text("p/", "p\\") + ",,,"), load_strictly, FOUR),
+        (table(PAGES.replace("1\n", "1\r\n").replace("2\n", "2\r")),
+         load_strictly, FOUR),
+        (table(re.sub("[^,\n]+", r'"\g<0>"', PAGES).replace(",", ";"), encoding="utf-8-sig"), load_strictly, FOUR),
+        (table("sep=\t\r\n" + changed_text(",", "\t"), encoding="utf-8-sig"), load_strictly, FOUR),
+        (PICTURES | {"metadata.csv": codecs.BOM_UTF16_BE + PAGES.encode("utf-16-be")}, load_strictly, FOUR),
+        (table(changed_text(",", "\t", "\n", "\r\n"), "metadata.txt", "utf-32"), load_strictly, FOUR),
+        (changed("file_name,text,", "file_name,Text,text,", ",Text ", ",,Text "), load,
+         r"error: .*csv repeats the column 'text'.*its head was read as \['file_name', 'Text', 'text'"),
+        *[(PICTURES | {"metadata.csv": start + bytes(99)}, load, "error: .*csv is a spreadsheet or an archive: export")
+          for start in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0", b"\x1f\x8b")],
+        (PICTURES | {"metadata.csv": LFS}, load, "error: .*csv is a Git LFS pointer"),
+        *[(table(content, name), from_source(f"folder:IN/{name}"), f"error: .*{name} is a JSON list: write one object")
+          for content in ('[{"text": 1}]', '[\n {\n"text": 1\n}\n]') for name in ("metadata.jsonl", "metadata.json")],
+        (changed("Text 2", "Café", encoding="cp1252"), load_strictly, "error: .*line 3 is not UTF-8 text: save"),
         *[(changed("file_name,text,story_id,position", head), done, rf"error: .*csv lacks the column 'file_name'\. "
            rf"Expected: file_name, text.*its head was read as {shown}")
           for head, shown in (
               ("file,text,story_id,position", r"\['file', 'text', 'story_id', 'position'\]"),
               ("file_name:text:story_id:position", r"\['file_name:text:story_id:position'\]"))
           for done in (load, load_strictly)],
+    ],
+    # --strict makes an error of what would be left out, and of texts that the encoder cannot read.
+    "strict_command": [
+        (changed("Text 3", " "), features_command("--strict"), "error: frames without a text: 1"),
+        (changed("Text 3", " "), features_command(), "done"),
+        (stories(1, noise, AMHARIC), features_command("--strict"), "error: folder:IN: .*'minilm' cannot read 100 %"),
     ],
     # Texts of which the encoder knows no piece.
     "unknown_script": [
@@ -493,7 +606,7 @@ def test_case(case, given, done, happens, tmp_path, monkeypatch, caplog, capsys)
 
 
 def test_every_case_is_in_the_table():
-    assert len(CASES) == 20 and all(CASES.values())
+    assert len(CASES) == 25 and all(CASES.values())
 
 
 PRINTABLE = "".join(filter(str.isprintable, map(chr, range(sys.maxunicode + 1)))).replace("/", "")

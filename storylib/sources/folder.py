@@ -77,7 +77,7 @@ def _rows(table: Path) -> Iterator[tuple[str, Any]]:
     """The place and the content of each row: cells by column, or the problem as a ValueError."""
     # Bytes that are not UTF-8 concern only their own line. Without translation, a cell keeps all that it contains.
     lines = list(io.StringIO(read_utf8(table, errors="surrogateescape", newline=""), newline=""))
-    listed = any(line.startswith("[") for line in lines[:1])
+    listed = "".join(lines[:1]).strip()[:2] in ("[", "[{")
     rows = _json_rows(lines) if table.suffix.lower() == ".jsonl" and not listed else _csv_rows(lines, table)
     for number, row in rows:
         yield f"{table}, line {number}", row

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
-import subprocess
-import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate.commands.launch import launch_command, launch_command_parser
 from conftest import tiny_config
 from safetensors.torch import load_file
 from two_processes import CASES, WINDOWS, losses_and_gradients, train_tiny_run
@@ -29,7 +29,7 @@ FOLDER = Path(__file__).parent
 def results(build, tiny_data, tiny_sets, tmp_path_factory):
     """What one process and two processes compute, in a folder each: losses and gradients, and a whole training.
 
-    The two are started with the documented command; they talk through gloo, which needs no GPU.
+    The two are started by the documented command's function; they talk through gloo, which needs no GPU.
     """
     folder = tmp_path_factory.mktemp("shared")
     for name, changes in CASES.items():
@@ -46,13 +46,17 @@ def results(build, tiny_data, tiny_sets, tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    command += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += ["--main_process_port", str(port), str(FOLDER / "two_processes.py"), str(folder)]
-    paths = [str(project_root()), str(FOLDER), str(FOLDER.parent)]
-    settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | settings)
-    assert done.returncode == 0, done.stderr[-3000:]
+    options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    options += ["--dynamo_backend", "no", "--main_process_port", str(port)]
+    options += [str(FOLDER / "two_processes.py"), str(folder)]
+    # As a copy of this process, the launcher need not import torch; it computes nothing.
+    launcher = get_context("fork").Process(target=launch_command, args=[launch_command_parser().parse_args(options)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(project_root()), str(FOLDER), str(FOLDER.parent)]))
+        launcher.start()
+        launcher.join()
+    assert launcher.exitcode == 0, "see what the two processes wrote"
     return folder
 
 

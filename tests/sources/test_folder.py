@@ -136,7 +136,7 @@ def denied(path, real_open):
     (lambda path: path.write_bytes(b""), "cannot identify", "replace it by an intact copy"),
     (lambda path: path.write_bytes(b"<html>"), "is a web page", "download the file itself"),
     (lambda path: path.write_bytes(bomb()), "is too large", "scale it to less than 89,478,485 pixels"),
-    (lambda path: path.unlink(), "No such file", "replace it by an intact copy"),
+    (lambda path: path.unlink(), "does not exist", "correct the name, capitals included, or add the file"),
     (lambda path: path.unlink() or path.mkdir(), "Is a directory", "replace it by an intact copy"),
     ("denied", "may not be read", "give yourself permission (chmod u+r)"),
 ])  # fmt: skip
