@@ -14,13 +14,14 @@ finish = code=$$?; seconds=$$(( $$(date +%s) - $(START) )); \
 	if [ $$code -eq 0 ]; then echo "== make $@: done in $$seconds s"; \
 	else echo "== make $@: FAILED after $$seconds s. $(1)" >&2; fi; exit $$code
 
-.PHONY: help book runs test lock clean
+.PHONY: help book runs test coverage lock clean
 
 help:  ## list the targets
 	@echo "make TARGET [SOURCE=storyworld|african_storybook] [PROFILE=quick|full] [CORES=n] [CLUSTER=slurm|generic]"; echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 OPTIONS = --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 # The source travels in the environment: neither make nor a shell reads anything into its name.
 book runs: export STORYLIB_SOURCE := $(value SOURCE)
 
@@ -30,19 +31,22 @@ book: .venv/.installed  ## train, evaluate, execute the notebooks and build the 
 runs: .venv/.installed  ## train and evaluate only, without the book
 	@$(BIN)/storylib runs $(OPTIONS); $(call finish)
 
-test: .venv/.installed  ## style, types and every test with coverage (6 to 10 minutes)
+test: .venv/.installed  ## style, types and every test (4 to 8 minutes)
 	@( set -e; \
 	  echo "== 1/4 ruff check: likely mistakes (seconds)"; $(BIN)/ruff check .; \
 	  echo "== 2/4 ruff format: layout (seconds)"; $(BIN)/ruff format --check .; \
 	  echo "== 3/4 mypy: types (half a minute the first time)"; $(BIN)/mypy storylib; \
-	  echo "== 4/4 pytest: every test, two at a time, with coverage (5 to 10 minutes)"; \
-	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --cov --cov-report=term --durations=10 ); \
+	  echo "== 4/4 pytest: every test, two at a time (4 to 8 minutes)"; $(PYTEST) --durations=10 ); \
 	$(call finish,The errors are above.)
+
+coverage: .venv/.installed  ## every test, and which lines of storylib they run (longer)
+	@echo "== pytest, two at a time, with coverage: the lines run in the tests' own processes, not in kernels and commands"; \
+	$(PYTEST) --cov --cov-report=term; $(call finish,The errors are above.)
 
 lock: .venv/.installed  ## update requirements.lock from pyproject.toml and constraints.txt (15 s)
 	@echo "== resolving every dependency for Python 3.10 and newer"; \
-	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.10 --constraint constraints.txt \
-	  --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
+	$(BIN)/uv pip compile pyproject.toml --all-extras --group language-model --universal --python-version 3.10 \
+	  --constraint constraints.txt --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
 	  -o requirements.lock; $(call finish,requirements.lock is unchanged.)
 
 clean:  ## delete build outputs; downloads, features and run records stay (cache/, runs/)
@@ -64,7 +68,7 @@ clean:  ## delete build outputs; downloads, features and run records stay (cache
 	  { $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock \
 	    && VIRTUAL_ENV="$$PWD/.venv" $(BIN)/uv pip sync --require-hashes requirements.lock; } || { \
 	    echo "== uv failed; the same with pip (3 to 10 minutes)"; \
-	    $(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock; }; \
+	    $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements.lock; }; \
 	  echo "== 4/4 storylib itself, editable (5 s)"; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	  touch $@; echo "== the environment is ready after $$(( $$(date +%s) - $(START) )) s" ) || { \

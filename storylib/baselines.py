@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from storylib.data.ngrams import Trigrams, WordModel, unigram, with_cache
 from storylib.data.vocabulary import Vocabulary
-from storylib.data.windows import OtherStories, WindowDataset, as_pixels
+from storylib.data.windows import OtherStories, WindowDataset, as_pixels, window_texts
+from storylib.decoders import PretrainedTextDecoder
 from storylib.metrics.alignment import apply_linear_map, fit_linear_map
 from storylib.metrics.retrieval import mean_rank
 
@@ -57,6 +58,7 @@ def baselines(train: WindowDataset, held_out: WindowDataset, vocabulary: Vocabul
         "nearest": nearest(train, held_out),
         "median": Prediction(picture=median.expand(len(held_out), -1, -1, -1)),
         **(word_models(train, held_out, vocabulary) if held_out.writes else {}),
+        **(language_models(held_out, vocabulary) if held_out.writes and held_out.reading else {}),
         "linear map": linear_map(train, held_out),
     }
 
@@ -153,6 +155,33 @@ def word_models(train: WindowDataset, held_out: WindowDataset, vocabulary: Vocab
         "trigram": Prediction(nll=nll, nll_shuffled=nll, top1=top1, top5=top5, words=written),
         "trigram and cache": with_context(trigrams.distribution),
     }
+
+
+def language_models(held_out: WindowDataset, vocabulary: Vocabulary) -> dict[str, Prediction]:
+    """The language model of the text decoder, without a story: as it is, and adapted to the training texts."""
+    assert held_out.reading is not None
+    reading, windows = held_out.reading, torch.arange(len(held_out))
+    decoder = PretrainedTextDecoder(vocabulary, 1, 0, reading.name, reading.text_length).eval()  # corrects nothing
+    context, target = held_out.frames[:, :-1], held_out.frames[:, -1]
+    texts = {name: window_texts(held_out.texts, frames, target) for name, frames in
+             (("language model", context), ("language model, no context", context[:, :0]))}  # fmt: skip
+    states = {name: (reading.read(pairs, adapted=False), windows) for name, pairs in texts.items()}
+    states["adapted language model"] = held_out.reading_states, held_out.reading_rows
+    predictions = {}
+    for name, (stored, rows) in states.items():
+        scores = []
+        for block in windows.split(64):
+            tokens = held_out.tokens[target[block]]
+            tokens = tokens[:, : int((tokens != Vocabulary.PAD).sum(1).max())]
+            own, rank = decoder.ranked(torch.zeros(len(block), 1, 1), tokens, stored.batch(rows[block]))
+            real = tokens != Vocabulary.PAD
+            scores.append(torch.stack([-own.sum(1), ((rank <= 1) & real).sum(1), ((rank <= 5) & real).sum(1)]))
+        nll, top1, top5 = torch.cat(scores, dim=1).detach().double()
+        predictions[name] = Prediction(nll=nll, top1=top1, top5=top5)
+    ids = [decoder.generate(torch.zeros(len(b), 1, 1), held_out.tokens[context[b]]) for b in windows.split(64)]
+    words = [text for block in ids for text in vocabulary.decode(block)]
+    predictions["language model"] = replace(predictions["language model"], words=words)
+    return predictions
 
 
 def _with_caches(model: WordModel, held_out: WindowDataset) -> list[WordModel]:

@@ -59,7 +59,7 @@ class ModelConfig:
     state_dropout: float = 0.5  # of the story state where it corrects a next embedding; 1: no correction
     correction_rank: int = 64  # principal directions along which a next embedding is corrected
     trainable_text_layers: int = 0  # upper layers of the text encoder that are trained as well
-    text_decoder: str = "gpt2-shallow"  # from scratch, also "gpt2-small" or "gpt2-tiny"; or pretrained, "hf:<repo>"
+    text_decoder: str = "gpt2-shallow"  # from scratch, "gpt2-small", "gpt2-tiny"; or pretrained, "smollm2", "hf:<repo>"
     text_length: int = 48  # word pieces of a text; the rest is cut
     word_dropout: float = 0.0  # share of the preceding words hidden from the text decoder in training
     image_decoder: str = "sampling"  # "upsampling": one picture; "sampling": several as well

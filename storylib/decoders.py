@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -15,9 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from storylib.config import ConfigError, unknown
-from storylib.data.encoders import from_hub
+from storylib.config import ConfigError, ModelConfig, unknown
+from storylib.data.language_model import LanguageModel, is_pretrained, load_language_model
 from storylib.data.vocabulary import Vocabulary
+from storylib.data.windows import Batch
+from storylib.data.writing import write
+from storylib.metrics.retrieval import tied_rank
 
 MODES: dict[str, dict[str, Any]] = {
     "greedy": {"do_sample": False},
@@ -25,6 +30,9 @@ MODES: dict[str, dict[str, Any]] = {
     "nucleus": {"do_sample": True, "top_p": 0.9, "top_k": 0},
 }
 FROM_SCRATCH = {"gpt2-shallow": (256, 1), "gpt2-small": (256, 3), "gpt2-tiny": (128, 3)}  # width and layers
+CORRECTION_RANK, CORRECTION_DROPOUT = 128, 0.3  # of a pretrained language model's states
+SAMPLED_PIECES = 2048  # of those that no training text has
+ROWS = 512  # whose logits over all pieces are in memory at once: 100 MB
 LENGTH_GROUPS = 4  # parts of a batch that the text decoder reads apart, so that little of each is padding
 FREE_NATS = 2.0  # divergence that costs nothing: enough to say which frame recurs; without it no latent is used
 CHANNELS = (64, 48, 24, 8)  # of the image decoder at 4, 8, 16 and 32 pixels; 8 from there on
@@ -94,6 +102,10 @@ class TextDecoder(nn.Module):
         """(B, T, V) log-probabilities of every word at every position; arguments as in ``forward``."""
         return self.mix(self._logits(story, tokens), self.word_cache(context)[:, None])
 
+    def ranked(self, story: Tensor, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) log-probability and rank of each true token; arguments as in ``forward``."""
+        return _ranked(self.distribution(story, tokens, context), tokens)
+
     def _logits(self, story: Tensor, tokens: Tensor, where: Tensor | None = None) -> Tensor:
         """(B, T, V), or (N, V) at the N places that are true in ``where`` (B, T)."""
         prefix = self.prefix(story)  # (B, P, E)
@@ -121,13 +133,8 @@ class TextDecoder(nn.Module):
         unknown are never written, and the first word is never END. Raises ConfigError for an unknown mode, or for
         ``max_new_tokens`` beyond the length that was learned.
         """
-        if mode not in MODES:
-            raise ConfigError(unknown("way to write", mode, MODES))
-        length = options.setdefault("max_new_tokens", self.length)
-        if length > self.length:
-            raise ConfigError(f"The decoder learned texts up to {self.length} word pieces; it cannot write {length}.")
+        settings = {"no_repeat_ngram_size": 3, "min_new_tokens": 1} | _settings(mode, self.length, options)
         prefix, cache = self.prefix(story), self.word_cache(context)
-        settings = {"no_repeat_ngram_size": 3, "min_new_tokens": min(1, length)} | MODES[mode] | options
 
         def mix_cache(input_ids: Tensor, scores: Tensor) -> Tensor:
             """Mixes the word cache into the scores at each step, as in training."""
@@ -136,9 +143,7 @@ class TextDecoder(nn.Module):
             mixed[:, [Vocabulary.PAD, Vocabulary.UNKNOWN]] = float("-inf")
             return mixed
 
-        with torch.random.fork_rng(enabled=seed is not None):
-            if seed is not None:
-                torch.manual_seed(seed)
+        with _seeded(seed):
             return self.lm.generate(
                 inputs_embeds=prefix,
                 attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
@@ -147,20 +152,41 @@ class TextDecoder(nn.Module):
             )
 
 
-def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
-    """A causal language model over our vocabulary: a small GPT-2 from scratch, or the pretrained "hf:<repo>".
+def _settings(mode: str, length: int, options: dict[str, Any]) -> dict[str, Any]:
+    """The library's options of a way to write. Raises ConfigError for an unknown one, or a text longer than learned."""
+    if mode not in MODES:
+        raise ConfigError(unknown("way to write", mode, MODES))
+    if options.setdefault("max_new_tokens", length) > length:
+        wanted = options["max_new_tokens"]
+        raise ConfigError(f"The decoder learned texts up to {length} word pieces; it cannot write {wanted}.")
+    return MODES[mode] | options
 
-    Raises ConfigError for an unknown name, and EncoderError if the weights cannot be loaded.
-    """
+
+@contextmanager
+def _seeded(seed: int | None) -> Iterator[None]:
+    """Random draws depend on the seed alone, if there is one."""
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        yield
+
+
+def _ranked(log_probabilities: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """(...) log-probability of each token and its rank among all V. log_probabilities: (..., V)."""
+    own = log_probabilities.gather(-1, tokens[..., None])
+    others = torch.ones_like(log_probabilities, dtype=torch.bool).scatter_(-1, tokens[..., None], False)
+    return own[..., 0], tied_rank(log_probabilities, own, others)
+
+
+def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
+    """A small GPT-2 over our vocabulary, from scratch. Raises ConfigError for an unknown name."""
     from transformers import GPT2Config, GPT2LMHeadModel  # takes seconds
     from transformers.utils import logging
 
     logging.set_verbosity_error()
-    ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
-    if kind.startswith("hf:"):
-        return _pretrained(kind, vocabulary, ids)
     if kind not in FROM_SCRATCH:
-        raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "hf:<repo>"]))
+        raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "smollm2", "hf:<repo>"]))
+    ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
     width, layers = FROM_SCRATCH[kind]
     shape: dict[str, Any] = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
     # The activation is GPT-2's own curve in one kernel. Dropout helps no decoder this small.
@@ -169,22 +195,125 @@ def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
 
 
-def _pretrained(kind: str, vocabulary: Vocabulary, ids: dict[str, Any]) -> Any:
-    """A pretrained language model that keeps the rows of our pieces only."""
-    from transformers import AutoModelForCausalLM
+class PretrainedTextDecoder(nn.Module):
+    """A frozen pretrained language model that has read the context, and a correction of its last hidden states.
 
-    lm = from_hub(kind, lambda: AutoModelForCausalLM.from_pretrained(kind[3:]), "text_decoder='gpt2-shallow'")
-    tables = {id(t): t for t in (lm.get_input_embeddings(), lm.get_output_embeddings()) if t is not None}
-    kept = [table.weight.detach()[vocabulary.pieces].clone() for table in tables.values()]
-    lm.resize_token_embeddings(len(vocabulary))
-    for table, rows in zip((lm.get_input_embeddings(), lm.get_output_embeddings()), kept, strict=False):
-        with torch.no_grad():
-            table.weight[3:] = rows
-            table.weight[:3] = rows.mean(0)  # padding, end and unknown start as no word in particular
-    for name, value in ids.items():
-        setattr(lm.config, name, value)
-        setattr(lm.generation_config, name, value)
-    return lm
+    The correction depends on the state itself and on the story. It starts at zero, so that the untrained decoder is the
+    language model alone. The states of the true next text are stored (``storylib.data.language_model``), so training
+    runs nothing but the correction and the rows of the output layer that it needs: those of the pieces that occur in
+    the training texts, and a random sample of the others, weighted to stand for all of them.
+    """
+
+    adaptation: Tensor  # of the language model to the training texts, see storylib.data.adaptation
+    familiar: Tensor | None  # pieces of the training texts
+
+    def __init__(
+        self, vocabulary: Vocabulary, width: int, frames: int, kind: str = "smollm2", length: int = 48
+    ) -> None:
+        super().__init__()
+        self.vocabulary, self.kind, self.length = vocabulary, kind, length
+        lm = load_language_model(kind)
+        size = lm.output.in_features
+        self.dropout = nn.Dropout(CORRECTION_DROPOUT)
+        self.read_state = nn.Linear(size, CORRECTION_RANK)
+        self.read_story = nn.Linear((frames + 1) * width, CORRECTION_RANK)
+        self.correction = nn.Linear(CORRECTION_RANK, size)
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
+        self.register_buffer("adaptation", torch.zeros(lm.adaptation_size()))
+        self.familiar = None
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The language model. It is no part of the weights, and all decoders of a process share it."""
+        return load_language_model(self.kind, self.device)
+
+    def correct(self, states: Tensor, story: Tensor) -> Tensor:
+        """(B, T, D) hidden states, corrected. story: (B, P, width)."""
+        story = self.read_story(self.dropout(story.flatten(1)))[:, None]
+        return states + self.correction(self.dropout(F.gelu(self.read_state(states) + story)))
+
+    def familiarise(self, tokens: Tensor) -> None:
+        """Train on the pieces of these texts, ids (N, T), and on samples of all others; else all are always used."""
+        known = torch.zeros(len(self.lm.output.weight), dtype=torch.bool)
+        known[self._pieces(tokens[tokens != Vocabulary.PAD])] = True
+        others = (~known).nonzero()[:, 0]
+        order = torch.randperm(len(others), generator=torch.Generator().manual_seed(0))
+        self.familiar, self.others = known.nonzero()[:, 0], others[order]
+
+    def _pieces(self, tokens: Tensor) -> Tensor:
+        """The language model's pieces of our ids: the texts end where it ends a line."""
+        return torch.where(tokens == Vocabulary.END, self.lm.end, tokens - 3)
+
+    def _choices(self) -> tuple[Any, Tensor | float]:
+        """(C,) pieces that a true one is compared with, and the log of how many pieces each stands for."""
+        if self.familiar is None:
+            return slice(None), 0.0
+        order = torch.randperm(len(self.others)) if self.training else torch.arange(len(self.others))
+        sample = self.others[order[:SAMPLED_PIECES]]
+        each = len(self.others) / max(1, len(sample))
+        counts = torch.cat([torch.ones(len(self.familiar)), torch.full((len(sample),), each)])
+        return torch.cat([self.familiar, sample]).to(self.device), counts.log().to(self.device)
+
+    def forward(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
+        """(B, T) log-probability of each true token; padding gets 0.
+
+        story: (B, P, width). tokens: (B, T) ids. context: (B, T, D) the language model's states before each token.
+        """
+        real, weight = tokens != Vocabulary.PAD, self.lm.output.weight
+        states = self.correct(context, story)[real]  # (N, D)
+        own = (states * weight[self._pieces(tokens[real])]).sum(-1)
+        pieces, log_count = self._choices()
+        compared = weight[pieces]
+        total = [(rows @ compared.T + log_count).logsumexp(-1) for rows in states.split(ROWS)]
+        return torch.zeros_like(tokens, dtype=own.dtype).masked_scatter(real, own - torch.cat(total))
+
+    def ranked(self, story: Tensor, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T) log-probability and rank of each true token among all pieces; arguments as in ``forward``."""
+        real, weight = tokens != Vocabulary.PAD, self.lm.output.weight
+        rows = zip(self.correct(context, story)[real].split(ROWS), self._pieces(tokens[real]).split(ROWS), strict=True)
+        parts = [_ranked((states @ weight.T).log_softmax(-1), pieces) for states, pieces in rows]
+        own, rank = (torch.cat(part).float() for part in zip(*parts, strict=True))
+        empty = torch.zeros_like(tokens, dtype=own.dtype)
+        return empty.masked_scatter(real, own), empty.masked_scatter(real, rank)
+
+    @torch.inference_mode()
+    def generate(
+        self, story: Tensor, context: Tensor, mode: str = "greedy", seed: int | None = None, **options: Any
+    ) -> Tensor:
+        """(B, <= length) ids written freely; arguments as in ``TextDecoder.generate``.
+
+        No six pieces occur twice in what is written, as hardly in a picture book; what the context says may recur.
+        """
+        settings = {"no_repeat_ngram_size": 6} | _settings(mode, self.length, options)
+        contexts = [self.vocabulary.decode(frames) for frames in context]
+        with _seeded(seed):
+            texts = write(
+                self.lm.adapted(self.adaptation.cpu()),
+                contexts,
+                correct=lambda states: self.correct(states, story.repeat_interleave(len(states) // len(story), dim=0)),
+                **settings,
+            )
+        return self.vocabulary.encode(texts, self.length)
+
+    @property
+    def device(self) -> torch.device:
+        return self.correction.weight.device
+
+
+def text_context(batch: Batch) -> Tensor:
+    """What a text decoder reads of a batch's context: a language model's states if there are any, or the tokens."""
+    return batch["states"] if "states" in batch else batch["context_tokens"]
+
+
+def text_decoder(
+    vocabulary: Vocabulary, width: int, frames: int, config: ModelConfig
+) -> TextDecoder | PretrainedTextDecoder:
+    """The decoder that ``text_decoder`` names: a pretrained language model, or one from scratch."""
+    kind, length = config.text_decoder, config.text_length
+    if is_pretrained(kind):
+        return PretrainedTextDecoder(vocabulary, width, frames, kind, length)
+    return TextDecoder(vocabulary, width, frames, kind, length, config.word_dropout)
 
 
 class ImageDecoder(nn.Module):

@@ -19,11 +19,12 @@ from storylib.baselines import SAMPLES, Prediction, baselines, copy, without_unt
 from storylib.data.scoring import ScoringEncoders
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import OtherStories, WindowDataset, as_pixels
+from storylib.decoders import text_context
 from storylib.metrics.alignment import alignment_columns, apply_linear_map, fit_linear_map
 from storylib.metrics.frechet import principal_directions
 from storylib.metrics.images import between_samples, picture_columns
 from storylib.metrics.registry import MODEL, ORACLE, PREDICTED, TRUE
-from storylib.metrics.retrieval import Candidates, ranks_by_block, tied_rank
+from storylib.metrics.retrieval import Candidates, ranks_by_block
 from storylib.metrics.summary import best_of
 from storylib.metrics.text import plain, text_columns
 from storylib.model import StoryModel
@@ -134,11 +135,12 @@ def predict(
         if held_out.writes:
             real = batch["tokens"] != -100
             tokens = batch["tokens"].clamp(min=0)
-            log_probabilities = model.text_decoder.distribution(reading["story"], tokens, batch["context_tokens"])
-            for name, value in _likelihoods(log_probabilities, tokens, real).items():
-                parts[name].append(value.cpu())
+            own, rank = model.text_decoder.ranked(reading["story"], tokens, text_context(batch))
+            parts["nll"].append(-(own * real).sum(1).cpu())
+            parts["top1"].append(((rank <= 1) & real).sum(1).cpu())
+            parts["top5"].append(((rank <= 5) & real).sum(1).cpu())
             other_story = model.read(other["image"][:, :-1], other["text"][:, :-1])["story"]
-            shuffled = model.text_decoder(other_story, tokens, other["context_tokens"])
+            shuffled = model.text_decoder(other_story, tokens, text_context(other))
             parts["nll_shuffled"].append(-(shuffled * real).sum(1).cpu())
             ids = model.text_decoder.generate(reading["story"], batch["context_tokens"])
             parts["words"] += vocabulary.decode(ids)
@@ -164,18 +166,6 @@ def shared(model: StoryModel, data: WindowDataset, descriptions: bool = False) -
     texts = (data.frame_texts(block, descriptions).to(device) for block in blocks)
     pairs = [model.shared(data.image[block].to(device), text) for block, text in zip(blocks, texts, strict=True)]
     return torch.cat([image for image, _ in pairs]).cpu(), torch.cat([text for _, text in pairs]).cpu()
-
-
-def _likelihoods(log_probabilities: Tensor, tokens: Tensor, real: Tensor) -> dict[str, Tensor]:
-    """(B,) each: nats of the real tokens (B, T), and how many ranked first and among the first five. (B, T, V)."""
-    own = log_probabilities.gather(-1, tokens[..., None])
-    others = torch.ones_like(log_probabilities, dtype=torch.bool).scatter_(-1, tokens[..., None], False)
-    rank = tied_rank(log_probabilities, own, others)  # (B, T)
-    return {
-        "nll": -(own[..., 0] * real).sum(1),
-        "top1": ((rank <= 1) & real).sum(1),
-        "top5": ((rank <= 5) & real).sum(1),
-    }
 
 
 class Targets:
@@ -207,6 +197,8 @@ class Targets:
         }
         self.references = [plain(held_out.texts[i]) for i in self.target]
         self.tokens = (held_out.tokens[self.target] != Vocabulary.PAD).sum(1)
+        scored = [held_out.scored_texts[i] for i in self.target]
+        self.lengths = {"scored_words": [len(text.split()) for text in scored], "scored_letters": [*map(len, scored)]}
         self.pictures = as_pixels(held_out.pictures[self.target])
         generator = torch.Generator().manual_seed(0)
         self.other = torch.randint(len(held_out.keys), (len(held_out),), generator=generator)  # random frames
@@ -227,6 +219,7 @@ class Targets:
         elif prediction.random:
             table |= self._rank_columns({})
         table["tokens"] = self.tokens.numpy()
+        table |= self.lengths
         for name in ("nll", "nll_shuffled", "top1", "top5"):
             value = getattr(prediction, name)
             table[name] = np.nan if value is None else value.numpy()

@@ -21,7 +21,7 @@ from storylib.data.features import Rows
 from storylib.data.text_layers import FrameTexts, UpperLayers
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import Batch
-from storylib.decoders import IMAGE_DECODERS, TextDecoder
+from storylib.decoders import IMAGE_DECODERS, text_context, text_decoder
 
 ROWS_IN_MEMORY = 16_384  # feature vectors
 
@@ -208,9 +208,7 @@ class StoryModel(nn.Module):
         next_embedding = NEXT_EMBEDDINGS[config.next_embedding]
         self.next_image = next_embedding(width, image_space.basis, frames, config.state_dropout)
         self.next_text = next_embedding(width, text_space.basis, frames, config.state_dropout)
-        self.text_decoder = TextDecoder(
-            vocabulary, width, frames, config.text_decoder, config.text_length, config.word_dropout
-        )
+        self.text_decoder = text_decoder(vocabulary, width, frames, config)
         self.image_decoder = IMAGE_DECODERS[config.image_decoder](width, frames, config.image_size)
         log_scale = torch.tensor(1 / config.temperature).log()
         self.log_alignment_scale = nn.Parameter(log_scale, requires_grad=config.learned_temperature)
@@ -265,7 +263,7 @@ class StoryModel(nn.Module):
         }
         if "tokens" in batch:
             tokens = batch["tokens"].clamp(min=0)
-            output["token_log_probabilities"] = self.text_decoder(reading["story"], tokens, batch["context_tokens"])
+            output["token_log_probabilities"] = self.text_decoder(reading["story"], tokens, text_context(batch))
         if "picture" in batch:
             pictures = batch["context_pictures"], batch["picture"]
             output |= self.image_decoder.outputs(reading["state"], *pictures)  # type: ignore[typeddict-item]

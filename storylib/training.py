@@ -25,12 +25,13 @@ from storylib.config import SELECTION_LOSSES, Config, ConfigError, TrainConfig
 from storylib.data.device import cpu_threads, pick_device
 from storylib.data.encoders import load_text_encoder
 from storylib.data.features import Features, Rows
+from storylib.data.language_model import is_pretrained
 from storylib.data.splits import Splits
 from storylib.data.store import cache_entry, make_sealed, replace_atomically, write_atomically
 from storylib.data.text_layers import UpperLayers
 from storylib.data.vocabulary import Vocabulary, load_tokenizer
 from storylib.data.windows import Batch, WindowDataset, data_loader
-from storylib.decoders import TextDecoder
+from storylib.decoders import PretrainedTextDecoder, TextDecoder
 from storylib.losses import ALONE, Group, Losses, compute_losses
 from storylib.metrics.retrieval import tied_rank
 from storylib.model import FrozenSpace, ModelOutput, StoryModel
@@ -84,8 +85,11 @@ class Trainer:
         train.embed_bank(*spaces, config.candidates)
         validation.embed_bank(*spaces)
         began = time.perf_counter()
-        if config.pretraining and config.text_weight and not self._checkpoint.exists():
-            load_pretrained(model.text_decoder, train.tokens, config, self.quiet)
+        decoder = model.text_decoder
+        if isinstance(decoder, PretrainedTextDecoder):
+            decoder.familiarise(train.tokens)
+        elif config.text_weight and config.pretraining and not self._checkpoint.exists():
+            load_pretrained(decoder, train.tokens, config, self.quiet)
         self.loader = data_loader(train, config.batch_size, config.seed, group.rank, group.size)
         self.sampler: Any = self.loader.batch_sampler
         self.validation_loader = data_loader(validation, 128)  # whole in every process
@@ -315,7 +319,8 @@ class Mean:
 def build_vocabulary(features: Features, splits: Splits, config: Config) -> Vocabulary:
     """Word pieces of the training texts."""
     texts = [features.texts[row] for row in features.rows(splits.train)]
-    return Vocabulary.of(texts, load_tokenizer(config.model.text_decoder))
+    tokenizer = load_tokenizer(config.model.text_decoder)
+    return Vocabulary.whole(tokenizer) if is_pretrained(config.model.text_decoder) else Vocabulary.of(texts, tokenizer)
 
 
 def build_model(config: Config, features: Features, splits: Splits, vocabulary: Vocabulary) -> StoryModel:
@@ -326,7 +331,10 @@ def build_model(config: Config, features: Features, splits: Splits, vocabulary: 
     rows, rank = features.rows(splits.train), config.model.correction_rank
     image_space = FrozenSpace.fit(Rows(features.image_vectors, features.image_of[rows]), rank)
     text_space = FrozenSpace.fit(Rows(features.text_vectors, features.text_of[rows]), rank)
-    return StoryModel(config.model, image_space, text_space, vocabulary, config.data.context, upper_layers)
+    model = StoryModel(config.model, image_space, text_space, vocabulary, config.data.context, upper_layers)
+    if features.reading and features.reading.adaptation is not None:
+        model.text_decoder.adaptation = features.reading.adaptation.clone()
+    return model
 
 
 def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:

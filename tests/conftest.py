@@ -43,12 +43,31 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Under pytest-xdist, what uses the tiny runs shares a worker, so that they are trained once."""
+    for item in items:
+        if "tiny_runs" in getattr(item, "fixturenames", ()) and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group("tiny-runs"))
+
+
 @pytest.fixture(scope="session")
 def real_stories_folder() -> Path:
     """The real African Storybook, where this machine has it."""
     if not REAL.is_dir():
         pytest.skip("the real stories are not at ../shared/data/african_storybook")
     return REAL
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_draws() -> Iterator[None]:
+    """Metrics of runs get their intervals from 500 draws; tests of the intervals themselves take 10,000."""
+    from storylib.experiments.comparison import compare
+    from storylib.metrics.summary import summarise
+
+    with pytest.MonkeyPatch.context() as patch:
+        for function in (compare, summarise):
+            patch.setattr(function, "__defaults__", (500,))
+        yield
 
 
 @pytest.fixture
@@ -266,7 +285,7 @@ profiles:
     pretraining: 1
     width: 16
     feature_weight: 0.0
-    sources: {storyworld: {stories: 20}}
+    sources: {storyworld: {stories: 10}}
 arms:
   contrastive-off: {contrastive_weight: 0.0}
   contrastive-on: {contrastive_weight: 1.0}
@@ -275,7 +294,7 @@ ablation:
   arms: {with: contrastive-on, without: contrastive-off}
   only_with: [contrastive_weight]
 audit:
-  quick: {seeds: [0], stories: 20, epochs_a: 1, epochs_b: 1}
+  quick: {seeds: [0], stories: 10, epochs_a: 1, epochs_b: 1}
 """
 SMALL_GROUP = "small-book"  # for pytest-xdist: tests of the small book share a worker, so that it is made once
 
@@ -315,13 +334,13 @@ def at_home(home: Path) -> Iterator[None]:
 def small_executed(small_home: Path) -> Path:
     """The small project's notebooks, executed, with their figures, gallery and credits.
 
-    All runs are trained here, in this process: the notebooks find them.
+    All runs are trained here, in this process: the notebooks find them. They share a kernel, as in the workflow.
     """
     from storylib.__main__ import run_stage
     from storylib.config import configure
     from storylib.report.acknowledgements import acknowledge
     from storylib.report.gallery import make_gallery
-    from storylib.report.notebooks import run_notebook
+    from storylib.report.notebooks import run_chapters
 
     folder = small_home / "executed"
     with at_home(small_home):
@@ -329,9 +348,11 @@ def small_executed(small_home: Path) -> Path:
             for seed in (0, 1):
                 run_stage("evaluate", configure("quick", arm, seed=seed))
         make_gallery("storyworld", "quick", folder / "gallery.html")
-        (folder / "credits.md").write_text(acknowledge("storyworld", 20), encoding="utf-8")
-        for notebook in sorted((small_home / "notebooks").glob("*.ipynb")):
-            run_notebook(notebook, folder / "notebooks" / notebook.name, {}, folder / "figures")
+        (folder / "credits.md").write_text(acknowledge("storyworld", 10), encoding="utf-8")
+        contents = [folder / notebook.stem for notebook in sorted((small_home / "notebooks").glob("*.ipynb"))]
+        for content in contents:
+            content.write_text("new")
+        run_chapters(contents, folder, {})
     return folder
 
 

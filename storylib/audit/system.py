@@ -43,9 +43,9 @@ class System(ABC):
         """(B, keys) frames whose texts it reads."""
         return windows[:, :-1]
 
-    def fit(self) -> list[float]:
-        """Train as published; returns the mean loss of each epoch."""
-        losses = []
+    def fit(self) -> None:
+        """Train as published."""
+        self.losses: list[float] = []  # the mean of each epoch
         for epoch in range(self.epochs):
             batches = self.shuffled(self.train_windows, epoch).split(BATCH)
             total = 0.0
@@ -55,8 +55,7 @@ class System(ABC):
                 loss.backward()
                 self.optimiser.step()
                 total += loss.item()
-            losses.append(total / len(batches))
-        return losses
+            self.losses.append(total / len(batches))
 
     def scored_windows(self) -> Tensor:
         """The windows on which the protocol scores."""

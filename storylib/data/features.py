@@ -18,11 +18,13 @@ from storylib.data.arrays import Arrays, Compute, load_or_compute
 from storylib.data.encoders import encoder_fingerprint, load_image_encoder, load_text_encoder, load_text_tokenizer
 from storylib.data.pictures import PictureLike, open_picture, picture_digest, thumbnail
 from storylib.data.store import cache_entry
-from storylib.data.types import Story
+from storylib.data.types import Story, windows
 from storylib.data.unknown import MULTILINGUAL, report_unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from storylib.data.language_model import Reading
 
 
 class Rows:
@@ -71,6 +73,7 @@ class Features:
     # If upper text layers are trained: the states below them (word pieces of all unique texts, D), memory-mapped, and
     # (unique texts + 1,) the first state of each text and the number of states.
     text_states: tuple[np.ndarray, np.ndarray] | None = None
+    reading: Reading | None = None  # of a pretrained language model that writes
 
     def rows(self, stories: Sequence[Story]) -> np.ndarray:
         """Rows of all frames of some stories, (frames,)."""
@@ -199,3 +202,28 @@ def _text_states(texts: list[str], name: str, trained_layers: int, device: str) 
     entry = cache_entry("features", "states", [encoder_fingerprint(name), trained_layers, texts], "data.text_layers")
     stored = load_or_compute(entry, texts, load, f"encode texts below {trained_layers} layers, {name}")
     return stored["states"], np.concatenate([[0], np.cumsum(stored["lengths"])])
+
+
+def read_windows(
+    stories: Sequence[Story],
+    training: Sequence[Story],
+    name: str,
+    text_length: int,
+    epochs: int,
+    context: int,
+    device: str = "cpu",
+) -> Reading:
+    """The states of a language model for all windows of some stories, after its adaptation to the training stories.
+
+    epochs: of the adaptation; with 0 the model reads as it is.
+    """
+    from storylib.data.adaptation import adapt
+    from storylib.data.language_model import Reading, window_states
+
+    texts = [[frame.text for frame in story.frames] for story in training]
+    adaptation = adapt(name, texts, epochs, text_length, device) if epochs else None
+    every = list(windows(stories, context))
+    read = [(tuple(frame.text for frame in window.context), window.target.text) for window in every]
+    states = window_states(read, name, text_length, device, adaptation)
+    window_of = {(window.story.id, window.target.number): i for i, window in enumerate(every)}
+    return Reading(name, text_length, device, adaptation, states, window_of)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from storylib.data.encoders import load_text_tokenizer
+from storylib.data.language_model import is_pretrained, load_language_model
 from storylib.data.unknown import report_unknown, tokenize
 
 
@@ -33,6 +34,11 @@ class Vocabulary:
         frequent = {piece for piece, count in counts.items() if count >= at_least}
         return cls(tokenizer, sorted(frequent - set(tokenizer.all_special_ids)))
 
+    @classmethod
+    def whole(cls, tokenizer: Any) -> Vocabulary:
+        """All pieces of a pretrained language model."""
+        return cls(tokenizer, range(len(tokenizer)))
+
     def __len__(self) -> int:
         return len(self.pieces) + 3
 
@@ -44,6 +50,11 @@ class Vocabulary:
             row[: len(ids)] = torch.tensor(ids)
         return rows
 
+    def scored(self, texts: Sequence[str], length: int) -> list[str]:
+        """The texts as far as ``encode`` keeps them, with the pieces that it does not know."""
+        kept = (pieces[:length] if len(pieces) >= length else None for pieces in tokenize(self.tokenizer, texts))
+        return [text if part is None else self.tokenizer.decode(part) for text, part in zip(texts, kept, strict=True)]
+
     def decode(self, ids: Tensor) -> list[str]:
         """Texts of (N, T) ids, up to each END, without padding and unknown pieces."""
         texts = []
@@ -54,6 +65,7 @@ class Vocabulary:
 
 
 def load_tokenizer(text_decoder: str = "") -> Any:
-    """The tokenizer of a pretrained language model, "hf:<repo>", or else the word pieces of bert-base-uncased."""
-    name = text_decoder if text_decoder.startswith("hf:") else "minilm"
-    return load_text_tokenizer(name, "text_decoder='gpt2-shallow'")
+    """The tokenizer of a pretrained language model, or else the word pieces of bert-base-uncased."""
+    if is_pretrained(text_decoder):
+        return load_language_model(text_decoder).tokenizer
+    return load_text_tokenizer("minilm", "text_decoder='gpt2-shallow'")

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from storylib.config import Config
 from storylib.data.features import Features, Rows
+from storylib.data.language_model import WindowTexts, is_pretrained
 from storylib.data.text_layers import FrameTexts, gather_states
 from storylib.data.types import Story, windows
 from storylib.data.vocabulary import Vocabulary
@@ -33,6 +34,7 @@ class Batch(TypedDict, total=False):
     image_excluded: Tensor  # (B, C) bool: the window's own context, and copies of the target's picture
     text_excluded: Tensor  # (B, C) bool: the same for texts
     same_story: Tensor  # (B, C) bool: candidates of the target's own story
+    states: Tensor  # (B, T, D) a pretrained language model's before each token; only if one writes
     tokens: Tensor  # (B, T) the target's word pieces, -100 for padding; only if the text loss is on
     context_tokens: Tensor  # (B, K, L) the context's word pieces; only if the text loss is on
     picture: Tensor  # (B, 3, S, S) the target's pixels in 0..1; only if the image loss is on
@@ -66,6 +68,11 @@ class WindowDataset(Dataset):
         self.story_id = torch.tensor([i for i, story in enumerate(stories) for _ in story.frames])
         self.texts = [features.texts[row] for row in rows]
         self.tokens = vocabulary.encode(self.texts, config.model.text_length)  # (F, L)
+        self.scored_texts = vocabulary.scored(self.texts, config.model.text_length)
+        self.reading = features.reading if is_pretrained(config.model.text_decoder) else None
+        if self.reading:
+            rows_of = [self.reading.window_of[w.story.id, w.target.number] for w in self.windows]
+            self.reading_states, self.reading_rows = self.reading.states, torch.tensor(rows_of)  # (W,)
         self.vocabulary_size = len(vocabulary)
         self.writes, self.draws = training.text_weight > 0, training.image_weight > 0
         self.states = features.text_states if config.model.trainable_text_layers else None
@@ -133,6 +140,8 @@ class WindowDataset(Dataset):
             tokens = tokens[:, :longest]
             batch["tokens"] = tokens.masked_fill(tokens == Vocabulary.PAD, -100)
             batch["context_tokens"] = self.tokens[context]
+            if self.reading:
+                batch["states"] = self.reading_states.batch(self.reading_rows[torch.as_tensor(indices)])
         if self.draws:
             batch["picture"] = as_pixels(self.pictures[target])
             batch["context_pictures"] = as_pixels(self.pictures[context])
@@ -154,6 +163,17 @@ class OtherStories(WindowDataset):
         other = other_story(story)
         self.unchanged = story[other] == story  # (W,) windows of the only story: there is no other context
         self.frames = dataset.frames[other]
+        if self.reading:
+            self.reading_states = self.reading.read(
+                window_texts(self.texts, self.frames[:, :-1], dataset.frames[:, -1])
+            )
+            self.reading_rows = torch.arange(len(self.frames))
+
+
+def window_texts(texts: Sequence[str], context: Tensor, target: Tensor) -> list[WindowTexts]:
+    """The texts of windows as a language model reads them. context: (W, K) frames, K may be 0. target: (W,)."""
+    pairs = zip(context.tolist(), target.tolist(), strict=True)
+    return [(tuple(texts[frame] for frame in frames), texts[last]) for frames, last in pairs]
 
 
 def other_story(stories: Tensor) -> Tensor:

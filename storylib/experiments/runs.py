@@ -17,7 +17,8 @@ from filelock import FileLock
 from storylib.config import Config, ConfigError, DataConfig, digest, runs_dir, slug
 from storylib.data.code import code_fingerprint
 from storylib.data.encoders import encoder_fingerprint, first_available, load_image_encoder, load_text_encoder
-from storylib.data.features import Features, encode, features_fingerprint
+from storylib.data.features import Features, encode, features_fingerprint, read_windows
+from storylib.data.language_model import is_pretrained
 from storylib.data.splits import Splits, split_stories
 from storylib.data.store import cache_entry, make_sealed, write_atomically
 from storylib.data.types import Story, windows
@@ -58,17 +59,24 @@ def prepare(config: Config, strict: bool = False, training: bool = True) -> Data
             f"A split has no window of {config.data.context + 1} consecutive frames: give three or more stories of "
             "as many, one each to train, validate and test; those with similar pictures or texts stay together."
         )
-    model = config.model
-    return _prepare(config.data, model.image_size, model.trainable_text_layers, config.train.device, strict)
+    model, reader = config.model, None
+    if config.train.text_weight and is_pretrained(model.text_decoder):
+        reader = model.text_decoder, model.text_length, config.train.pretraining
+    return _prepare(config.data, model.image_size, model.trainable_text_layers, reader, config.train.device, strict)
 
 
 @lru_cache(maxsize=2)
-def _prepare(data: DataConfig, image_size: int, layers: int, device: str, strict: bool) -> Data:
+def _prepare(
+    data: DataConfig, image_size: int, layers: int, reader: tuple[str, int, int] | None, device: str, strict: bool
+) -> Data:
     from storylib.data.device import pick_device
 
     stories, splits = _stories(data)
     device = pick_device(device)
     features = encode(stories, data.image_encoder, data.text_encoder, image_size, device, layers, data.source, strict)
+    if reader:
+        reading = read_windows(stories, splits.train, *reader, data.context, device)
+        features = dataclasses.replace(features, reading=reading)
     return Data(stories, splits, features)
 
 

@@ -17,7 +17,7 @@ from storylib.experiments.records import Run, describe, pooled_metrics
 from storylib.experiments.studies import SWEEPS, ablation_factor, check_selection, run_arm
 from storylib.metrics.registry import METRICS, best_baseline
 
-WITHOUT_DECODERS: dict[str, Any] = {"text_weight": 0.0, "image_weight": 0.0}
+WITHOUT_DECODERS: dict[str, Any] = {"text_weight": 0.0, "image_weight": 0.0, "text_decoder": "gpt2-tiny"}
 SHOWN = ("image_to_text_recall@10", "image_to_text_mrr", "image_recall@10", "text_recall@10", "frame_mrr",
          "frame_recall@10", "frame_in_story_recall@1", "alignment", "modality_gap")  # fmt: skip
 COMPARED = ("difference", "low", "high", "p_holm", "detectable")

@@ -26,10 +26,13 @@ def moments(features: np.ndarray) -> np.ndarray:
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Distance between two normal distributions from sums of ``moments``, (..., 1 + D + D^2) each -> (...)."""
     (mean_a, covariance_a), (mean_b, covariance_b) = (_mean_and_covariance(sums) for sums in (a, b))
-    values, vectors = np.linalg.eigh(covariance_a)
-    root = (vectors * np.sqrt(values.clip(min=0))[..., None, :]) @ np.swapaxes(vectors, -1, -2)
-    # The trace of (A B)^(1/2) is the sum of the roots of the eigenvalues of A^(1/2) B A^(1/2), which is symmetric.
-    cross = np.sqrt(np.linalg.eigvalsh(root @ covariance_b @ root).clip(min=0)).sum(-1)
+    try:
+        root = np.linalg.cholesky(covariance_b)  # cheaper than its eigenvectors
+    except np.linalg.LinAlgError:  # singular
+        values, vectors = np.linalg.eigh(covariance_b)
+        root = vectors * np.sqrt(values.clip(min=0))[..., None, :]
+    # The trace of (A B)^(1/2) is the sum of the roots of the eigenvalues of R^T A R, where B = R R^T.
+    cross = np.sqrt(np.linalg.eigvalsh(np.swapaxes(root, -1, -2) @ covariance_a @ root).clip(min=0)).sum(-1)
     spread = np.trace(covariance_a, axis1=-2, axis2=-1) + np.trace(covariance_b, axis1=-2, axis2=-1)
     return np.maximum(((mean_a - mean_b) ** 2).sum(-1) + spread - 2 * cross, 0)
 

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import yaml
 
 from storylib.config import project_root, runs_dir
+from storylib.report.notebooks import NO_GRAMMARS
 from storylib.report.pages import fill
 
 # Loader, TeX input, SVG output (browsers block the fonts of pages opened from a folder), text for screen readers.
@@ -146,8 +147,8 @@ def add_mathjax(folder: Path) -> None:
 
 def render(root: Path, tree: Path, work: Path) -> Path:
     """Run Jupyter Book with warnings as errors and return the folder of its HTML."""
-    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()", "build", str(tree)]
-    command += ["--path-output", str(work), "--config", str(root.resolve() / "_config.yml")]
+    command = [sys.executable, "-c", f"{NO_GRAMMARS}; from jupyter_book.cli.main import main; main()", "build"]
+    command += [str(tree), "--path-output", str(work), "--config", str(root.resolve() / "_config.yml")]
     command += ["--toc", str(root.resolve() / "_toc.yml"), "--all", "-W", "-n", "--keep-going"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     output = done.stdout.replace(f"{tree.resolve()}/", "")

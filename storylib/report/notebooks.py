@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -21,6 +22,9 @@ from storylib.data.store import write_atomically
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 TRACEBACK = 12  # lines of a traceback that are shown
+# jsonschema, which checks notebooks, would spend two thirds of its import on grammars of internationalised addresses.
+NO_GRAMMARS = "import sys; sys.modules.setdefault('rfc3987_syntax', None)"
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 class NotebookError(RuntimeError):
@@ -56,8 +60,8 @@ def start_kernel() -> Iterator[Kernel]:
 
     with tempfile.TemporaryDirectory(prefix="storylib-") as figures, ExitStack() as clients:
         manager = Manager(kernel_name="python3")
-        home = str(project_root().resolve())
-        manager.start_kernel(env=os.environ | {"STORYLIB_HOME": home, "STORYLIB_FIGURES": figures})
+        environment = os.environ | {"STORYLIB_HOME": str(project_root().resolve()), "STORYLIB_FIGURES": figures}
+        manager.start_kernel(env=environment, extra_arguments=[f"--IPKernelApp.exec_lines={NO_GRAMMARS}"])
         try:
             yield Kernel(manager, Path(figures))
         finally:

@@ -72,6 +72,20 @@ def test_what_swaps_stories_is_not_tested_on_one_story(held):
     assert list(untested[untested].index) == ["Does the score need the context?", "Is the next frame hidden?"]
 
 
+def test_a_context_is_continued_once(held):
+    class Counting(Honest):
+        calls = 0
+
+        def predict(self, images, texts):
+            self.calls += 1
+            return super().predict(images, texts)
+
+    counting = Counting()
+    table = check(counting, held)
+    assert counting.calls == len(held)
+    assert table.equals(check(lambda ws: [Honest().predict([], [f.text for f in w.context]) for w in ws], held))
+
+
 def test_bad_input_gets_a_clear_error(held):
     with pytest.raises(ValueError, match="as many texts"):
         check(lambda ws: ["one"], held)

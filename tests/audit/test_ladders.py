@@ -76,6 +76,19 @@ def test_a_switch_of_the_scoring_needs_no_new_training():
     assert [step.change in SCORING_ONLY for step in LADDER_B] == [False, False, False, False, True, True, False]
 
 
+def test_no_system_is_trained_twice(data, monkeypatch, tmp_path):
+    monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path))
+    monkeypatch.setattr(ladders, "SYSTEMS", {"b": (SystemB, LADDER_B[2:6])})
+    monkeypatch.setattr(SystemB, "fit", lambda self, fit=SystemB.fit: fitted.append(self.protocol) or fit(self))
+    fitted = []
+    ladders.trained.cache_clear()
+    ladders.run_on(data)
+    systems = [ladders.trained("b", data, LADDER_B[i].protocol, 0) for i in (2, 3)]
+    assert fitted == [system.protocol for system in systems] == [LADDER_B[i].protocol for i in (2, 3)]
+    ladders.trained("b", data, LADDER_B[2].protocol, 1)
+    assert len(fitted) == 3
+
+
 def test_an_unknown_profile_is_named():
     with pytest.raises(ConfigError, match="Did you mean 'quick'"):
         AuditSettings.from_profile("quik")
@@ -107,6 +120,7 @@ def test_the_target_is_in_the_published_input_and_not_in_the_repaired_one(data):
     assert window.target.text in data.text_forms["story"](window.story, 3)
     context = data.text_forms["context"](window.story, 3)
     assert window.target.text not in context and context.count("takes step") == 4
+    assert data.text_forms["context"](window.story, 2) == ""  # no window's context ends there
 
 
 def test_baselines_of_system_a_by_hand(record, data):
@@ -181,6 +195,7 @@ def test_a_finished_step_is_not_repeated_and_the_same_steps_give_the_same_record
 def test_seeds_are_kept_apart_and_averaged(data, monkeypatch, tmp_path):
     monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path))
     monkeypatch.setattr(ladders, "SYSTEMS", {"b": (SystemB, LADDER_B[:1])})
+    ladders.trained.cache_clear()
     monkeypatch.setattr(data, "settings", dataclasses.replace(TINY, seeds=(0, 1)))
     (step,) = ladders.run_on(data)["ladders"]["b"]
     assert [scores["seed"] for scores in step["seeds"]] == [0, 1]

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from accelerate.commands.launch import launch_command, launch_command_parser
 from conftest import tiny_config
 from safetensors.torch import load_file
 from two_processes import CASES, WINDOWS, losses_and_gradients, train_tiny_run
@@ -31,6 +30,8 @@ def results(build, tiny_data, tiny_sets, tmp_path_factory):
 
     The two are started by the documented command's function; they talk through gloo, which needs no GPU.
     """
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
     folder = tmp_path_factory.mktemp("shared")
     for name, changes in CASES.items():
         model = build(**changes)

@@ -53,10 +53,13 @@ def test_a_complete_notebook_is_published_with_its_figures(notebook, tmp_path, m
     draw = "import os\nopen(os.environ['STORYLIB_FIGURES'] + '/a.svg', 'w').write('<svg/>')"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "beside.txt").write_text("seen")
-    path = notebook(draw, "print(seed + 1, open('beside.txt').read())")  # paths start where the user stands
+    second = (
+        "import jsonschema, sys\nprint(seed + 1, open('beside.txt').read(), 'lark' in sys.modules)"  # a slow import
+    )
+    path = notebook(draw, second)  # paths start where the user stands
     out, figures = Path("out/02_train.ipynb"), Path("out/figures")
     run_notebook(Path(path.name), out, {"seed": "41"}, figures)
-    assert printed(out) == "42 seen\n"
+    assert printed(out) == "42 seen False\n"
     assert (figures / "a.svg").read_text() == "<svg/>"
     assert sorted(p.name for p in out.parent.iterdir()) == ["02_train.ipynb", "figures"]
     assert "STORYLIB_FIGURES" not in os.environ

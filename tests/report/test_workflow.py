@@ -87,7 +87,7 @@ def add_seed(tree):
 def at(tree, patch):
     patch.setenv("STORYLIB_HOME", str(tree))
     patch.setenv("PYTHONPATH", str(tree))
-    patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    patch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)  # compiled in one tree, for all copies
 
 
 def make(tree, target="book", source="storyworld", cluster=""):
@@ -206,18 +206,21 @@ def test_a_killed_run_is_continued_and_a_running_one_is_not_disturbed(tree, caps
     pipe = os.open(tree / "blocked", os.O_RDONLY | os.O_NONBLOCK)
     command = [sys.executable, "-m", "storylib", "runs", "--cores", "2"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "BLOCK": "evaluate"}  # our workflow, on the tree's stages
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}  # an output that ends when all of them have
-    first = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True, **quiet)
+    ended, end = os.pipe()  # of the first process: readable when it has ended
+    options = {"env": environment, "start_new_session": True, "pass_fds": [end], "stderr": subprocess.DEVNULL}
+    first = subprocess.Popen(command, cwd=ROOT, **options)
+    os.close(end)
     try:
-        assert pipe in select.select([pipe, first.stdout], [], [])[0], "no training was started"
+        assert pipe in select.select([pipe, ended], [], [])[0], "no training was started"
         with monkeypatch.context() as patch:
             patch.setattr(workflow.time, "sleep", lambda seconds: None)
             assert main(["runs"]) == 2
         assert "Another run works in this folder" in capsys.readouterr().err
     finally:
         os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
+        first.wait()
         os.close(pipe)
+        os.close(ended)
     assert list((tree / ".snakemake" / "locks").iterdir())
     code, done = make(tree, target="runs")
     assert code == 0 and done.count("evaluate") == 1 and "features" not in done

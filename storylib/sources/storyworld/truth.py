@@ -8,6 +8,7 @@ uniformly. So it is enough to sum over the paths of the plots, with roles number
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from storylib.data.store import cache_entry, make_sealed
 from storylib.sources._checks import SourceError
 from storylib.sources.storyworld import plots, world
 from storylib.sources.storyworld.plots import Beat
@@ -281,6 +283,14 @@ def ceilings(settings: Settings | None = None, context: int = 4) -> pd.DataFrame
 
 @lru_cache(maxsize=8)
 def _ceilings(settings: Settings, context: int) -> pd.DataFrame:
+    """Kept on disk: two chapters show them, and they take seconds."""
+    key = [dataclasses.asdict(settings), context]
+    entry = cache_entry("storyworld", "ceilings", key, "sources.storyworld.truth")
+    make_sealed(entry, lambda folder: _exact_ceilings(settings, context).to_parquet(folder / "table.parquet"))
+    return pd.read_parquet(entry / "table.parquet")
+
+
+def _exact_ceilings(settings: Settings, context: int) -> pd.DataFrame:
     readers = {reader: PerfectReader(settings, reader, context) for reader in READERS}
     table = {name: reader.ceilings() for name, reader in readers.items()}
     table |= baselines(readers["both"].windows)
