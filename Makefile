@@ -17,7 +17,7 @@ finish = code=$$?; seconds=$$(( $$(date +%s) - $(START) )); \
 .PHONY: help book runs test coverage lock clean
 
 help:  ## list the targets
-	@echo "make TARGET [SOURCE=storyworld|african_storybook] [PROFILE=quick|full] [CORES=n] [CLUSTER=slurm|generic]"; echo
+	@echo "make TARGET [SOURCE=storyworld|picture_books] [PROFILE=quick|full] [CORES=n] [CLUSTER=slurm|generic]"; echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 OPTIONS = --profile $(PROFILE) $(if $(CORES),--cores $(CORES)) $(if $(CLUSTER),--cluster $(CLUSTER))

@@ -12,12 +12,12 @@ from typing import Annotated, Any
 import typer
 
 from storylib import __version__
-from storylib.config import ConfigError, configure, experiments
+from storylib.config import ConfigError, configure
 
 app = typer.Typer(
     name="storylib",
     help="Predict the next frame of an illustrated story, and measure what a contrastive loss adds.",
-    epilog="Example: storylib train --source african_storybook --set contrastive_weight=0.5 --seed 3",
+    epilog="Example: storylib train --source picture_books --set contrastive_weight=0.5 --seed 3",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help, without the import of rich
     pretty_exceptions_enable=False,
@@ -51,29 +51,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _name_of(kind: str, help: str, variable: str | None = None) -> Any:
-    """An option whose value is the name of a source, or a name of ``experiments.yml``; the shell completes it."""
-
-    def complete(incomplete: str) -> list[str]:
-        from storylib.sources import source_names
-
-        names = source_names() if kind == "sources" else experiments()[kind]
-        return [name for name in names if name.startswith(incomplete)]
-
-    return typer.Option(help=help, autocompletion=complete, envvar=variable)
-
-
 # One spelling of each option, for every verb.
-Source = Annotated[
-    str,
-    _name_of(
-        "sources", "Where the stories come from: storyworld, african_storybook, folder:PATH ...", "STORYLIB_SOURCE"
-    ),
-]
-Profile = Annotated[str, _name_of("profiles", "How much is run: a profile of experiments.yml.")]
-Arms = Annotated[list[str] | None, _name_of("arms", "An arm of experiments.yml; may be repeated.")]
-Preset = Annotated[str | None, _name_of("presets", "A preset of experiments.yml.")]
-Sweeps = Annotated[list[str] | None, _name_of("sweeps", "A sweep of experiments.yml; may be repeated.")]
+SOURCES = "Where the stories come from: storyworld, picture_books, folder:PATH ..."
+Source = Annotated[str, typer.Option(help=SOURCES, envvar="STORYLIB_SOURCE")]
+Profile = Annotated[str, typer.Option(help="How much is run: a profile of experiments.yml.")]
+Arms = Annotated[list[str] | None, typer.Option(help="An arm of experiments.yml; may be repeated.")]
+Preset = Annotated[str | None, typer.Option(help="A preset of experiments.yml.")]
+Sweeps = Annotated[list[str] | None, typer.Option(help="A sweep of experiments.yml; may be repeated.")]
 Seed = Annotated[int, typer.Option(help="Seed of the training.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A setting; may be repeated.")]
@@ -113,7 +97,7 @@ def _add_stage(name: str, help: str, example: str) -> None:
             write_atomically(receipt, json.dumps(done, indent=2))
 
 
-_add_stage("features", "Read the stories and encode every picture and text once.", "--source african_storybook")
+_add_stage("features", "Read the stories and encode every picture and text once.", "--source picture_books")
 _add_stage("train", "Train one run, or find it if it is there already.", "--arm contrastive-on --seed 3")
 _add_stage("evaluate", "Train one run if needed and score it on held-out stories.", "--preset system_b --profile full")
 
@@ -134,14 +118,14 @@ def run_stage(stage: str, config: Any, strict: bool = False) -> dict[str, Any]:
     return receipt
 
 
-@verb("ablation", "Publish the comparison of the arms from finished runs.", "--source african_storybook")
+@verb("ablation", "Publish the comparison of the arms from finished runs.", "--source picture_books")
 def ablation(source: Source = "storyworld", profile: Profile = "quick") -> None:
     from storylib.experiments.ablation import publish_ablation
 
     typer.echo(publish_ablation(source, profile))
 
 
-@verb("presets", "Train and publish the presets, with every seed.", "--source african_storybook --profile full")
+@verb("presets", "Train and publish the presets, with every seed.", "--source picture_books --profile full")
 def presets(source: Source = "storyworld", profile: Profile = "quick") -> None:
     from storylib.experiments.presets import publish_presets
 
@@ -155,20 +139,11 @@ def sweep(source: Source = "storyworld", profile: Profile = "quick", only: Sweep
     typer.echo(publish_sweeps(source, profile, only or []))
 
 
-@verb("audit", "Run and publish the ladders of the published systems.", "--source african_storybook")
-def audit(
-    source: Source = "storyworld",
-    profile: Annotated[str, typer.Option(help="How much is run: an entry of audit in experiments.yml.")] = "quick",
-    figure: Annotated[Path | None, typer.Option(help="Only draw the published record, into this SVG.")] = None,
-) -> None:
-    if figure:
-        from storylib.report.figures_audit import draw
+@verb("audit", "Run and publish the ladders of the published systems.", "--source picture_books")
+def audit(source: Source = "storyworld", profile: Profile = "quick") -> None:
+    from storylib.audit.ladders import publish
 
-        draw(source, profile, figure)
-    else:
-        from storylib.audit.ladders import publish
-
-        typer.echo(publish(source, profile))
+    typer.echo(publish(source, profile))
 
 
 @verb("cache", "List the parts of the cache, or delete one.", "--clear features")
@@ -188,7 +163,7 @@ def _add_target(target: str, help: str, example: str) -> None:
         raise typer.Exit(run_workflow(target, source, profile, cores, cluster))
 
 
-_add_target("book", "Do whatever the book needs and build it, as make book does.", "--source african_storybook")
+_add_target("book", "Do whatever the book needs and build it, as make book does.", "--source picture_books")
 _add_target("runs", "Do every training and evaluation, without the book.", "--profile full --cluster slurm")
 
 

@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -228,6 +229,11 @@ class PretrainedTextDecoder(nn.Module):
         """The language model. It is no part of the weights, and all decoders of a process share it."""
         return load_language_model(self.kind, self.device)
 
+    @cached_property
+    def writer(self) -> LanguageModel:
+        """The adapted language model, which only writing needs: training and scores read stored states."""
+        return self.lm.adapted(self.adaptation)
+
     def correct(self, states: Tensor, story: Tensor) -> Tensor:
         """(B, T, D) hidden states, corrected. story: (B, P, width)."""
         story = self.read_story(self.dropout(story.flatten(1)))[:, None]
@@ -289,8 +295,9 @@ class PretrainedTextDecoder(nn.Module):
         contexts = [self.vocabulary.decode(frames) for frames in context]
         with _seeded(seed):
             texts = write(
-                self.lm.adapted(self.adaptation.cpu()),
+                self.writer,
                 contexts,
+                self.length,
                 correct=lambda states: self.correct(states, story.repeat_interleave(len(states) // len(story), dim=0)),
                 **settings,
             )

@@ -1,6 +1,6 @@
 """fit(): the training loop. It works on stored features: no picture is opened and no frozen encoder runs in here.
 
-In several processes: accelerate launch -m storylib train --source african_storybook --arm contrastive-on --seed 0
+In several processes: accelerate launch -m storylib train --source picture_books --arm contrastive-on --seed 0
 """
 
 from __future__ import annotations

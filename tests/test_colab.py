@@ -105,7 +105,7 @@ def test_all_begin_with_the_same_cell_and_the_quick_profile():
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("papermill ")])
 def test_a_notebook_runs_alone_on_a_bare_machine_with_the_parameters_of_the_readme(command, tmp_path, monkeypatch):
-    words = command.replace("african_storybook", "storyworld").split()  # a test downloads nothing
+    words = command.replace("picture_books", "storyworld").split()  # a test downloads nothing
     notebook = tmp_path / Path(words[1]).name
     papermill.main([str(ROOT / words[1]), str(notebook), *words[3:], "--prepare-only"], standalone_mode=False)
     monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "1")

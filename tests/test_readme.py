@@ -90,7 +90,7 @@ def test_no_program_reads_anything_into_the_name_of_a_source(target, tmp_path):
 def test_the_python_runs(small_home, small_executed, capsys):
     (code,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     with at_home(small_home):
-        exec(compile(code.replace("african_storybook", "storyworld"), "README.md", "exec"), {})
+        exec(compile(code.replace("picture_books", "storyworld"), "README.md", "exec"), {})
     assert "best baseline" in capsys.readouterr().out
 
 

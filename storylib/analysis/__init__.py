@@ -1,1 +1,1 @@
-"""What explains a result: the influence of each input, leaks, easy and hard stories."""
+"""What explains a result: the influence of each input, and leaks."""

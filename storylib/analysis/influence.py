@@ -5,9 +5,10 @@ Attention weights do not show this: with a single key every weight is 1 whatever
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,27 +18,31 @@ from storylib.data.windows import OtherStories, WindowDataset
 from storylib.experiments.records import Run
 from storylib.experiments.runs import Data
 from storylib.experiments.storyteller import Storyteller
-from storylib.model import NextEmbedding, StoryModel, pair_similarity
+from storylib.model import StoryModel
 
 BATCH = 64
+PREDICTIONS, INPUTS = ("next picture", "next text"), ("picture", "text")
 
 
-def influence(run: Run, data: Data) -> dict[str, Any]:
-    """The influence of each input on the held-out windows.
+def influence(runs: Sequence[Run], data: Data) -> pd.DataFrame:
+    """The influence of each input on the held-out windows, its mean over some runs: a row per prediction and input.
 
-    influence: (2, 2, K) by prediction (picture, text), input (picture, text) and context frame, oldest first: the mean
-    of 1 - cosine between the predicted embeddings before and after the input is swapped. mixture: for "image" and
-    "text" the mean weight of each context frame in the next embedding; None for a model without these weights.
+    Columns are the context frames, oldest first. Values: the mean of 1 - cosine between the predicted embeddings before
+    and after the input is swapped. An input with influence 0 is not used.
     """
-    storyteller = Storyteller.of_run(run)
-    model = storyteller.model
-    windows = WindowDataset(data.features, data.splits.test, storyteller.vocabulary, run.config)
-    with cpu_threads(run.config.train.threads):
-        return {"influence": measure_influence(model, windows), "mixture": mean_mixture(model, windows)}
+    moved = []
+    for run in runs:
+        storyteller = Storyteller.of_run(run)
+        windows = WindowDataset(data.features, data.splits.test, storyteller.vocabulary, run.config)
+        with cpu_threads(run.config.train.threads):
+            moved.append(measure_influence(storyteller.model, windows))
+    mean = np.mean(moved, axis=0)
+    index = pd.MultiIndex.from_product([PREDICTIONS, INPUTS], names=["prediction", "swapped input"])
+    return pd.DataFrame(mean.reshape(len(index), -1), index, range(1, mean.shape[-1] + 1)).rename_axis(columns="frame")
 
 
 def measure_influence(model: StoryModel, windows: WindowDataset) -> np.ndarray:
-    """(2, 2, K), see ``influence``."""
+    """(2, 2, K) by prediction, input and context frame, see ``influence``."""
 
     def predict(image_frames: Tensor, text_frames: Tensor) -> tuple[Tensor, Tensor]:
         """The next picture (B, Di) and text (B, Dt) from the pictures and the texts of frames, (B, K) each."""
@@ -57,15 +62,3 @@ def measure_influence(model: StoryModel, windows: WindowDataset) -> np.ndarray:
                     for head in range(2):
                         moved[head, side, k] += (1 - F.cosine_similarity(before[head], after[head], dim=-1)).sum()
     return (moved / max(1, len(context))).numpy()
-
-
-def mean_mixture(model: StoryModel, windows: WindowDataset) -> dict[str, np.ndarray] | None:
-    """The mean weights (K,) of the context in each next embedding, or None for a model without them."""
-    if not isinstance(model.next_image, NextEmbedding) or not isinstance(model.next_text, NextEmbedding):
-        return None
-    mixtures = {"image": model.next_image.mixture, "text": model.next_text.mixture}
-    context = windows.frames[:, :-1]
-    with torch.inference_mode():
-        images, texts = model.image_space(windows.image[context]), model.text_space(windows.text[context])
-        similarity = pair_similarity(images, texts)
-        return {name: mixture(similarity).mean(0).numpy() for name, mixture in mixtures.items()}

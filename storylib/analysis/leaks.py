@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from storylib.config import project_root
 from storylib.data.duplicates import near_duplicates
 from storylib.data.splits import Splits, seen_frames, split_stories
 from storylib.data.types import Frame, Story
 
 WAYS = {"story": "random by story", "group": "leak-free groups"}
-DIFFERENCES = {
-    "random less leak-free": "random split minus leak-free split",
-    "seen less not seen": "random split: leaked windows minus the others",
-}
-VERDICTS = {1: "more", -1: "less", 0: "no difference"}  # by the side of zero that the interval is on
 SCORES = {"copy_last": "copy-last", "model": "trained model", "gain": "gain of the model"}
+TITLES = SCORES | {"side": "next", "windows_of": "windows whose"}
 WINDOWS = ("frame seen in training", "frame not seen", "all")  # of which the target, its picture or text, leaked
 
 
@@ -64,32 +58,12 @@ def leak_shares(stories: Sequence[Story], seed: int = 0) -> list[dict[str, Any]]
     return rows
 
 
-def published(name: str) -> dict[str, Any] | None:
-    """``results/<name>.json``, from ``benchmarks/<name>.py`` on real stories; None if only the library is installed."""
-    path = project_root() / "results" / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def trained(record: Mapping[str, Any], part: str) -> pd.DataFrame:
+    """Recall@10 of copy-last and of a trained model with 95 % intervals, from the record of ``benchmarks/leaks.py``.
 
-
-def trained_effect(record: Mapping[str, Any]) -> pd.DataFrame:
-    """Recall@10 with 95 % intervals of copy-last and of a trained model, under both kinds of split."""
-    rows = []
-    for row in record["rows"]:
-        key = {"next": row["side"], "split": WAYS[row["split"]], "windows whose": row["windows_of"]}
-        texts = {title: "{:.1f} ({:.1f} to {:.1f})".format(*row[score]) for score, title in SCORES.items()}
-        rows.append({**key, "windows": row["windows"], **texts})
-    return pd.DataFrame(rows).sort_values("next", kind="stable").set_index(["next", "split", "windows whose"])
-
-
-def trained_differences(record: Mapping[str, Any]) -> pd.DataFrame:
-    """What a leak is worth: the change of the model's gain over copy-last, in points of recall@10.
-
-    One row per next picture or text and comparison: difference, low, high, and the verdict "more", "less" or
-    "no difference".
+    part: "rows", under both kinds of split, or "differences" between two of these rows.
     """
-    rows = []
-    for row in record["differences"]:
-        gain, low, high = row["gain"]
-        verdict = VERDICTS[int(low > 0) - int(high < 0)]
-        key = {"next": row["side"], "gain over copy-last": DIFFERENCES[row["difference"]]}
-        rows.append(key | {"difference": gain, "low": low, "high": high, "verdict": verdict})
-    return pd.DataFrame(rows).sort_values("next", kind="stable").set_index(["next", "gain over copy-last"])
+    table = pd.DataFrame(record[part]).replace({"split": WAYS}).sort_values("side", kind="stable")
+    for score in SCORES:
+        table[score] = table[score].map("{0[0]:.1f} ({0[1]:.1f} to {0[2]:.1f})".format)
+    return table.rename(columns=TITLES).set_index("next")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from copy import copy
 from dataclasses import asdict
 from functools import lru_cache
@@ -51,7 +50,7 @@ def run_on(data: AuditData) -> dict[str, Any]:
         ladders[name] = []
         for step, *scores in zip(steps, *by_seed, strict=True):
             head = {"label": step.label, "change": step.change, "protocol": asdict(step.protocol)}
-            names = [key for key, value in scores[0].items() if isinstance(value, float) and key != "seconds"]
+            names = [key for key, value in scores[0].items() if isinstance(value, float)]
             means = {key: mean(score[key] for score in scores) for key in names}
             ladders[name].append(head | {"seeds": scores, "mean": means})
     windows = {"sliding": data.train_windows, "last": data.last_windows, "test": data.held_windows}
@@ -86,11 +85,9 @@ def _run_ladder(name: str, data: AuditData, seed: int) -> list[dict[str, Any]]:
     if not path.exists():
         results: list[dict[str, Any]] = []
         for step in tqdm(steps, f"audit, system {name.upper()}, seed {seed}", unit="step"):
-            began = time.perf_counter()
             if step.change not in SCORING_ONLY:  # otherwise the step shares the training of the one before
                 system = copy(trained(name, data, step.protocol, seed))
             system.protocol = step.protocol
-            scores = {"seed": seed, "seconds": round(time.perf_counter() - began, 3), "losses": system.losses}
-            results.append(scores | system.score())
+            results.append({"seed": seed, "losses": system.losses} | system.score())
         write_atomically(path, json.dumps(results))
     return list(json.loads(path.read_text(encoding="utf-8")))

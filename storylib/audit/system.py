@@ -58,7 +58,6 @@ class System(ABC):
             self.losses.append(total / len(batches))
 
     def scored_windows(self) -> Tensor:
-        """The windows on which the protocol scores."""
         if self.protocol.scored_on.startswith("held-out"):
             return self.data.held_windows
         return self.shuffled(self.train_windows)[: self.scored_batches * BATCH]

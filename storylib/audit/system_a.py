@@ -39,8 +39,6 @@ class CrossModalPredictor(nn.Module):
 
 
 class SystemA(System):
-    """System A under one protocol."""
-
     scored_batches = 1
 
     def __init__(self, data: AuditData, protocol: ProtocolA, seed: int = 0) -> None:
@@ -61,7 +59,6 @@ class SystemA(System):
         return self.data.image[windows[:, :-1]], self.text_vectors[self.text_frames(windows)]
 
     def text_frames(self, windows: Tensor) -> Tensor:
-        """(B, keys) frames whose texts it reads."""
         return windows[:, -2:-1] if self.protocol.attention_keys == "one" else windows[:, :-1]
 
     def image_targets(self, frames: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
+from storylib.config import ConfigError
 from storylib.data.language_model import (
     RANK,
     SCALE,
@@ -52,8 +53,10 @@ def adapt(name: str, stories: Sequence[Sequence[str]], epochs: int, text_length:
 
     def make(partial_folder: Any) -> None:
         model = load_language_model(name, device)
-        save_file({"adaptation": _train(model, list(_chunks(model, stories, text_length)), epochs)},
-                  partial_folder / "adaptation.safetensors")  # fmt: skip
+        if not model.linear():
+            raise ConfigError(f"The language model {name!r} has no linear layers to adapt. Set pretraining=0.")
+        learned = _train(model, list(_chunks(model, stories, text_length)), epochs)
+        save_file({"adaptation": learned}, partial_folder / "adaptation.safetensors")
 
     make_sealed(folder, make)
     return load_file(folder / "adaptation.safetensors")["adaptation"]

@@ -12,14 +12,14 @@ import re
 import tarfile
 import time
 import zlib
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 from tqdm import tqdm
 
 from storylib.config import cache_dir
-from storylib.data.store import StoreError, make_sealed
+from storylib.data.store import StoreError, file_sha256, make_sealed, read_sums
 
 GITHUB = "https://github.com"
 ATTEMPTS = 5  # with pauses of 0.5, 1, 2 and 4 seconds
@@ -29,45 +29,60 @@ class WrongFileError(StoreError):
     """A file that was downloaded but is not the expected one."""
 
 
-def github_archive(
-    repository: str,
-    commit: str,
-    folder: Path,
-    members: str,
-    offline: str,
-    check: Callable[[Path], None] = lambda _: None,
-) -> None:
-    """Fill a folder with some files of one commit of a GitHub repository, unless it is there and whole.
+@dataclass(frozen=True)
+class Archive:
+    """The files of one commit of a GitHub repository that a source needs."""
 
-    members: regular expression for the paths of these files. check: called with the unpacked folder, may raise
-    WrongFileError. offline: a sentence for the error message that says what to do without network.
+    repository: str  # owner/name
+    commit: str  # 40 hexadecimal digits
+    members: str  # regular expression for the whole paths of these files
+    digests: Path | None = None  # of some of them, in the format of sha256sum
+
+    @property
+    def name(self) -> str:
+        """The folder of these files, below the root of the source."""
+        return self.repository.partition("/")[2]
+
+    def check(self, folder: Path) -> None:
+        """Raise WrongFileError for a file of the folder that differs from its digest, or is missing."""
+        for name, sha256 in read_sums(self.digests).items() if self.digests else ():
+            if not (folder / name).is_file() or file_sha256(folder / name) != sha256:
+                raise WrongFileError(f"{name} differs from the pinned file or is missing.")
+
+
+def github_archive(archive: Archive, folder: Path, offline: str) -> None:
+    """Fill a folder with the files of an archive, unless it is there and whole. Raises StoreError.
+
+    offline: what an error message says to do without network.
     """
-    url = f"{GITHUB}/{repository}/archive/{commit}.tar.gz"
-    archive = cache_dir("downloads", f"{repository.replace('/', '-')}-{commit[:12]}.tar.gz")
+    url = f"{GITHUB}/{archive.repository}/archive/{archive.commit}.tar.gz"
+    packed = cache_dir("downloads", f"{archive.repository.replace('/', '-')}-{archive.commit[:12]}.tar.gz")
 
     def make(partial: Path) -> None:
-        fetch(url, archive, offline)
+        fetch(url, packed, offline)
         try:
-            unpack(archive, partial, members, commit)
-            check(partial)
+            unpack(packed, partial, archive.members, archive.commit)
+            archive.check(partial)
         except WrongFileError as error:
-            archive.unlink()
+            packed.unlink()
             raise WrongFileError(f"{url}: {error} It was deleted; try again later. {offline}") from error
 
     make_sealed(folder, make)
 
 
-def fetch(url: str, path: Path, offline: str) -> None:
-    """Download a file unless it is there; an interrupted download is resumed. Raises StoreError."""
+def fetch(url: str, path: Path, offline: str) -> str:
+    """The final address of a file, downloaded unless it is there, and resumed if interrupted. Raises StoreError."""
     if path.exists():
-        return
+        return url
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    for attempt in range(1, ATTEMPTS + 1):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
-            _receive(url, partial, path.name)
+            address = _receive(url, partial, path.name)
             os.replace(partial, path)
-            return
+            return address
         except requests.RequestException as error:
             refused = error.response is not None and error.response.status_code in (401, 403, 404, 410)
             if refused or attempt == ATTEMPTS:
@@ -75,7 +90,7 @@ def fetch(url: str, path: Path, offline: str) -> None:
             time.sleep(2 ** (attempt - 2))
 
 
-def _receive(url: str, partial: Path, title: str) -> None:
+def _receive(url: str, partial: Path, title: str) -> str:
     """Append what is missing to the partial file; a server that cannot resume sends everything again."""
     size = partial.stat().st_size if partial.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={size}-"} if size else {})
@@ -91,6 +106,7 @@ def _receive(url: str, partial: Path, title: str) -> None:
         with bar, partial.open("ab" if resumed else "wb") as file:
             for chunk in response.iter_content(1 << 16):  # raises an exception if the answer is cut off
                 bar.update(file.write(chunk))
+        return response.url
 
 
 def unpack(archive: Path, folder: Path, members: str, commit: str) -> None:

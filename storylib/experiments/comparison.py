@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
@@ -53,10 +52,6 @@ class Comparison:
             }
             rows.append(text)
         return pd.DataFrame(rows).set_index(["group", "metric"])
-
-    def row(self, metric: str) -> dict[str, Any]:
-        """The row of one metric."""
-        return dict(self.frame.set_index("metric").loc[metric])
 
     def of(self, *groups: str) -> Comparison:
         """Only the metrics of some groups."""

@@ -14,6 +14,16 @@ from storylib.experiments.provenance import RunError, publishable
 from storylib.experiments.records import Run
 
 
+def published(name: str) -> dict[str, Any] | None:
+    """``results/<name>.json`` of this project or else of the library; None if neither has it."""
+    package = Path(__file__).parents[1]  # the record is beside it in a checkout, inside it where it is installed
+    for root in (project_root(), package.parent, package):
+        path = root / "results" / f"{name}.json"
+        if path.is_file():
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+    return None
+
+
 @dataclass(frozen=True)
 class Study:
     """One kind of published record: ``results/<kind>/<source>-<profile>.json``."""
@@ -25,17 +35,14 @@ class Study:
         """The command line that makes the record."""
         return f"storylib {self.verb} --source {source} --profile {profile}"
 
-    def path(self, source: str, profile: str, root: Path | None = None) -> Path:
-        """Where the record is in a project; by default in this one, where it is written."""
-        return (root or project_root()) / "results" / self.kind / f"{build_name(source, profile)}.json"
+    def path(self, source: str, profile: str) -> Path:
+        """Where the record is written."""
+        return project_root() / "results" / self.kind / f"{build_name(source, profile)}.json"
 
     def load(self, source: str, profile: str = "full") -> dict[str, Any]:
         """The published record. Raises RunError, which names the command that makes it."""
-        package = Path(__file__).parents[1]  # the record is beside it in a checkout, inside it where it is installed
-        for root in (project_root(), package.parent, package):
-            path = self.path(source, profile, root)
-            if path.is_file():
-                return dict(json.loads(path.read_text(encoding="utf-8")))
+        if record := published(f"{self.kind}/{build_name(source, profile)}"):
+            return record
         missing = f"There is no published record of the {self.kind} on {source!r} with profile {profile!r}."
         raise RunError(f"{missing} `{self.command(source, profile)}` makes it.")
 

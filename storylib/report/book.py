@@ -80,7 +80,7 @@ def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) ->
     """A fresh source tree. Every page has the path that it has in git, for its edit and Colab links."""
     shutil.copytree(root / "book", tree / "book", ignore=shutil.ignore_patterns("_static"))
     for page in sorted((tree / "book").rglob("*.md")):
-        page.write_text(fill(page.read_text(encoding="utf-8"), root, figures.parents[1]), encoding="utf-8")
+        page.write_text(fill(page.read_text(encoding="utf-8"), root), encoding="utf-8")
     shutil.copytree(root / "book" / "_static", tree / "_static")
     shutil.copy(root / "experiments.yml", tree)  # a page quotes it
     address = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
@@ -101,7 +101,7 @@ def add_captions(notebook: dict[str, Any]) -> None:
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             facts = output.get("metadata", {}).get("image/svg+xml", {})
-            if facts.get("alt"):  # pages refer to a figure by name: {numref}`figure-leakage`
+            if facts.get("alt"):  # pages refer to a figure by name: {numref}`figure-ablation`
                 figure = {"name": f"figure-{facts['name']}", "caption": facts["caption"]}
                 cell["metadata"]["mystnb"] = {"image": {"alt": facts["alt"]}, "figure": figure}
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -146,63 +145,3 @@ def rank_histograms(runs: Sequence[Run]) -> Figure:
     alt = "Histograms of the rank of the true frame, among all frames and in-story: model, recency baseline, chance."
     caption = "The rank of the true frame. Mass to the left of the dotted line is better than chance."
     return describe(figure, alt, caption)
-
-
-def similarities(runs: Sequence[Run]) -> Figure:
-    """The similarity of a prediction to the target and to a random frame, beside that of the last frame."""
-    import seaborn  # takes longer to import than torch
-
-    table = pooled_rows(runs)
-    model, last = (table[table["predictor"] == predictor] for predictor in (MODEL, "copy-last"))
-    figure, axes = panels(2, 2, (4.5, 2.8), sharex=True, sharey=True)
-    for axis, (kind, title) in zip(axes, {"image": "next picture", "text": "next text"}.items(), strict=True):
-        curves = {
-            "model, to a random frame": (model[f"{kind}_cosine_other"], INK, ":"),
-            "last frame, to the target": (last[f"{kind}_cosine"], BASELINE_COLOUR, "-"),
-            "model, to the target": (model[f"{kind}_cosine"], MODEL_COLOUR, "-"),
-        }
-        for label, (values, colour, line) in curves.items():
-            seaborn.kdeplot(x=values.dropna(), ax=axis, color=colour, linestyle=line, label=label, clip=(-1, 1), cut=0)
-        axis.set(title=title, xlabel="centred cosine similarity", ylabel="density", yticks=[])
-    axes[0].legend(frameon=False, fontsize=8)
-    alt = "Densities of centred cosine similarity: model to target, last frame to target, model to a random frame."
-    return describe(figure, alt, "Similarity of the prediction to the target, beside a random and the last frame.")
-
-
-def influence(records: Sequence[Mapping[str, Any]]) -> Figure:
-    """How far each prediction moves when one input is swapped; see ``storylib.analysis.influence``."""
-    moved = np.mean([record["influence"] for record in records], axis=0)  # (prediction, input, K)
-    figure, (axes,) = subplots(1, 3, (9, 2.6), gridspec_kw={"width_ratios": [3, 3, 2.4]})
-    shades = LinearSegmentedColormap.from_list("influence", ["#F5F5F5", ON])
-    frames = range(1, moved.shape[-1] + 1)
-    for axis, block, title in zip(axes, moved, ("next picture", "next text"), strict=False):
-        axis.imshow(block, cmap=shades, vmin=0, vmax=moved.max(), aspect="auto")
-        for (row, column), value in np.ndenumerate(block):
-            colour = "white" if value > 0.6 * moved.max() else "black"
-            axis.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=colour)
-        axis.set(title=f"change of the {title}", ylabel="swapped input", xlabel="frame")
-        axis.set(xticks=range(len(frames)), xticklabels=frames, yticks=[0, 1], yticklabels=["picture", "text"])
-        axis.tick_params(length=0, labelsize=9)
-        axis.spines[:].set_visible(False)
-    for name, colour in (("image", ON), ("text", OFF)):
-        mixtures = [record["mixture"][name] for record in records if record["mixture"]]
-        if mixtures:
-            axes[2].plot(frames, np.mean(mixtures, axis=0), "o-", color=colour, label=f"next {name}")
-            axes[2].legend(fontsize=8)
-    axes[2].axhline(0, color=INK, linewidth=0.6)
-    axes[2].set(title="weights of the mixture", xlabel="frame", xticks=frames)
-    alt = "Heat maps: how far each prediction moves when a frame's picture or text is swapped; weights of the mixture."
-    caption = "The influence of each input on the predictions. An input with influence 0 is not used."
-    return describe(figure, alt, caption)
-
-
-def easy_and_hard(stories: pd.DataFrame) -> Figure:
-    """Held-out stories by how well their frames are retrieved; see ``storylib.analysis.difficulty``."""
-    figure, ((axis,),) = subplots(1, 1, (7, 3))
-    ordered = stories.sort_values("model", ignore_index=True)
-    axis.plot(ordered["baseline"], ".", color=BASELINE_COLOUR, label=f"best baseline ({stories.attrs['baseline']})")
-    axis.plot(ordered["model"], ".", color=MODEL_COLOUR, label="model")
-    axis.set(xlabel="held-out stories, hardest first", ylabel="mean reciprocal rank", xticks=[])
-    axis.legend(fontsize=9)
-    alt = "Held-out stories from hard to easy, the model beside the best baseline."
-    return describe(figure, alt, "How well the frames of each held-out story are retrieved.")

@@ -7,14 +7,13 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
 from storylib.data.pictures import PictureLike
 from storylib.data.types import Frame, Story
 from storylib.experiments.records import Run
-from storylib.report.style import INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels, show_frame, subplots
+from storylib.report.style import INK, OFF, ON, TRUTH, describe, show_frame, subplots
 
 if TYPE_CHECKING:
     from storylib.analysis.leaks import Twin
@@ -53,45 +52,6 @@ def story_strip(stories: Sequence[Story], frames: int = 5) -> Figure:
         line[0].set_title(shorten(story.title, 40, placeholder=" …"), loc="left", color=INK)
     alt = "; ".join(f"{s.title}: {' '.join(f.text for f in s.frames[:frames])}" for s in stories)
     return describe(figure, alt, "One story per row: each picture above its text.")
-
-
-def contact_sheet(stories: Sequence[Story], columns: int = 10, rows: int = 4) -> Figure:
-    """Pictures sampled evenly from the stories, without their texts."""
-    frames = [frame for story in stories for frame in story.frames]
-    sample = frames[:: max(1, len(frames) // (columns * rows))][: columns * rows]
-    figure, axes = panels(len(sample), columns, (1.05, 1.05))
-    for axis, frame in zip(axes, sample, strict=True):
-        show_frame(axis, frame.image, "")
-    alt = f"{len(sample)} pictures sampled evenly from {len(stories)} stories, without their texts."
-    return describe(figure, alt, "Pictures sampled evenly from the stories.")
-
-
-def lengths(stories: Sequence[Story]) -> Figure:
-    """Histograms of the length of stories and texts."""
-    figure, ((left, right),) = subplots(1, 2, (9, 3))
-    counts = [len(story.frames) for story in stories]
-    words = [len(frame.text.split()) for story in stories for frame in story.frames]
-    left.hist(counts, bins=np.arange(min(counts), max(counts) + 2) - 0.5, color=MODEL_COLOUR, rwidth=0.9)
-    left.set(xlabel="frames per story", ylabel="stories")
-    right.hist(words, bins=np.linspace(0, np.percentile(words, 99) + 1, 24), color=MODEL_COLOUR, rwidth=0.9)
-    right.set(xlabel="words per text", ylabel="frames")
-    alt = f"Stories have {min(counts)} to {max(counts)} frames; the median text has {np.median(words):.0f} words."
-    return describe(figure, alt, "Frames per story, and words per text.")
-
-
-def leakage(counts: pd.DataFrame) -> Figure:
-    """The share of the test set that was seen in training, by split. counts: columns split, what, share (percent)."""
-    figure, ((axis,),) = subplots(1, 1, (7, 2.6))
-    shares = counts.pivot(index="what", columns="split", values="share")
-    shares = shares.loc[counts["what"].unique()[::-1], counts["split"].unique()[::-1]]
-    shares.plot.barh(ax=axis, color=[ON, OFF], width=0.8)
-    for bars in axis.containers:
-        axis.bar_label(bars, fmt="%.0f", padding=3, color=INK)
-    axis.set(xlabel="% of the test set with a near-duplicate in the training set", ylabel="")
-    axis.legend(loc="lower right", reverse=True)
-    alt = "; ".join(f"{r.split}, {r.what}: {r.share:.0f} percent" for r in counts.itertuples())
-    caption = "The share of the test set that leaks under a random split, and when connected stories stay together."
-    return describe(figure, alt, caption)
 
 
 def twins(pairs: Sequence[Twin]) -> Figure:

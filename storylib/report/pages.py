@@ -1,4 +1,4 @@
-"""Parts of pages that are generated: parameters, the library, costs and negative results.
+"""Parts of pages that are generated: parameters, the library, times on Colab and negative results.
 
 A page requests one with a line of its own: ``<!-- generated: parameters -->``.
 """
@@ -13,8 +13,6 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from storylib import config
 from storylib.report.notebooks import read_cells
 
@@ -24,15 +22,12 @@ PARTS = {"DataConfig": "Stories", "ModelConfig": "Model", "TrainConfig": "Traini
 NO_RECORD = "*There is no published record of this yet.*"
 
 
-def fill(page: str, root: Path, built: Path) -> str:
-    """The page with its generated parts.
-
-    root: the project. built: where the workflow put receipts and costs. Raises KeyError for an unknown part.
-    """
-    return MARK.sub(lambda mark: GENERATORS[mark[1]](root, built), page)
+def fill(page: str, root: Path) -> str:
+    """The page with its generated parts. root: the project. Raises KeyError for an unknown part."""
+    return MARK.sub(lambda mark: GENERATORS[mark[1]](root), page)
 
 
-def parameters(root: Path, built: Path) -> str:
+def parameters(root: Path) -> str:
     """One table per notebook: names, defaults and comments of its parameters cell."""
     import papermill
 
@@ -45,7 +40,7 @@ def parameters(root: Path, built: Path) -> str:
     return "\n\n".join(parts)
 
 
-def fields(root: Path, built: Path) -> str:
+def fields(root: Path) -> str:
     """One table per part of the configuration: fields, defaults and comments, from the code."""
     head, parts = ("Field", "Default", "Meaning"), []
     for name, title in PARTS.items():
@@ -56,7 +51,7 @@ def fields(root: Path, built: Path) -> str:
     return "\n\n".join(parts)
 
 
-def api(root: Path, built: Path) -> str:
+def api(root: Path) -> str:
     """A section per layer of the package, in the order of imports, with every public module and its docstrings."""
     parts = []
     for layer in config.LAYERS:
@@ -71,30 +66,7 @@ def api(root: Path, built: Path) -> str:
     return "\n\n".join(parts)
 
 
-def costs(root: Path, built: Path) -> str:
-    """Time and memory of each step of this book, as Snakemake measured them."""
-    paths = sorted(built.glob("costs/*.tsv"))
-    if not paths:
-        return "*This copy of the book was not made by the workflow: nothing was measured.*"
-    jobs = pd.concat(pd.read_csv(path, sep="\t").assign(step=path.stem.partition("-")[0]) for path in paths)
-    rows = [(name, len(step), _span(step["s"]), f"{step['max_rss'].max():,.0f}") for name, step in jobs.groupby("step")]
-    return table(("Step", "Jobs", "Seconds per job", "Peak memory, MB"), rows)
-
-
-def clusters(root: Path, built: Path) -> str:
-    """What the runs took on each cluster, from ``results/cluster-*.json``."""
-    rows = []
-    for path in sorted((root / "results").glob("cluster-*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        jobs = pd.DataFrame(record["jobs"].values())
-        scheduler = f"{record['scheduler']}, {record['cores']} cores"
-        times = (f"{record['seconds']:.0f}", _span(jobs["seconds"]))
-        rows.append((f"`{record['command']}`", scheduler, len(jobs), *times, f"{jobs['memory_mb'].max():,}"))
-    head = ("Command", "Scheduler", "Jobs", "Seconds in all", "Seconds per job", "Peak memory, MB")
-    return table(head, rows) if rows else NO_RECORD
-
-
-def colab(root: Path, built: Path) -> str:
+def colab(root: Path) -> str:
     """How long each notebook takes on the simulated bare machine: ``results/colab.json``."""
     path = root / "results" / "colab.json"
     if not path.is_file():
@@ -107,7 +79,7 @@ def colab(root: Path, built: Path) -> str:
     return f"{table(head, rows)}\n\nOn {record['cores']} cores without a GPU, Python {record['python']}."
 
 
-def ideas(root: Path, built: Path) -> str:
+def ideas(root: Path) -> str:
     """Negative results: one section for each record in ``results/ideas``, in the words of the record."""
     parts = []
     for path in sorted((root / "results" / "ideas").glob("*.json")):
@@ -131,10 +103,4 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def _span(values: pd.Series) -> str:
-    """The least and the greatest of some values, as whole numbers."""
-    low, high = f"{values.min():.0f}", f"{values.max():.0f}"
-    return low if low == high else f"{low} to {high}"
-
-
-GENERATORS = {function.__name__: function for function in (parameters, fields, api, costs, clusters, colab, ideas)}
+GENERATORS = {function.__name__: function for function in (parameters, fields, api, colab, ideas)}

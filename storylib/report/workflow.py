@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 
-from storylib.config import ConfigError, build_name, experiments, project_root, unknown
+from storylib.config import ConfigError, build_name, configure, project_root, unknown
 from storylib.data.code import code_fingerprint, imported_modules
 from storylib.data.store import check_writable
 from storylib.report.notebooks import read_cells
@@ -44,9 +44,10 @@ def run_workflow(target: str, source: str, profile: str, cores: int | None = Non
     """
     root = project_root()
     source = absolute_source(source)
-    check_name("profile", profile, list(experiments()["profiles"]))
-    if cluster:
-        check_name("cluster", cluster, sorted(path.parent.name for path in root.glob("profiles/*/config*.yaml")))
+    configure(profile)  # raises ConfigError for an unknown one
+    clusters = [path.parent.name for path in root.glob("profiles/*/config*.yaml")]
+    if cluster and cluster not in clusters:
+        raise ConfigError(unknown("cluster", cluster, clusters))
     check_writable()
     command = [sys.executable, "-m", "snakemake", "--cores", str(cores or "all"), "--quiet", *QUIET]
     options = ["--rerun-incomplete", "--config", f"profile={profile}", f"cluster={cluster}", "--", target]
@@ -93,12 +94,6 @@ def show_progress(process: subprocess.Popen[bytes], logs: Path) -> None:
                 bars = [line for line in lines if "%|" in line]
                 if bars:
                     say(f"  {log.stem}: {bars[-1].strip()}")
-
-
-def check_name(kind: str, name: str, known: list[str]) -> None:
-    """Raise ConfigError, with the nearest name, for an unknown one."""
-    if name not in known:
-        raise ConfigError(unknown(kind, name, known))
 
 
 def notebook_fingerprint(notebook: Path) -> str:

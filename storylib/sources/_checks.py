@@ -27,12 +27,6 @@ def leave_out(problem: str, strict: bool) -> None:
     log.warning("left out: %s", problem)
 
 
-def report_empty(places: list[str], strict: bool) -> None:
-    """Report the frames without a text, by where they are in the data; see ``leave_out``."""
-    if places:
-        leave_out(f"frames without a text: {len(places):,}, the first is {places[0]}: write one, or remove it.", strict)
-
-
 def check_known(kind: str, names: Iterable[str], known: Any, place: str = "") -> None:
     """Raise SourceError for the first name that is not among the known ones. place: start of the message."""
     for name in names:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from storylib.data.types import Frame, Story
-from storylib.sources._checks import SourceError, leave_out, report_empty
+from storylib.sources._checks import SourceError, leave_out
 
 
 def build(
@@ -40,7 +40,8 @@ def build(
             else:
                 frames[story][frame.number] = frame
                 empty += [] if frame.text else [f"{place}, frame {frame.number}"]
-    report_empty(empty, strict)
+    if empty:
+        leave_out(f"frames without a text: {len(empty):,}, the first is {empty[0]}: write one, or remove it.", strict)
     stories = []
     for story, numbered in frames.items():
         kept = tuple(numbered[number] for number in sorted(numbered) if numbered[number].text)

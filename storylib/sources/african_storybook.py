@@ -15,10 +15,10 @@ import os
 import re
 from pathlib import Path
 
+from storylib.data.download import Archive
 from storylib.data.types import Frame, Story
-from storylib.sources._books import read_books
+from storylib.sources._books import find_root, read_books, wrong_layout
 from storylib.sources._checks import check_known, read_utf8
-from storylib.sources._places import Archive, download_archives, find_root, wrong_layout
 
 TEXTS = Archive(
     "global-asp/asp-source",
@@ -44,21 +44,22 @@ def load(
 ) -> list[Story]:
     """Stories in the order of their numbers, without covers, back pages and pages that have no text.
 
-    root: a folder that holds asp-source and asp-imagebank; by default STORYLIB_AFRICAN_STORYBOOK, else
-    ../shared/data/african_storybook beside the project, else a download of 151 MB of pictures into the cache.
+    root: a folder that holds asp-source and asp-imagebank; by default as for ``find_root``, with a download of 151 MB.
     language: a folder name of asp-source. strict: raise an error for a text that is missing or cannot be read. Stories
     whose pictures do not match their pages are dropped in any case.
     """
-    folder = Path(root).expanduser() if root is not None else find_root("african_storybook", download)
-    texts, pictures = _check_layout(folder, language)
+    folder = find_root("african_storybook", [TEXTS, PICTURES], root)
+    texts, pictures = folder / "asp-source", folder / "asp-imagebank" / "medium"
+    for part in (folder, texts, pictures):
+        if not part.is_dir():
+            raise wrong_layout("african_storybook", f"The folder {part} does not exist", EXPECTED)
+    paths = sorted(texts.glob("*/[0-9][0-9][0-9][0-9]*.md"))
+    if not paths:
+        raise wrong_layout("african_storybook", f"{texts} holds no story text", EXPECTED)
+    check_known("language", [language], {path.parent.name for path in paths}, f"{texts}: ")
     none = f"{folder} holds no story in {language!r} whose pictures match its pages."
-    return read_books(
-        {path.stem: path for path in texts},
-        lambda path: read_story(path, pictures / path.name[:4]),
-        none,
-        limit,
-        strict,
-    )
+    by_name = {path.stem: path for path in paths if path.parent.name == language}
+    return read_books(by_name, lambda path: read_story(path, pictures / path.name[:4]), none, limit, strict)
 
 
 def read_story(path: Path, pictures: Path) -> Story | str:
@@ -89,21 +90,3 @@ def plain(text: str) -> str:
     text = re.sub(r"(?<![\w\\])([*_]{1,3})(?=\S)([^*_]+)(?<=[^\s\\])\1(?!\w)", r"\2", text)
     text = re.sub(r"\\([\\`*_{}\[\]()#+\-.!<>|~])", r"\1", text)
     return " ".join(text.split())
-
-
-def download() -> Path:
-    """The two pinned archives, unpacked into the cache. Raises StoreError."""
-    return download_archives("african_storybook", [TEXTS, PICTURES])
-
-
-def _check_layout(root: Path, language: str) -> tuple[list[Path], Path]:
-    """The text files of a language and the folder of all pictures. Raises SourceError for any other layout."""
-    texts, pictures = root / "asp-source", root / "asp-imagebank" / "medium"
-    for folder in (root, texts, pictures):
-        if not folder.is_dir():
-            raise wrong_layout("african_storybook", f"The folder {folder} does not exist", EXPECTED)
-    files = sorted(texts.glob("*/[0-9][0-9][0-9][0-9]*.md"))
-    if not files:
-        raise wrong_layout("african_storybook", f"{texts} holds no story text", EXPECTED)
-    check_known("language", [language], {path.parent.name for path in files}, f"{texts}: ")
-    return [path for path in files if path.parent.name == language], pictures

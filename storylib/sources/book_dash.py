@@ -18,10 +18,10 @@ from pathlib import Path
 
 import yaml
 
+from storylib.data.download import Archive
 from storylib.data.types import Frame, Story
-from storylib.sources._books import read_books
+from storylib.sources._books import find_root, read_books, wrong_layout
 from storylib.sources._checks import SourceError, one_line, read_utf8
-from storylib.sources._places import Archive, download_archives, find_root, wrong_layout
 from storylib.sources.african_storybook import plain
 
 BOOKS = Archive(
@@ -30,32 +30,24 @@ BOOKS = Archive(
     r"_data/meta\.yml|[a-z0-9][\w-]*/en/(index\.md|images/\d+\.jpg)",
     Path(__file__).with_suffix(".sha256"),  # of the metadata and most texts
 )
-FILES = ("_data/meta.yml", "*/en/index.md", "*/en/images/*.jpg")
 
 
 def load(limit: int | None = None, root: str | os.PathLike | None = None, strict: bool = False) -> list[Story]:
     """English books in the order of their folders' names, without pages that have no text.
 
-    root: a folder that holds bookdash-books; by default STORYLIB_BOOK_DASH, else ../shared/data/book_dash beside the
-    project, else a download of 176 MB into the cache. strict: raise an error for a page without a text and for a text
-    that cannot be read. Books without pictures are dropped in any case.
+    root: a folder that holds bookdash-books; by default as for ``find_root``, with a download of 176 MB. strict: an
+    error for a page without a text and for a text that cannot be read. Books without pictures are always dropped.
     """
-    download = partial(download_archives, "book_dash", [BOOKS])
-    folder = Path(root).expanduser() if root is not None else find_root("book_dash", download)
+    folder = find_root("book_dash", [BOOKS], root)
     texts = {path.parents[1].name: path for path in sorted(folder.glob("bookdash-books/*/en/index.md"))}
     meta = folder / "bookdash-books" / "_data" / "meta.yml"
     if not meta.is_file():
-        raise wrong_layout("book_dash", f"{meta} does not exist", f"bookdash-books with {', '.join(FILES)}")
+        raise wrong_layout("book_dash", f"{meta} does not exist", "bookdash-books with _data/meta.yml, */en/index.md")
     try:
         titles = dict(yaml.safe_load(read_utf8(meta))["titles"])
     except (yaml.YAMLError, TypeError, KeyError, ValueError) as error:
         raise SourceError(f"{meta} lists no titles ({one_line(str(error))}): replace it by an intact copy.") from error
     return read_books(texts, partial(read_book, titles), f"{folder} holds no book with pictures.", limit, strict)
-
-
-def files(root: Path) -> list[Path]:
-    """The metadata, and every English text and picture."""
-    return [path for name in FILES for path in sorted(root.glob(f"bookdash-books/{name}"))]
 
 
 def read_book(titles: dict[str, dict[str, str]], path: Path) -> Story | str:

@@ -12,26 +12,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote, urljoin
 
-import requests
 from lxml import etree, html
 
-from storylib.data.download import fetch
-from storylib.data.store import StoreError, cache_entry, make_sealed
+from storylib.data.download import Archive, fetch
+from storylib.data.store import cache_entry, make_sealed
 from storylib.data.types import Frame, Story
-from storylib.sources._books import read_books
+from storylib.sources._books import find_root, read_books, wrong_layout
 from storylib.sources._checks import SourceError, is_url, local_path, one_line
-from storylib.sources._places import Archive, download_archives, find_root, wrong_layout
 
 TALES = re.findall(r"^- (\S+) (\w{40})$", Path(__file__).with_suffix(".md").read_text(encoding="utf-8"), flags=re.M)
 ARCHIVES = [Archive(f"GITenberg/{repository}", commit, r"\d+-h/.+") for repository, commit in TALES]
 PAGES = ("*.htm", "*.html", "*-h/*.htm", "*/*-h/*.htm")  # of a book, of its repository, of all repositories
 PICTURE = re.compile(r"[^\x00-\x1f]+\.(jpe?g|png|gif|webp)", re.I)
-LARGEST = 20_000_000  # bytes of a page or a picture from the web
 OFFLINE = "Or save the page with its pictures, and name its .htm file instead."
 
 BLOCKS = set("blockquote dd div figcaption h1 h2 h3 h4 h5 h6 li p pre table td tr".split())
@@ -44,11 +40,10 @@ IMPRINT = re.compile(r"copyright|all rights|& co\b|produced by|e-text|transcribe
 def load(limit: int | None = None, root: str | os.PathLike | None = None, strict: bool = False) -> list[Story]:
     """Books in the order of their files, without title pages, end papers and pictures that have no text.
 
-    root: a folder of repositories, a repository, a folder with one book, its .htm file or its address; by default
-    STORYLIB_GUTENBERG, else ../shared/data/gutenberg beside the project, else a download of the 14 tales into the
-    cache. strict: raise an error for a picture without a text. Where few pictures have one, the book is dropped.
+    root: a folder of repositories, a repository, a folder with one book, its .htm file or its address; by default as
+    for ``find_root``, with 14 tales. strict: an error for a picture without a text. With few texts, a book is dropped.
     """
-    place = str(root or find_root("gutenberg", partial(download_archives, "gutenberg", ARCHIVES)))
+    place = str(root or find_root("gutenberg", ARCHIVES))
     pages = {page.stem: page for page in find_pages(_fetch_book(place) if is_url(place) else local_path(place))}
     return read_books(pages, read_book, f"{place} holds no book with pictures.", limit, strict)
 
@@ -186,26 +181,12 @@ def _fetch_book(url: str) -> Path:
     root = cache_entry("gutenberg", "book", url, "data.download")
 
     def make(folder: Path) -> None:
-        address = _fetch(url, folder / "book.htm")
+        address = fetch(url, folder / "book.htm", OFFLINE)
         for image in _parse(folder / "book.htm").iter("img"):
             for link, path in _inside(folder, image):
                 if urljoin(address, link).startswith(urljoin(address, ".")):
-                    _fetch(urljoin(address, link), path)
+                    fetch(urljoin(address, link), path, OFFLINE)
                     break
 
     make_sealed(root, make)
     return root
-
-
-def _fetch(url: str, path: Path) -> str:
-    """Download a file of known, limited size. Returns its address after redirections."""
-    try:
-        answer = requests.head(url, allow_redirects=True, timeout=60, headers={"Accept-Encoding": "identity"})
-        answer.raise_for_status()
-    except requests.RequestException as error:
-        raise StoreError(f"{url} cannot be downloaded ({error}). {OFFLINE}") from error
-    size = answer.headers.get("Content-Length", "unknown")
-    if not size.isdecimal() or int(size) > LARGEST:
-        raise SourceError(f"{url} has {size} bytes; at most {LARGEST} are downloaded. {OFFLINE}")
-    fetch(answer.url, path, OFFLINE)
-    return answer.url

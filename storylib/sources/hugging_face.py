@@ -38,9 +38,8 @@ def load(
     root: a repository of the hub, a folder of Parquet files, or one file. images, texts: columns of sequences; the n-th
     picture belongs to the n-th text. id, title: columns of text. licence, credit: as on the data set's card.
     story: for a data set with one picture per row, the column that names its story; position: the column of its number
-    there, otherwise the order of the rows counts. limit, revision, config: see ``rows``; with ``story``, all rows are
-    read. strict: raise an error for sequences of unequal length and for nulls; otherwise the longer sequence is cut,
-    and what is null left out, with a warning.
+    there, otherwise their order counts. limit, revision, config: see ``rows``; with ``story``, all rows are read.
+    strict: raise an error for sequences of unequal length and for nulls; otherwise the surplus and nulls are left out.
     """
     if root is None:
         raise SourceError("Which data set? Call load_stories('hugging_face:<owner/name or folder of Parquet files>').")

@@ -1,7 +1,6 @@
 """The real picture books together: African Storybook, Book Dash and the tales of Beatrix Potter. No options.
 
-Each story keeps the name of the source that it is from. Where the stories lie is said by each source's own environment
-variable. Near-duplicates are found across the sources when the stories are split.
+Each story keeps the name of its source, whose environment variable says where it lies.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """StoryReasoning (Oliveira and Martins de Matos 2025): 4,178 stories about movie frames, CC-BY-ND 4.0.
 
-Read from the Hugging Face hub, or from local Parquet files with the same columns: story_id, images and story, a text
-that a language model wrote and whose form therefore cannot be relied on.
-
-``story`` has one block per picture; tags mark entities, actions and places, and are removed::
+The columns are story_id, images and story: one block per picture, written by a language model, so that its form cannot
+be relied on. Tags mark entities, actions and places, and are removed::
 
     <gdi image1> <gdo char1>Sarah</gdo> <gda char1>held</gda> <gdo obj3>the book</gdo> near
     <gdl bg1>the shoreline</gdl>. </gdi> <gdi image2> ... </gdi>

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from conftest import tiny_config
 
-from storylib.analysis.influence import influence, mean_mixture, measure_influence
+from storylib.analysis.influence import influence, measure_influence
 from storylib.data.windows import OtherStories, WindowDataset
 from storylib.training import build_model
 
@@ -22,8 +22,6 @@ def build(tiny_data, tiny_sets, **overrides):
 def test_an_untrained_model_uses_the_frames_as_its_mixture_says(tiny_data, tiny_sets):
     model, windows = build(tiny_data, tiny_sets)
     weights = [0.1, 0.2, 0.3, 0.4]
-    mixture = mean_mixture(model, windows)
-    assert mixture["image"] == pytest.approx(weights) and mixture["text"] == pytest.approx(weights)
     moved = measure_influence(model, windows)
     assert moved.shape == (2, 2, 4)
     assert moved[0, 1] == pytest.approx(np.zeros(4), abs=1e-6)  # the next picture is a mixture of pictures only
@@ -41,14 +39,17 @@ def test_an_untrained_model_uses_the_frames_as_its_mixture_says(tiny_data, tiny_
     assert moved[0, 0, 2] == pytest.approx(np.mean(expected), abs=1e-5)
 
 
-def test_a_model_without_a_mixture_has_influence_only(tiny_data, tiny_sets):
+def test_a_model_without_a_mixture_uses_its_inputs(tiny_data, tiny_sets):
     model, windows = build(tiny_data, tiny_sets, next_embedding="linear")
     moved = measure_influence(model, windows)
-    assert mean_mixture(model, windows) is None and moved.min() >= 0 and moved.max() > 0
+    assert moved.min() >= 0 and moved.max() > 0
 
 
-def test_the_influence_of_a_run_is_that_of_its_trained_model(tiny_runs, tiny_data, tiny_sets):
-    measured = influence(tiny_runs[1.0, 0], tiny_data)
+def test_the_influence_of_an_arm_is_the_mean_over_its_trained_models(tiny_runs, tiny_data, tiny_sets):
+    table = influence([tiny_runs[1.0, seed] for seed in (0, 1)], tiny_data)
+    single = [influence([tiny_runs[1.0, seed]], tiny_data) for seed in (0, 1)]
+    assert table.columns.tolist() == [1, 2, 3, 4] and not np.allclose(single[0], single[1])
+    assert table.to_numpy() == pytest.approx((single[0].to_numpy() + single[1].to_numpy()) / 2)
     untrained, windows = build(tiny_data, tiny_sets)
-    assert measured["influence"].shape == (2, 2, 4) and set(measured["mixture"]) == {"image", "text"}
-    assert not np.allclose(measured["influence"], measure_influence(untrained, windows), atol=1e-3)
+    before = measure_influence(untrained, windows)
+    assert not np.allclose(single[0].loc[("next text", "text")], before[1, 1], atol=1e-3)

@@ -158,12 +158,12 @@ def test_the_published_text_is_the_same_for_all_frames_with_markup_and_then_with
 
 
 def test_free_running_does_not_depend_on_the_true_text(data):
-    system = SystemB(data, LADDER_B[3].protocol)
+    teacher_forced, free = (SystemB(data, LADDER_B[i].protocol) for i in (3, 4))
     held = data.held_windows
     other = held.clone()
     other[:, -1] = held[other_story(data.story_of[held[:, 0]]), -1]
-    assert system.write(held, decoding="free") == system.write(other, decoding="free")
-    assert system.write(held) != system.write(other)  # teacher-forced
+    assert free.write(held) == free.write(other)
+    assert teacher_forced.write(held) != teacher_forced.write(other)
 
 
 def test_the_alignment_loss_under_a_repeated_text_cannot_go_below_ln_4(data):
@@ -201,7 +201,6 @@ def test_seeds_are_kept_apart_and_averaged(data, monkeypatch, tmp_path):
     assert [scores["seed"] for scores in step["seeds"]] == [0, 1]
     assert step["seeds"][0]["losses"] != step["seeds"][1]["losses"]
     assert step["mean"]["bleu"] == pytest.approx(np.mean([scores["bleu"] for scores in step["seeds"]]))
-    assert all(scores["seconds"] > 0 for scores in step["seeds"]) and "seconds" not in step["mean"]
 
 
 def test_tables_and_headlines_come_from_the_record(record):

@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from storylib.config import ConfigError
-from storylib.data.encoders import EncoderError
-from storylib.data.vocabulary import Vocabulary, load_tokenizer
+from storylib.data.vocabulary import Vocabulary
 from storylib.decoders import FREE_NATS, IMAGE_DECODERS, MODES, ImageDecoder, SamplingImageDecoder, TextDecoder
 from storylib.losses import image_loss
 
@@ -257,93 +256,6 @@ def test_sampling_follows_the_mixture(decoder, inputs):
     expected = expected / expected.sum()
     frequencies = torch.bincount(first, minlength=SIZE) / many
     assert (frequencies - expected).abs().max() < 0.04
-
-
-# Pretrained language models
-
-
-def random_model(kind):
-    """Learned positions and tied words (GPT-2), or rotary positions and an output layer of its own (Llama)."""
-    from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
-
-    if kind == "gpt2":
-        shape = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": 32}
-        return GPT2LMHeadModel(GPT2Config(vocab_size=30, **shape, bos_token_id=0, eos_token_id=0))
-    shape = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=30, **shape, bos_token_id=0, eos_token_id=0))
-
-
-@pytest.fixture(scope="module", params=["gpt2", "llama"])
-def folder(request, tmp_path_factory):
-    """A random causal model of 30 words with its own tokenizer, as a hub would give it."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    folder = tmp_path_factory.mktemp(request.param)
-    words = {w: i for i, w in enumerate(["<end>", *(f"w{i}" for i in range(28)), "<unk>"])}
-    plain = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", eos_token="<end>").save_pretrained(folder)
-    torch.manual_seed(0)
-    random_model(request.param).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def pretrained(folder):
-    vocabulary = Vocabulary.of(["w9 w20 w4 w11"] * 2, load_tokenizer(f"hf:{folder}"))
-    return vocabulary, TextDecoder(vocabulary, WIDTH, FRAMES, f"hf:{folder}", LENGTH).eval()
-
-
-def test_any_causal_model_can_write(pretrained):
-    vocabulary, decoder = pretrained
-    story = torch.randn(2, FRAMES + 1, WIDTH)
-    tokens = vocabulary.encode(["w9 w4", "w20"], LENGTH)
-    context = vocabulary.encode(["w11 w4"] * 2 * FRAMES, LENGTH).view(2, FRAMES, LENGTH)
-    whole = decoder.distribution(story, tokens, context)
-    assert whole.shape == (2, LENGTH, len(vocabulary))
-    assert torch.allclose(whole.exp().sum(-1), torch.ones(2, LENGTH), atol=1e-5)
-    real = tokens != PAD
-    picked = whole.gather(-1, tokens[..., None])[..., 0]
-    assert torch.allclose(decoder(story, tokens, context)[real], picked[real], atol=1e-5)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_any_causal_model_writes_only_words_of_the_training_texts(pretrained, mode):
-    vocabulary, decoder = pretrained
-    context = vocabulary.encode(["w11 w4"] * 2 * FRAMES, LENGTH).view(2, FRAMES, LENGTH)
-    written = decoder.generate(torch.randn(2, FRAMES + 1, WIDTH), context, mode, seed=0)
-    for text in vocabulary.decode(written):
-        assert text and set(text.split()) <= {"w9", "w20", "w4", "w11"}
-
-
-def test_pretrained_words_keep_their_embeddings(pretrained, folder):
-    from transformers import AutoModelForCausalLM
-
-    vocabulary, decoder = pretrained
-    original = AutoModelForCausalLM.from_pretrained(folder)
-    for table in ("get_input_embeddings", "get_output_embeddings"):
-        kept, whole = (getattr(lm, table)().weight for lm in (decoder.lm, original))
-        assert len(kept) == len(vocabulary) and torch.equal(kept[3:], whole[vocabulary.pieces])
-
-
-def test_pretrained_models_stop_at_our_end(pretrained):
-    _, decoder = pretrained
-    settings = decoder.lm.generation_config
-    assert (settings.eos_token_id, settings.pad_token_id) == (END, PAD)
-
-
-def test_a_language_model_out_of_reach_names_the_way_out(monkeypatch, tmp_path):
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    for load in (
-        lambda: TextDecoder(Vocabulary(None, range(6)), 4, 2, "hf:nobody/no-lm"),
-        lambda: load_tokenizer("hf:nobody/no-lm"),
-    ):
-        with pytest.raises(EncoderError, match=r"hf:nobody/no-lm.*text_decoder='gpt2-shallow'"):
-            load()
 
 
 def test_text_decoders_from_scratch_have_known_sizes_and_no_other():

@@ -16,10 +16,9 @@ import pytest
 from conftest import flip
 
 from storylib.data import download
-from storylib.data.download import WrongFileError, fetch, unpack
+from storylib.data.download import Archive, WrongFileError, fetch, unpack
 from storylib.data.store import StoreError, clear_cache, file_sha256
 from storylib.sources import african_storybook, book_dash, load_stories
-from storylib.sources._places import Archive
 from tests.sources.shelves import write_book
 from tests.stand_in import write_story
 

@@ -3,57 +3,16 @@
 from __future__ import annotations
 
 import json
-from string import ascii_letters, digits, punctuation
 
 import numpy as np
 import pytest
 import torch
+from tiny_language_model import END, LINE, MERGES, PIECES, WINDOWS, hub_folder, random_network, true_log_probabilities
 
 from storylib.config import ConfigError
 from storylib.data import language_model, smollm2
 from storylib.data.language_model import load_language_model, window_states
-from storylib.data.writing import log_probabilities, rates, window_batch, window_nats, write
-
-SIZES = {
-    "llama": {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2},
-    "granite": {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2},
-    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 200},
-}
-END, LINE = "<|endoftext|>", "Ċ"  # how byte-level pieces spell a line feed
-
-
-MERGES = ["h e", "Ġ t", "Ġt he", "Ċ Ċ"]
-PIECES = [END, "<|user|>", *ascii_letters, *digits, *punctuation, "Ġ", LINE, "he", "Ġt", "Ġthe", "ĊĊ"]
-
-
-def random_network(kind, **options):
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.for_model(kind, vocab_size=len(PIECES), tie_word_embeddings=True, **SIZES[kind], **options)
-    torch.manual_seed(0)
-    network = AutoModelForCausalLM.from_config(config).eval()
-    for weight in network.parameters():
-        weight.data.mul_(8 if weight.ndim > 1 else 1)  # so that a word depends on those before it
-    return network
-
-
-def hub_folder(folder, kind="gpt2", **options):
-    """A tiny causal model with random weights and a byte-level tokenizer, as a hub would give it."""
-    from transformers import PreTrainedTokenizerFast
-
-    random_network(kind, **options).save_pretrained(folder)
-    core = smollm2._byte_level(PIECES, MERGES)
-    marks = {"bos_token": END, "eos_token": END, "additional_special_tokens": ["<|user|>"]}
-    PreTrainedTokenizerFast(tokenizer_object=core, **marks).save_pretrained(folder)
-    return f"hf:{folder}"
-
-
-WINDOWS = [
-    (("The fox runs.", "It finds the river.", "It is cold."), "The fox swims."),
-    (("A very long story about the owl.", "It flies.", "And flies."), "The owl sleeps at the end of it all."),
-    ((), "The fox swims."),
-    (("The fox runs.", "It finds the river.", "It is cold."), "The fox swims."),
-]
+from storylib.data.writing import write
 
 
 @pytest.fixture(scope="module", params=["gpt2", "llama"])
@@ -66,27 +25,16 @@ def gpt2(tmp_path_factory):
     return hub_folder(tmp_path_factory.mktemp("gpt2"))
 
 
-def true_log_probabilities(model, context, target):
-    """Of each piece of the target and its end, by the whole network on the whole text, alone."""
-    text = "".join(f"{line}\n" for line in (*context, target))
-    ids = torch.tensor([model.start, *model.tokenizer(text)["input_ids"]])
-    with torch.inference_mode():
-        scores = model.network(ids[None]).logits[0].log_softmax(-1)
-    size = len(model.tokenizer(target)["input_ids"]) + 1
-    return scores[:-1].gather(1, ids[1:, None])[-size:, 0]
-
-
 def test_what_is_stored_gives_the_probabilities_of_the_whole_network(tiny, cache):
     model, stored = load_language_model(tiny), window_states(WINDOWS, tiny)
     assert stored.states.dtype == np.float16 and isinstance(stored.states, np.memmap)
-    states, tokens, mask = window_batch(stored, torch.arange(4))
-    nats, texts = window_nats(model, stored)
+    states = stored.batch(torch.arange(4))
     for i, window in enumerate(WINDOWS):
         expected = true_log_probabilities(model, *window)
-        ours = log_probabilities(model.output, states[i][mask[i]], tokens[i][mask[i]])
+        pieces = torch.tensor([*model.pieces([window[1]])[0], model.end])
+        ours = model.output(states[i, : len(pieces)]).log_softmax(-1).gather(1, pieces[:, None])[:, 0]
         assert torch.allclose(ours, expected, atol=0.02)
-        assert nats[i] == pytest.approx(-float(expected.sum()), abs=0.1)
-    assert texts == [target for _, target in WINDOWS]
+        assert not states[i, len(pieces) :].any()
     assert len(stored.starts) == 4 and stored.window_of[0] == stored.window_of[3]  # three unique windows
 
 
@@ -100,6 +48,7 @@ def test_a_window_is_read_once(gpt2, cache, monkeypatch):
 def test_what_is_stored_depends_on_the_weights(tmp_path, cache):
     name = hub_folder(tmp_path)
     first = window_states(WINDOWS, name)
+    load_language_model.cache_clear()
     torch.manual_seed(1)
     network = random_network("gpt2")
     network.transformer.wte.weight.data.mul_(2)
@@ -107,19 +56,18 @@ def test_what_is_stored_depends_on_the_weights(tmp_path, cache):
     assert not np.allclose(first.states, window_states(WINDOWS, name).states)
 
 
-def test_long_texts_are_cut_the_target_at_its_end_and_the_context_at_its_beginning(gpt2, cache):
+def test_the_rest_of_a_long_text_is_cut(gpt2, cache):
     model = load_language_model(gpt2)
-    stored = window_states([(("x" * 500, "to the river"), "abc" * 30)], gpt2, text_length=20, window_length=101)
-    assert model.tokenizer.decode(stored.tokens) == "abcabcabcabcabcabcab"
-    pieces = [model.tokenizer(text)["input_ids"] for text in ("abc" * 100, "short")]
-    assert model.tokenizer.decode(model.prompt(pieces, 20, 101)) == f"{END}{('abc' * 100)[-39:]}\nshort\n"
-    assert len(model.prompt(pieces * 20, 20)) + 20 <= 200  # all that the network can read
+    stored = window_states([(("x" * 500, "to the river"), "abc" * 30)], gpt2, text_length=20)
+    assert len(stored.states) == 20
+    prompt = model.prompt(model.pieces(["abc" * 100, "short"]), 20)
+    assert model.tokenizer.decode(prompt) == f"{END}{('abc' * 100)[:20]}\nshort\n"
 
 
 def test_a_line_feed_within_a_text_does_not_end_it(gpt2, cache):
     one, other = ([((context,), target)] for context, target in (("a  b", "the\nend"), ("a b", "the end")))
     first, second = window_states(one, gpt2), window_states(other, gpt2)
-    assert np.array_equal(first.tokens, second.tokens) and np.array_equal(first.states, second.states)
+    assert np.array_equal(first.states, second.states)
 
 
 def test_a_tokenizer_without_line_feeds_ends_a_text_with_its_own_mark(tmp_path):
@@ -132,18 +80,6 @@ def test_a_tokenizer_without_line_feeds_ends_a_text_with_its_own_mark(tmp_path):
     PreTrainedTokenizerFast(tokenizer_object=core, eos_token=END, unk_token="[UNK]").save_pretrained(tmp_path)
     model = load_language_model(f"hf:{tmp_path}")
     assert (model.start, model.end) == (0, 0)
-
-
-def test_scores_are_per_word_and_per_character():
-    given = rates(np.array([3.0, 5.0]), ["a fox", "it's  here now"])
-    assert given == pytest.approx({"nats_per_word": 8 / 5, "bits_per_character": 8 / np.log(2) / 19})
-
-
-def test_a_correction_can_be_trained_through_the_output_layer(gpt2):
-    model = load_language_model(gpt2)
-    states = torch.randn(1000, 16, requires_grad=True)  # more than are computed at once
-    log_probabilities(model.output, states, torch.arange(1000) % 90).sum().backward()
-    assert (states.grad.norm(dim=1) > 0).all() and model.output.weight.grad is None
 
 
 # ---- names, and weights that are not there
@@ -250,9 +186,9 @@ def test_smollm2_expects_what_follows_and_writes_a_sentence(cache):
     context = ("Sipho has a red kite.", "He runs up the hill with it.", "The wind pulls and the string breaks.")
     follows, shuffled = "The kite flies away.", "away The flies kite."
     windows = [(context, follows), ((), follows), (context, shuffled)]
-    nats, _ = window_nats(model, window_states(windows))
+    nats = [-float(true_log_probabilities(model, *window).sum()) for window in windows]
     assert nats[0] < nats[1] - 3 and nats[0] < nats[2] - 5
-    assert rates(nats[:1], [follows])["nats_per_word"] < 3
+    assert nats[0] / len(follows.split()) < 3
     (text,) = write(model, [context], do_sample=False)
     assert len(text.split()) > 2 and text.endswith(".")
 
@@ -277,7 +213,7 @@ def test_writing_is_the_same_alone_and_beside_a_longer_context(tiny):
 
 def test_greedy_writing_takes_the_likeliest_piece_that_may_be_written(gpt2):
     model = load_language_model(gpt2)
-    (text,) = write(model, [["The fox runs."]], 1, do_sample=False)
+    (text,) = write(model, [["The fox runs."]], do_sample=False, max_new_tokens=1)
     ids = model.tokenizer(f"{END}The fox runs.\n", add_special_tokens=False)["input_ids"]
     with torch.inference_mode():
         ranked = model.network(torch.tensor([ids])).logits[0, -1].argsort(descending=True)

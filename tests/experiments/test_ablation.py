@@ -63,7 +63,8 @@ def test_the_arms_are_found_and_compared_without_training(tiny_runs):
     assert {run["run"] for run in record["runs"]} == {run.id for run in tiny_runs.values()}
     on = np.mean([tiny_runs[1.0, seed].metrics["image_l1"]["value"] for seed in (0, 1)])
     comparison = comparison_of(record)
-    assert comparison.row("image_l1")["a"] == pytest.approx(on, abs=1e-5) and comparison.factor == ablation_factor()
+    assert comparison.frame.set_index("metric").loc["image_l1", "a"] == pytest.approx(on, abs=1e-5)
+    assert comparison.factor == ablation_factor()
 
 
 def test_the_plan_says_what_the_factor_is_called(monkeypatch):

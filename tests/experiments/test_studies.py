@@ -7,13 +7,13 @@ import sys
 
 import pytest
 
-from storylib.analysis.leaks import published as published_benchmark
-from storylib.analysis.leaks import trained_differences, trained_effect
+from storylib.analysis.leaks import trained
 from storylib.config import project_root
 from storylib.experiments.ablation import comparison_of
 from storylib.experiments.presets import preset_table
 from storylib.experiments.provenance import RunError
 from storylib.experiments.studies import ABLATION, AUDIT, PRESETS, SWEEPS
+from storylib.experiments.studies import published as published_record
 from storylib.experiments.sweeps import sweep_frame
 from storylib.metrics.registry import METRICS, ORACLE
 
@@ -65,10 +65,11 @@ def test_published_sweeps_are_read():
 def test_published_presets_and_leaks_are_read():
     for record in published(PRESETS):
         assert preset_table(record, ["frame_mrr", "image_l1"]).shape == (2, 4)
-    leaks = published_benchmark("leaks")
-    assert len(trained_effect(leaks)) == len(leaks["rows"])
+    leaks = published_record("leaks")
     assert not [key for key in keys(leaks) if any(word in key for word in STALE)]
-    assert set(trained_differences(leaks)["verdict"]) <= {"more", "less", "no difference"}
+    for part in ("rows", "differences"):
+        table = trained(leaks, part)
+        assert len(table) == len(leaks[part]) and table["gain of the model"].str.match(r"-?\d+\.\d \(").all()
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.kind)

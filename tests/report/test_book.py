@@ -21,7 +21,7 @@ PAGE = """# Page
 
 {glue:text}`/notebooks/a.ipynb::answer:.1f` is shown in {numref}`figure-bars`. $x = 1$
 
-<!-- generated: costs -->
+<!-- generated: ideas -->
 """
 
 
@@ -61,7 +61,7 @@ def test_a_book_is_built_and_a_failed_build_leaves_it(project, tmp_path):
     assert build_book(project, out) == out / "html" / "index.html"
     html = out / "html"
     page = (html / "book" / "index.html").read_text()
-    assert "0.5 is shown" in re.sub(r"<[^>]*>", "", page) and "nothing was measured" in page
+    assert "0.5 is shown" in re.sub(r"<[^>]*>", "", page) and "no published record" in page
     assert page.count('src="../_static/mathjax/startup.js') == 1
     assert all((html / "_static" / "mathjax" / part).stat().st_size > 1000 for part in MATHJAX)
     notebook = (html / "notebooks" / "a.html").read_text()

@@ -194,14 +194,6 @@ def test_credits_and_the_cache_and_a_new_folder(project, tmp_path, capsys):
     assert main(["new-folder", str(tmp_path / "mine")]) == 2
 
 
-def test_completion_knows_the_names_of_the_plan(project):
-    environment = {"_STORYLIB_COMPLETE": "complete_bash", "COMP_WORDS": "storylib train --arm w", "COMP_CWORD": "3"}
-    command = [sys.executable, "-m", "storylib"]
-    environment |= {"STORYLIB_HOME": str(project), "PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["without"]
-
-
 def test_help_costs_less_than_a_tenth_of_importing_torch():
     def microseconds(*arguments):
         done = subprocess.run(

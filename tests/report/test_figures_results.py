@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -98,21 +97,3 @@ def test_rank_histograms_count_every_window_in_percent(arm):
         model = axis.patches[1].get_data().values
         assert 0 < model.max() <= 100
     assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"recency", "model", "chance"}
-
-
-def test_influence_shows_the_mean_over_seeds_and_the_mixture():
-    rng = np.random.default_rng(0)
-    mixture = {"image": [0.1, 0.2, 0.3, 0.4], "text": [0.25] * 4}
-    records = [{"influence": rng.random((2, 2, 4)).tolist(), "mixture": mixture} for _ in range(2)]
-    figure = figures.influence(records)
-    shown = [text.get_text() for axis in figure.axes[:2] for text in axis.texts]
-    mean = np.mean([record["influence"] for record in records], axis=0)
-    assert shown == [f"{value:.2f}" for value in mean.flatten()]
-    assert len(figure.axes[2].lines) == 3  # two mixtures and the zero line
-
-
-def test_easy_and_hard_stories_stand_in_order():
-    stories = pd.DataFrame({"model": [0.9, 0.1, 0.5], "baseline": [0.5, 0.2, 0.4]})
-    stories.attrs["baseline"] = "recency"
-    (axis,) = figures.easy_and_hard(stories).axes
-    assert list(axis.lines[1].get_ydata()) == [0.1, 0.5, 0.9]

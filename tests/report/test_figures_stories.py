@@ -8,7 +8,6 @@ import warnings
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -48,22 +47,6 @@ def test_a_story_strip_shows_pictures_above_texts(tiny_data):
     text = readable(figure)
     assert stories[1].title in text
     assert all(word in text for frame in stories[1].frames[:3] for word in frame.text.split())
-
-
-def test_lengths_count_frames_and_words(tiny_data):
-    left, right = figures.lengths(tiny_data.stories).axes
-    assert sum(p.get_height() for p in left.patches) == 14
-    assert sum(p.get_height() for p in right.patches) == 84
-
-
-def test_leakage_bars_have_their_shares():
-    columns = {
-        "split": ["by story"] * 2 + ["by group"] * 2,
-        "what": ["frames", "stories"] * 2,
-        "share": [20.0, 60, 0, 0],
-    }
-    (axis,) = figures.leakage(pd.DataFrame(columns)).axes
-    assert sorted(p.get_width() for c in axis.containers for p in c) == [0, 0, 20, 60]
 
 
 def test_a_test_frame_stands_above_the_training_frame_that_leaks_it(tiny_data):
@@ -115,9 +98,9 @@ def test_no_text_of_a_story_breaks_a_figure(run, tiny_data):
     stories = with_text(tiny_data.stories, ODD)
     text = readable(figures.story_strip(stories[:1]))
     assert "$5 & $6" in text and "<script>" in text
-    for figure in (figures.storyboard(run, stories, n=1), figures.lengths(stories)):
-        FigureCanvasAgg(figure).draw()
-        readable(figure)
+    figure = figures.storyboard(run, stories, n=1)
+    FigureCanvasAgg(figure).draw()
+    readable(figure)
     assert readable(figures.story_strip(with_text(stories, "")[:1])) == ""
     emoji = with_text(stories, "A fox \N{FOX FACE}, 狐 and ثعلب met.")[:1]
     with warnings.catch_warnings():

@@ -40,7 +40,7 @@ def test_pages_are_aligned_and_credits_kept(cache, bank):
 
 def test_pages_without_a_text_are_counted_or_an_error(bank, caplog):
     african_storybook.load(root=bank)
-    message = "frames without a text: 1, the first is .*0003_a-tale.md, page 2"
+    message = "frames without a text: 1, the first is .*0003_a-tale.md, frame 2"
     assert re.search(f"left out: {message}", caplog.text)
     with pytest.raises(SourceError, match=message):
         african_storybook.load(root=bank, strict=True)
