@@ -26,7 +26,7 @@ from storylib.decoders import IMAGE_DECODERS, text_context, text_decoder
 ROWS_IN_MEMORY = 16_384  # feature vectors
 
 
-class Reading(TypedDict):
+class ContextReading(TypedDict):
     """What the model makes of a context of K frames."""
 
     story: Tensor  # (B, K + 1, W) the fused frames and the story state: the text decoder's prefix
@@ -35,7 +35,7 @@ class Reading(TypedDict):
     next_text: Tensor  # (B, Dt)
 
 
-class ModelOutput(Reading, total=False):
+class ModelOutput(ContextReading, total=False):
     """What the losses need. A decoder whose loss is off has no entry."""
 
     image_shared: Tensor  # (B, K + 1, W) unit vectors in the shared space
@@ -229,7 +229,7 @@ class StoryModel(nn.Module):
         image, projected_text = self.project(image, text)
         return F.normalize(image, dim=-1), F.normalize(projected_text, dim=-1)
 
-    def read(self, image: Tensor, text: FrameTexts, projected: tuple[Tensor, Tensor] | None = None) -> Reading:
+    def read(self, image: Tensor, text: FrameTexts, projected: tuple[Tensor, Tensor] | None = None) -> ContextReading:
         """Read a context. image: (B, K, Di) picture features. text: (B, K) texts. projected: of both, if known."""
         frames = self.fusion(*(projected or self.project(image, text)))  # (B, K, W)
         state = self.temporal(frames)[:, -1]

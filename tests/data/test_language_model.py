@@ -15,6 +15,13 @@ from storylib.data.language_model import load_language_model, window_states
 from storylib.data.writing import write
 
 
+@pytest.fixture(autouse=True)
+def nothing_loaded():
+    """A model that one test loaded, perhaps a stand-in under a real name, is not found by the next."""
+    yield
+    load_language_model.cache_clear()
+
+
 @pytest.fixture(scope="module", params=["gpt2", "llama"])
 def tiny(request, tmp_path_factory):
     return hub_folder(tmp_path_factory.mktemp("tiny"), request.param)
