@@ -1,6 +1,6 @@
 """How much does a split with leaks inflate the scores of a trained model?
 
-    python -m benchmarks.leaks [--source african_storybook] [--seeds 0 1 2] [--epochs 6]
+    python -m benchmarks.leaks [--source picture_books] [--seeds 0 1 2] [--epochs 6]
 
 Each seed draws a random split and a leak-free one and trains a model without decoders on each. The record holds
 recall@10 of the model and of copy-last, over all seeds, with 95 % intervals over stories and seeds. The two test sets
@@ -112,7 +112,7 @@ def difference_of_means(sums: np.ndarray) -> np.ndarray:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.leaks")
-    parser.add_argument("--source", default="african_storybook")
+    parser.add_argument("--source", default="picture_books")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--stories", type=int, help="at most this many")
