@@ -213,7 +213,7 @@ class PretrainedTextDecoder(nn.Module):
     ) -> None:
         super().__init__()
         self.vocabulary, self.kind, self.length = vocabulary, kind, length
-        lm = load_language_model(kind)
+        lm = load_language_model(kind, "cpu")
         size = lm.output.in_features
         self.dropout = nn.Dropout(CORRECTION_DROPOUT)
         self.read_state = nn.Linear(size, CORRECTION_RANK)
@@ -227,7 +227,7 @@ class PretrainedTextDecoder(nn.Module):
     @property
     def lm(self) -> LanguageModel:
         """The language model. It is no part of the weights, and all decoders of a process share it."""
-        return load_language_model(self.kind, self.device)
+        return load_language_model(self.kind, str(self.device))
 
     @cached_property
     def writer(self) -> LanguageModel:

@@ -67,5 +67,5 @@ class Vocabulary:
 def load_tokenizer(text_decoder: str = "") -> Any:
     """The tokenizer of a pretrained language model, or else the word pieces of bert-base-uncased."""
     if is_pretrained(text_decoder):
-        return load_language_model(text_decoder).tokenizer
+        return load_language_model(text_decoder, "cpu").tokenizer
     return load_text_tokenizer("minilm", "text_decoder='gpt2-shallow'")

@@ -141,8 +141,8 @@ def _scenes(document: Any, title: str) -> list[tuple[Any, list[str]]]:
         if index not in front:
             scenes.append((images[index], opening))
             opening = []
-    told = [index for index, (_, paragraphs) in enumerate(scenes) if paragraphs]
-    scenes = scenes[told[0] : told[-1] + 1] if told else []
+    with_text = [index for index, (_, paragraphs) in enumerate(scenes) if paragraphs]
+    scenes = scenes[with_text[0] : with_text[-1] + 1] if with_text else []
     _share([paragraphs for _, paragraphs in scenes])
     return scenes
 

@@ -12,7 +12,7 @@ from tiny_language_model import hub_folder
 from storylib import decoders
 from storylib.data.features import read_windows
 from storylib.data.language_model import load_language_model
-from storylib.data.vocabulary import Vocabulary
+from storylib.data.vocabulary import Vocabulary, load_tokenizer
 from storylib.decoders import PretrainedTextDecoder
 from storylib.experiments.runs import evaluate_run, train
 from storylib.experiments.storyteller import Storyteller
@@ -58,6 +58,12 @@ def test_untrained_it_is_the_language_model(decoder, inputs):
         assert not log_probabilities[row, len(pieces) :].any()
         better = (scores > expected[:, None]).sum(-1) + 1
         assert torch.equal(rank[row, : len(pieces)], better.float())
+
+
+def test_a_process_loads_the_language_model_once(name):
+    load_language_model.cache_clear()
+    decoder = PretrainedTextDecoder(Vocabulary.whole(load_tokenizer(name)), WIDTH, FRAMES, name, LENGTH)
+    assert decoder.lm.output.in_features == 16 and load_language_model.cache_info().misses == 1
 
 
 def test_the_correction_depends_on_the_state_and_on_the_story(decoder, inputs):
