@@ -1,8 +1,10 @@
-"""Train the small storyteller that comes with storylib, and write it into the package with the frames that it knows.
+"""Train the small networks that come with storylib, and write them into the package.
 
-    python -m benchmarks.bundle [--profile full] [--output FOLDER]
+    python -m benchmarks.bundle tokenizer       Storyworld's picture tokenizer
+    python -m benchmarks.bundle probe           the network that reads off a picture what it shows
+    python -m benchmarks.bundle storyteller     the storyteller, with the frames that it knows
 
-It takes minutes. The default folder is storylib/report/bundled, where ``load_storyteller`` looks for it.
+Each takes minutes. Tokenizer and probe are trained on a world of another seed, whose pictures no source returns.
 """
 
 from __future__ import annotations
@@ -12,18 +14,43 @@ import io
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from safetensors.torch import save_file
 
-from storylib.config import configure
-from storylib.data.pictures import open_picture
+from storylib.config import cache_dir, configure
+from storylib.data.picture_tokens import train_tokenizer
+from storylib.data.pictures import open_picture, thumbnail
 from storylib.data.types import Frame, Story
 from storylib.experiments.runs import prepare, train
 from storylib.experiments.storyteller import KnownPictures, Storyteller
 from storylib.report.your_story import BUNDLED
+from storylib.sources import load_stories
+from storylib.sources.storyworld.probe import WEIGHTS as PROBE
+from storylib.sources.storyworld.probe import train_probe
 
+OTHER_WORLD = 23  # a seed
+TOKENIZER_STEPS, PROBE_STEPS = 4000, 1800
 SIZE = 96  # pixels of the longer side of a known picture
+
+
+def drawings() -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """(N, 64, 64, 3) pictures of another world, and what is true of each."""
+    stories = load_stories("storyworld", limit=1000, seed=OTHER_WORLD)
+    frames = [frame for story in stories for frame in story.frames]
+    return np.stack([thumbnail(open_picture(frame.image), 64) for frame in frames]), [f.attributes for f in frames]
+
+
+def make_tokenizer(path: Path) -> None:
+    tokenizer = train_tokenizer(drawings()[0], TOKENIZER_STEPS, cache_dir("tokenizer.checkpoint"))
+    save_file({name: value.half() for name, value in tokenizer.state_dict().items()}, path)
+
+
+def make_probe(path: Path) -> None:
+    probe = train_probe(*drawings(), PROBE_STEPS, cache_dir("probe.checkpoint"))
+    save_file({name: value.half() for name, value in probe.state_dict().items()}, path)
 
 
 def make_bundle(profile: str, folder: Path) -> int:
@@ -56,10 +83,14 @@ def write_frames(frames: Iterable[tuple[Story, Frame]], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bundle")
-    parser.add_argument("--profile", default="quick")
-    parser.add_argument("--output", type=Path, default=BUNDLED)
-    options = parser.parse_args(arguments)
-    print(f"{make_bundle(options.profile, options.output):,} bytes")
+    parser.add_argument("part", choices=("tokenizer", "probe", "storyteller"))
+    part = parser.parse_args(arguments).part
+    if part == "tokenizer":
+        make_tokenizer(PROBE.with_name("picture_tokens_64.safetensors"))
+    elif part == "probe":
+        make_probe(PROBE)
+    else:
+        print(f"{make_bundle('quick', BUNDLED):,} bytes")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from storylib.baselines import SAMPLES, Prediction, baselines, copy, without_untrained
+from storylib.data.pictures import as_pixels
 from storylib.data.scoring import ScoringEncoders
 from storylib.data.vocabulary import Vocabulary
-from storylib.data.windows import OtherStories, WindowDataset, as_pixels
+from storylib.data.windows import OtherStories, WindowDataset
 from storylib.decoders import text_context
 from storylib.metrics.alignment import alignment_columns, apply_linear_map, fit_linear_map
 from storylib.metrics.frechet import principal_directions
@@ -52,17 +53,21 @@ def evaluate(
 
     Rows are indexed by predictor, story and frame (the target's number). A frame that no window ends on still has a
     row, for cross-modal retrieval. The model's rows also hold what it wrote (``generation``), the frame it retrieved
-    (``retrieved_story``, ``retrieved_frame``), and the row of its picture in the second value, (W, S, S, 3) uint8
-    (``picture``). A decoder that was not trained is not scored.
+    (``retrieved_story``, ``retrieved_frame``), and the row of its pictures in the second value, (W, n, S, S, 3)
+    uint8 (``picture``): the likeliest one, then two samples if it can draw several. A decoder
+    that was not trained is not scored.
     """
     if baseline_rows is None:
         baseline_rows = score_baselines(model, vocabulary, train, held_out, encoders)
     targets = _targets(model, train, held_out, encoders)
     prediction = predict(model, vocabulary, held_out, train, seed)
-    drawn = held_out.pictures[:0].numpy()
+    drawn = held_out.pictures[:0].numpy()[:, None]
     picture_row = np.full(len(held_out), -1)
     if prediction.picture is not None:
-        drawn = (prediction.picture * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        pictures = prediction.picture[:, None]
+        if prediction.samples is not None:
+            pictures = torch.cat([pictures, prediction.samples[:, :2]], dim=1)
+        drawn = (pictures * 255).round().byte().movedim(2, -1).numpy()
         picture_row = np.arange(len(held_out))
     rows = targets.score(prediction).assign(predictor=MODEL)
     rows.loc[rows["tokens"].notna(), "picture"] = picture_row
@@ -128,10 +133,9 @@ def predict(
         parts["image"].append(reading["next_image"].cpu())
         parts["text"].append(reading["next_text"].cpu())
         if held_out.draws:
-            context = batch["context_pictures"]
-            parts["picture"].append(model.image_decoder(reading["state"], context).clamp(0, 1).cpu())
+            parts["picture"].append(model.image_decoder.draw(reading["state"], batch).cpu())
             if sample is not None:
-                parts["samples"].append(sample(reading["state"], context, SAMPLES, generator).clamp(0, 1).cpu())
+                parts["samples"].append(sample(reading["state"], batch, SAMPLES, generator).cpu())
         if held_out.writes:
             real = batch["tokens"] != -100
             tokens = batch["tokens"].clamp(min=0)

@@ -7,16 +7,14 @@ so that the losses come out as if one process had seen the whole batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from storylib.config import TrainConfig
-from storylib.data.encoders import load_image_encoder
 from storylib.data.windows import Batch
 from storylib.model import ModelOutput
 
@@ -111,55 +109,6 @@ def text_loss(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
     return -(log_probabilities * real).sum() / real.sum().clamp(min=1)
 
 
-def image_loss(
-    predicted: Tensor,
-    target: Tensor,
-    divergence: Tensor | None = None,
-    feature_weight: float = 0.0,
-    divergence_weight: float = 0.0,
-) -> Tensor:
-    """Mean absolute error of pixels in 0..1, (B, 3, S, S): sharper than the squared error (Zhao et al. 2017).
-
-    feature_weight: of ``feature_distance``, taken on every eighth picture because it costs more than drawing does.
-    divergence: in nats, of a sampling decoder; weighted, it makes the evidence lower bound of a Laplace distribution.
-    """
-    loss = F.l1_loss(predicted, target)
-    if feature_weight:
-        loss = loss + feature_weight * feature_distance(predicted[::8], target[::8])
-    return loss if divergence is None else loss + divergence_weight * divergence
-
-
-def feature_distance(predicted: Tensor, target: Tensor) -> Tensor:
-    """Scalar: mean absolute difference of unit-length features at each place of (B, 3, S, S) pictures in 0..1.
-
-    Zhang et al. (2018) without their learned weights. It penalises blurred edges, which the pixel error hardly does.
-    """
-    with torch.no_grad():
-        target_features = _local_features(target)
-    pairs = zip(_local_features(predicted), target_features, strict=True)
-    return torch.stack([(a - b).abs().sum(1).mean() for a, b in pairs]).mean()
-
-
-def _local_features(pictures: Tensor) -> list[Tensor]:
-    features, x = [], pictures * 2 - 1  # the network's mean and standard deviation are 0.5
-    for stage in first_stages(str(pictures.device)):
-        x = stage(x)
-        features.append(F.normalize(x, dim=1, eps=1e-3))
-    return features
-
-
-@cache
-def first_stages(device: str = "cpu") -> tuple[nn.Module, nn.Module]:
-    """Stem and first two stages of EfficientNet-lite0: 32 maps at half the size, then 24 at a quarter.
-
-    Its weights come with a package, so no hub is needed. Deeper layers cost more and see less of a drawing's lines.
-    """
-    network: Any = load_image_encoder("efficientnet_lite0", device).network
-    stem = nn.Sequential(network.conv_stem, network.bn1)
-    stages = nn.Sequential(*list(network.blocks)[:2])
-    return stem.eval().requires_grad_(False), stages.eval().requires_grad_(False)
-
-
 def compute_losses(output: ModelOutput, batch: Batch, config: TrainConfig, group: Group = ALONE) -> Losses:
     """The losses that are on, weighted, by name. One that is off is absent, not a constant zero.
 
@@ -173,9 +122,7 @@ def compute_losses(output: ModelOutput, batch: Batch, config: TrainConfig, group
     if config.text_weight:
         losses["text"] = config.text_weight * text_loss(output["token_log_probabilities"], batch["tokens"])
     if config.image_weight:
-        divergence = output.get("picture_divergence")
-        weights = config.feature_weight, config.divergence_weight
-        losses["image"] = config.image_weight * image_loss(output["picture"], batch["picture"], divergence, *weights)
+        losses["image"] = config.image_weight * output["picture_losses"].mean()
     if group.size > 1 and losses:
         losses = _shares(losses, batch, group)
     if config.contrastive_weight:

@@ -72,7 +72,9 @@ class AuditData:
         # A form is empty where no window reads it, since an encoding takes time.
         self.text_forms: dict[str, Callable[[Story, int], str]] = {
             "story": lambda story, i: whole_text(story),
-            "context": lambda story, i: " ".join(f.text for f in story.frames[i + 1 - CONTEXT : i + 1]),
+            "context": lambda story, i: (
+                " ".join(f.text for f in story.frames[i + 1 - CONTEXT : i + 1]) if i + 1 < len(story.frames) else ""
+            ),
             "cut frame": lambda story, i: self.pieces.cut(story.frames[i].text, TEXT_LENGTH_B),
             "cut story": lambda story, i: self.pieces.cut(whole_text(story), TEXT_LENGTH_B),
             "cut marked story": lambda story, i: self.pieces.cut(with_markup(story), TEXT_LENGTH_B),

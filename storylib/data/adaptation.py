@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator, Sequence
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from tqdm import tqdm
 
 from storylib.config import ConfigError
 from storylib.data.language_model import (
@@ -24,6 +23,7 @@ from storylib.data.language_model import (
     language_model_fingerprint,
     load_language_model,
 )
+from storylib.data.resumable import optimise
 from storylib.data.store import cache_entry, make_sealed
 
 CHUNK, CHUNKS = 256, 6  # pieces of a story that are read together, and how many of these make a step
@@ -55,7 +55,8 @@ def adapt(name: str, stories: Sequence[Sequence[str]], epochs: int, text_length:
         model = load_language_model(name, device)
         if not model.linear():
             raise ConfigError(f"The language model {name!r} has no linear layers to adapt. Set pretraining=0.")
-        learned = _train(model, list(_chunks(model, stories, text_length)), epochs)
+        checkpoint = folder.with_name(f"{folder.name}.checkpoint")
+        learned = _train(model, list(_chunks(model, stories, text_length)), epochs, checkpoint)
         save_file({"adaptation": learned}, partial_folder / "adaptation.safetensors")
 
     make_sealed(folder, make)
@@ -74,33 +75,25 @@ def _chunks(model: LanguageModel, stories: Sequence[Sequence[str]], text_length:
         yield torch.tensor(chunk)
 
 
-def _train(model: LanguageModel, chunks: Sequence[Tensor], epochs: int) -> Tensor:
+def _train(model: LanguageModel, chunks: Sequence[Tensor], epochs: int, checkpoint: Path) -> Tensor:
     network: Any = copy.deepcopy(model.network)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         layers = _insert(network)
     network.to(model.network.device)
     parameters = [parameter for layer in layers for parameter in (layer.down, layer.up)]
-    optimizer = torch.optim.AdamW(parameters, RATE, weight_decay=0.0)
-    steps = epochs * math.ceil(len(chunks) / CHUNKS)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, partial(_rate, steps=steps))
-    order = np.random.default_rng(0)
-    with tqdm(total=steps, desc="adapt the language model", unit="step", mininterval=2) as bar:
-        for _ in range(epochs):
-            for rows in np.array_split(order.permutation(len(chunks)), steps // epochs):
-                pieces = pad_sequence([chunks[row] for row in rows], batch_first=True, padding_value=-1)
-                pieces = pieces.to(model.network.device)
-                following = pieces[:, 1:]
-                hidden = network.base_model(pieces[:, :-1].clamp(min=0), use_cache=False).last_hidden_state
-                real = following >= 0  # padding is last and a causal model never looks ahead: no mask needed
-                loss = F.cross_entropy(model.output(hidden[real]), following[real])
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(parameters, 1.0)
-                optimizer.step()
-                schedule.step()
-                bar.update()
-                bar.set_postfix_str(f"{loss.item():.2f} nats per piece")
+    order, steps = np.random.default_rng(0), math.ceil(len(chunks) / CHUNKS)
+    batches = [rows for _ in range(epochs) for rows in np.array_split(order.permutation(len(chunks)), steps)]
+
+    def loss_of(step: int) -> Tensor:
+        pieces = pad_sequence([chunks[row] for row in batches[step]], batch_first=True, padding_value=-1)
+        pieces = pieces.to(model.network.device)
+        following = pieces[:, 1:]
+        hidden = network.base_model(pieces[:, :-1].clamp(min=0), use_cache=False).last_hidden_state
+        real = following >= 0  # padding is last and a causal model never looks ahead: no mask needed
+        return F.cross_entropy(model.output(hidden[real]), following[real])
+
+    optimise(parameters, loss_of, len(batches), RATE, WARMUP, checkpoint, "adapt the language model")
     return torch.cat([parameter.detach().flatten().cpu() for parameter in parameters])
 
 
@@ -113,7 +106,3 @@ def _insert(network: Any) -> list[LowRank]:
                 inserted.append(LowRank(layer))
                 setattr(parent, name, inserted[-1])
     return inserted
-
-
-def _rate(step: int, steps: int) -> float:
-    return min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, steps))))

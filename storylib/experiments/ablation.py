@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from storylib.config import configure, seeds
-from storylib.experiments.comparison import Comparison, compare
+from storylib.experiments.comparison import COLUMNS, Comparison, compare
 from storylib.experiments.provenance import RunError
 from storylib.experiments.records import describe
 from storylib.experiments.studies import ABLATION, Factor, ablation_factor, check_selection
-from storylib.metrics.registry import METRICS
 
 
 def load_ablation(
@@ -59,10 +58,9 @@ def measured(source: str, profile: str, factor: Factor) -> dict[str, Any]:
 
 
 def comparison_of(record: Mapping[str, Any]) -> Comparison:
-    """The paired table that a record holds."""
-    frame = pd.DataFrame(record["metrics"])
-    frame[["effect", "effect_low", "effect_high"]] = frame[["effect", "effect_low", "effect_high"]].astype(float)
-    frame["title"] = [METRICS[name].title for name in frame["metric"]]
+    """The paired table that a record holds. Verdicts from before there were primary endpoints are left out."""
+    frame = pd.DataFrame(record["metrics"]).reindex(columns=COLUMNS)
+    frame.loc[frame["matters"].isna(), "verdict"] = ""
     return Comparison(frame, ablation_factor(record["arms"]))
 
 

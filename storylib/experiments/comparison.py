@@ -1,69 +1,69 @@
-"""Two arms, paired by seed and window: the difference, its interval, and the smallest detectable one."""
+"""Two arms, paired by seed and window: differences with intervals, and verdicts on the primary endpoints."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from storylib.experiments.provenance import RunError
 from storylib.experiments.records import Run, pooled_rows
 from storylib.experiments.studies import Factor
-from storylib.metrics.intervals import DRAWS, holm, paired_difference
-from storylib.metrics.registry import METRICS, MODEL, VERDICTS, best_baseline, verdict
+from storylib.metrics.intervals import Difference, holm, paired_difference
+from storylib.metrics.registry import METRICS, MODEL, best_baseline, smallest_change, verdict
 
 KEYS = ["seed", "story", "frame"]
-ESTIMATES = ("low", "high", "p", "effect", "effect_low", "effect_high")
-EFFECT = "{effect:+.2f} ({effect_low:+.2f} to {effect_high:+.2f})"
+JUDGED = ("low90", "high90", "matters", "p_holm", "detectable", "verdict")  # of a primary endpoint only
+COLUMNS = ["metric", "group", "a", "b", "difference", "low", "high", "candidates", "chance", "baseline",
+           "baseline_value", *JUDGED]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The paired table of two arms.
 
-    frame: one row per metric, in the report's order, with columns metric, title, group, a, b, difference (a - b), low,
-    high, p, p_holm, effect, effect_low, effect_high, detectable, baseline, baseline_value and verdict (on a).
-    detectable: the smallest true difference that this sample would have shown with 80 % power.
+    frame: one row per metric, in the report's order. difference: a - b, with low and high; candidates and chance: of
+    retrieval; baseline and baseline_value: the best one. Only primary endpoints have a verdict on a (others: ""), the
+    smallest change that matters, the ends of the 90 % interval, p_holm, and detectable: the smallest true difference
+    that this sample would have shown with 80 % power.
     """
 
     frame: pd.DataFrame
     factor: Factor
 
     @property
+    def primary(self) -> Comparison:
+        """The primary endpoints alone. Records from before there were any have none."""
+        return replace(self, frame=self.frame[self.frame["matters"].notna()])
+
+    @property
     def table(self) -> pd.DataFrame:
         """One row per metric as text; the columns of values are the arms' words."""
-        rows = []
-        for row in self.frame.to_dict("records"):
-            metric = METRICS[row["metric"]]
-            # Both arms have the same score in every story, so that no detectable difference can be estimated.
-            identical = not any(row[key] for key in ("difference", "low", "high", "detectable"))
-            text = {
-                "group": row["group"],
-                "metric": row["title"],
-                self.factor.words[1]: metric.text(row["b"]),
-                self.factor.words[0]: metric.text(row["a"]),
-                "difference (95 % interval)": metric.interval_text(row["difference"], row["low"], row["high"], "+"),
-                "effect size (95 % interval)": EFFECT.format_map(row),
-                "p, Holm": f"{row['p_holm']:.3f}",
-                "smallest detectable": "identical" if identical else metric.text(row["detectable"]),
-                "best baseline": f"{metric.text(row['baseline_value'])} ({row['baseline']})",
-                "verdict": row["verdict"],
-            }
-            rows.append(text)
-        return pd.DataFrame(rows).set_index(["group", "metric"])
-
-    def of(self, *groups: str) -> Comparison:
-        """Only the metrics of some groups."""
-        return replace(self, frame=self.frame[self.frame["group"].isin(groups)].reset_index(drop=True))
-
-    def verdicts(self) -> pd.DataFrame:
-        """How many metrics get each verdict: one row per group, in the report's order, and a column per verdict."""
-        counts = pd.crosstab(self.frame["group"], self.frame["verdict"])
-        return counts.reindex(index=self.frame["group"].unique(), columns=list(VERDICTS), fill_value=0)
+        rows = [{"group": row["group"]} | cells(row, self.factor) for row in self.frame.to_dict("records")]
+        return pd.DataFrame(rows).set_index(["group", "metric"]) if rows else pd.DataFrame()
 
 
-def compare(a: Sequence[Run], b: Sequence[Run], factor: Factor, draws: int = DRAWS) -> Comparison:
+def cells(row: Mapping[Any, Any], factor: Factor) -> dict[str, str]:
+    """A row of a comparison as a table shows it, values in the words of the factor."""
+    metric, judgement = METRICS[row["metric"]], row["verdict"]
+    if judgement == "undetermined":
+        judgement += f" (smallest detectable: {metric.text(row['detectable'])})"
+    return {
+        "metric": metric.label(row["candidates"]),
+        factor.words[1]: metric.text(row["b"]),
+        factor.words[0]: metric.text(row["a"]),
+        "difference (95 % interval)": metric.interval_text(row["difference"], row["low"], row["high"], "+"),
+        "verdict": judgement,
+        "matters from": metric.text(row["matters"]) if judgement else "",
+        "best baseline": f"{metric.text(row['baseline_value'])} ({row['baseline']})",
+        "chance": metric.text(row["chance"]) if metric.task and pd.notna(row["chance"]) else "",
+    }
+
+
+def compare(a: Sequence[Run], b: Sequence[Run], factor: Factor) -> Comparison:
     """Arm ``a`` minus arm ``b`` on every metric that both have, paired by seed and window.
 
     Raises RunError where the windows differ: other stories, another split or other seeds.
@@ -73,21 +73,27 @@ def compare(a: Sequence[Run], b: Sequence[Run], factor: Factor, draws: int = DRA
     if not model_a[KEYS].equals(model_b[KEYS]):
         raise RunError("The two arms were not evaluated on the same seeds and windows, so they cannot be paired.")
     groups = {str(name): rows for name, rows in tables[1].groupby("predictor", sort=False) if name != MODEL}
-    rows, gaps = [], []
+    rows: dict[str, dict[str, Any]] = {}
+    primary: dict[str, Difference] = {}
     for name, metric in METRICS.items():
         values = metric.value(model_a), metric.value(model_b)
         baselines = metric.values(groups)
         if None in values or not any(map(metric.competes, baselines)):
             continue
-        gaps.append(paired_difference(metric.sums(model_a), metric.sums(model_b), metric.reduce, draws))
-        row = {"metric": name, "title": metric.title, "group": metric.group, "a": values[0], "b": values[1]}
-        row |= {"difference": gaps[-1].value} | {key: getattr(gaps[-1], key) for key in ESTIMATES}
-        baseline = best_baseline(baselines, metric)
-        rows.append(row | {"baseline": baseline, "baseline_value": baselines[baseline]})
+        gap = paired_difference(metric.sums(model_a), metric.sums(model_b), metric.reduce)
+        best = best_baseline(baselines, metric)
+        row = {"metric": name, "group": metric.group, "a": values[0], "b": values[1], "verdict": ""}
+        row |= {"difference": gap.value, "low": gap.low, "high": gap.high}
+        row |= {"candidates": metric.candidates(model_b), "chance": baselines.get("chance")}
+        row |= {"baseline": best, "baseline_value": baselines[best]}
+        if name in factor.endpoints:
+            matters = smallest_change(factor.endpoints[name], baselines)
+            row |= {"low90": gap.low90, "high90": gap.high90, "matters": matters}
+            primary[name] = gap
+        rows[name] = row
     if not rows:
         raise RunError("The two arms have no metric in common.")
-    frame = pd.DataFrame(rows).assign(detectable=[gap.detectable(len(rows)) for gap in gaps])
-    frame["p_holm"] = holm(frame["p"].to_numpy(float))
-    columns = (frame[key] for key in ("metric", "a", "b", "low", "high", "p_holm"))
-    frame["verdict"] = [verdict(METRICS[name], *numbers) for name, *numbers in zip(*columns, strict=True)]
-    return Comparison(frame, factor)
+    for (name, gap), p in zip(primary.items(), holm(np.array([gap.p for gap in primary.values()])), strict=True):
+        judgement = verdict(METRICS[name], gap, p, rows[name]["matters"])
+        rows[name] |= {"p_holm": p, "detectable": gap.detectable(len(primary)), "verdict": judgement}
+    return Comparison(pd.DataFrame([*rows.values()]).reindex(columns=COLUMNS), factor)

@@ -14,7 +14,7 @@ from storylib.experiments.records import Run, describe, pooled_metrics
 from storylib.experiments.studies import PRESETS, run_arm
 from storylib.metrics.registry import METRICS
 
-KEPT = ("value", "interval", "best_baseline", "baselines", "gain", "gain_interval", "p_holm", "verdict")
+KEPT = ("value", "interval", "candidates", "best_baseline", "baselines", "gain", "gain_interval")
 
 
 def publish_presets(source: str, profile: str) -> Path:
@@ -37,16 +37,19 @@ def measured(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def preset_table(record: Mapping[str, Any], metrics: Sequence[str]) -> pd.DataFrame:
-    """One row per metric: its best baseline, and each preset with its 95 % interval; a star marks "better"."""
+    """One row per metric: chance, the best baseline, and each preset: its value, and by how much it exceeds its own
+    best baseline, with the 95 % interval of this difference."""
     rows = []
     for name in metrics:
-        metric, row = METRICS[name], {"metric": METRICS[name].title, "best baseline": ""}
+        metric, row = METRICS[name], {"metric": METRICS[name].title, "chance": "", "best baseline": ""}
         for preset, scores in record["presets"].items():
             row[preset] = "not predicted"  # such as the picture, by a system without an image decoder
             if entry := scores["metrics"].get(name):
-                best = entry["best_baseline"]
-                row["best baseline"] = row["best baseline"] or f"{metric.text(entry['baselines'][best])} ({best})"
-                star = " *" if entry["verdict"] == "better" else ""
-                row[preset] = metric.interval_text(entry["value"], *entry["interval"]) + star
+                best, baselines, (low, high) = entry["best_baseline"], entry["baselines"], entry["gain_interval"]
+                row["metric"] = metric.label(entry.get("candidates"))
+                row["chance"] = metric.text(baselines["chance"]) if metric.task else ""
+                row["best baseline"] = row["best baseline"] or f"{metric.text(baselines[best])} ({best})"
+                gain = metric.interval_text(entry["gain"], low, high, "+")
+                row[preset] = f"{metric.text(entry['value'])}, {gain}"
         rows.append(row)
     return pd.DataFrame(rows).set_index("metric")

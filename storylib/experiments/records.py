@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from storylib.config import Config, runs_dir, unknown
@@ -60,6 +61,11 @@ class Run:
         columns = {"story": str, "frame": int, "generation": str}
         table = pd.read_json(self._evaluated("generations.jsonl"), lines=True, dtype=columns)
         return table.reindex(columns=[*columns])
+
+    @property
+    def pictures(self) -> np.ndarray:
+        """(windows, n, S, S, 3) uint8 the likeliest picture and samples; a row of ``model_rows`` names its own."""
+        return np.load(self._evaluated("pictures.npy"), mmap_mode="r")
 
     @property
     def model_rows(self) -> pd.DataFrame:

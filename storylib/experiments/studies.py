@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Factor:
     name: str  # such as "the contrastive loss"
     arms: tuple[str, str]  # of experiments.yml; differences are the first arm minus the second
     words: tuple[str, str] = ("with", "without")  # what tables call the arms
+    endpoints: Mapping[str, float | str] = field(default_factory=dict)  # the smallest change of each that would matter
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -82,11 +83,11 @@ class Factor:
 def ablation_factor(arms: Sequence[str] | None = None) -> Factor:
     """The factor of the ablation; for another pair of arms one without a name, whose words are the arms' own names."""
     plan = experiments()["ablation"]
-    planned = Factor(plan["factor"], tuple(plan["arms"].values()), tuple(plan["arms"]))
+    planned = Factor(plan["factor"], tuple(plan["arms"].values()), tuple(plan["arms"]), plan.get("endpoints", {}))
     if arms is None or tuple(arms) == planned.arms:
         return planned
     first, second = arms
-    return Factor("", (first, second), (first, second))
+    return Factor("", (first, second), (first, second), planned.endpoints)
 
 
 def check_selection(first: Config, second: Config) -> None:

@@ -8,19 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock
 
 from storylib.config import Config, configure, experiments, seeds
-from storylib.experiments.comparison import compare
+from storylib.experiments.comparison import JUDGED, compare
 from storylib.experiments.records import Run, describe, pooled_metrics
 from storylib.experiments.studies import SWEEPS, ablation_factor, check_selection, run_arm
 from storylib.metrics.registry import METRICS, best_baseline
 
 WITHOUT_DECODERS: dict[str, Any] = {"text_weight": 0.0, "image_weight": 0.0, "text_decoder": "gpt2-tiny"}
-SHOWN = ("image_to_text_recall@10", "image_to_text_mrr", "image_recall@10", "text_recall@10", "frame_mrr",
-         "frame_recall@10", "frame_in_story_recall@1", "alignment", "modality_gap")  # fmt: skip
-COMPARED = ("difference", "low", "high", "p_holm", "detectable")
+SHOWN = ("cross_modal_recall@10", "image_to_text_recall@10", "image_to_text_mrr", "image_recall@10", "text_recall@10",
+         "frame_mrr", "frame_recall@10", "frame_in_story_mrr", "frame_in_story_recall@1", "alignment",
+         "modality_gap")  # fmt: skip
+DIFFERENCE = ("difference", "low", "high")
 ARMS = ("on", "off")  # keys of the record: the factor's first arm and its second
 
 
@@ -74,7 +76,7 @@ def _save_point(head: Mapping[str, Any], entry: dict[str, Any], order: Sequence[
 
 
 def measured(on: Sequence[Run], off: Sequence[Run]) -> dict[str, Any]:
-    """The shown metrics of both arms with intervals and baselines, and their paired difference."""
+    """The shown metrics of both arms with intervals and baselines, their paired difference, and a primary's verdict."""
     scores = dict(zip(ARMS, (pooled_metrics(on), pooled_metrics(off)), strict=True))
     compared = compare(on, off, ablation_factor()).frame.set_index("metric")
     entries: dict[str, Any] = {}
@@ -82,8 +84,8 @@ def measured(on: Sequence[Run], off: Sequence[Run]) -> dict[str, Any]:
         row = compared.loc[metric]
         entry: dict[str, Any] = {arm: {k: scores[arm][metric][k] for k in ("value", "interval")} for arm in ARMS}
         entry["baselines"] = scores["on"][metric]["baselines"]
-        entry |= {key: round(float(row[key]), 6) for key in COMPARED}
-        entries[metric] = entry | {"verdict": row["verdict"]}
+        entry |= json.loads(row[[*DIFFERENCE, "candidates", *JUDGED]].dropna().to_json(double_precision=6))
+        entries[metric] = entry
     costs = {arm: describe(runs).reset_index().to_dict("records") for arm, runs in zip(ARMS, (on, off), strict=True)}
     return {"runs": costs, "metrics": entries}
 
@@ -91,18 +93,21 @@ def measured(on: Sequence[Run], off: Sequence[Run]) -> dict[str, Any]:
 def sweep_frame(record: Mapping[str, Any]) -> pd.DataFrame:
     """One row per point and metric of a record.
 
-    Columns: sweep, value, metric, title; on, on_low, on_high, off, off_low, off_high; of on - off difference,
-    low, high, p_holm, detectable, verdict; chance (None if it has none); baseline and baseline_value (the best one).
+    Columns: sweep, value, metric; on, on_low, on_high, off, off_low, off_high; of on - off difference, low, high;
+    candidates and chance (None if it has none); baseline and baseline_value (the best one); JUDGED of an endpoint.
     """
     rows = []
     for point in record["points"]:
         for name, entry in point["metrics"].items():
             metric, baselines = METRICS[name], entry["baselines"]
-            row = {"sweep": point["sweep"], "value": point["value"], "metric": name, "title": metric.title}
+            row = {"sweep": point["sweep"], "value": point["value"], "metric": name}
             for arm in ARMS:
                 row[arm] = entry[arm]["value"]
                 row[f"{arm}_low"], row[f"{arm}_high"] = entry[arm]["interval"]
             best = best_baseline(baselines, metric)
-            row |= {key: entry[key] for key in (*COMPARED, "verdict")} | {"chance": baselines.get("chance")}
-            rows.append(row | {"baseline": best, "baseline_value": baselines[best]})
+            row |= {key: entry[key] for key in DIFFERENCE} | {"candidates": entry.get("candidates", np.nan)}
+            judged = entry if "matters" in entry else {"verdict": ""}  # before there were endpoints, every metric was
+            row |= {key: judged.get(key, np.nan) for key in JUDGED}
+            row |= {"chance": baselines.get("chance"), "baseline": best, "baseline_value": baselines[best]}
+            rows.append(row)
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Predicted pictures scored against the true ones, pixel by pixel."""
+"""Predicted pictures scored against the true ones."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from storylib.data.perceptual import perceptual_distance
+
+BLOCK = 256  # pictures that are compared at once
+
 
 def picture_columns(pictures: Tensor, targets: Tensor) -> dict[str, Any]:
     """Scores of W pictures against the true ones, both (W, 3, S, S) in 0..1."""
     l1, ssim = image_errors(pictures, targets)
-    columns = {"image_l1": l1, "image_ssim": ssim}
+    distance = [perceptual_distance(p, t) for p, t in zip(pictures.split(BLOCK), targets.split(BLOCK), strict=True)]
+    columns = {"image_l1": l1, "image_ssim": ssim, "picture_distance": torch.cat(distance).numpy()}
     return columns | {"sharpness": sharpness(pictures), "true_sharpness": sharpness(targets)}
 
 
@@ -22,7 +27,7 @@ def image_errors(predicted: Tensor, target: Tensor) -> tuple[np.ndarray, np.ndar
     from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
     predicted = predicted.clamp(0, 1)
-    blocks = zip(predicted.split(256), target.split(256), strict=True)  # SSIM of all at once takes too much memory
+    blocks = zip(predicted.split(BLOCK), target.split(BLOCK), strict=True)  # SSIM of all at once takes too much memory
     similarity = [torch.as_tensor(ssim(p, t, data_range=1.0, reduction="none")).reshape(-1) for p, t in blocks]
     return (predicted - target).abs().mean((1, 2, 3)).numpy(), torch.cat(similarity).numpy()
 

@@ -1,46 +1,27 @@
-"""Intervals and differences: bootstrap over stories and seeds, paired by window, corrected for many tests.
+"""Intervals and tests over stories and seeds, paired by window; and their correction for several endpoints.
 
-Percentiles of a crossed bootstrap (Owen 2007) are too wide where stories and seeds interact, and too narrow where seeds
-differ, because a few seeds say little about the next one. So the bootstrap gives an interval its shape, and its width
-comes from the variance components of the same table, with Satterthwaite's (1946) degrees of freedom
-(benchmarks/statistics_simulation.py). scipy's permutation_test cannot add the variance between seeds.
+A table of seeds and stories has few seeds and skewed stories. So the variance of a metric comes from the influence of
+each cell (jackknife), split into what stories and what seeds contribute, each with its own degrees of freedom. A
+bootstrap covers no better and takes thousands of draws (benchmarks/statistics_simulation.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import stdtr, stdtrit  # scipy.stats takes seconds to import
+from scipy.special import expit, logit, stdtr, stdtrit  # scipy.stats takes seconds to import
 
-DRAWS = 10_000
 LEVEL = 0.05  # of every interval and test
-NORMAL = 1.959963984540054  # quantile of the normal distribution at 1 - LEVEL / 2
+EQUIVALENCE = 0.1  # of the interval whose two ends are each a test at LEVEL (Schuirmann 1987)
 POWER = 0.8  # of the smallest detectable difference
 
 # Summed columns (..., C) to the value of a metric (...): a mean is sum / count, corpus BLEU a function of ten sums.
 Reduce = Callable[[np.ndarray], np.ndarray]
 Estimate = tuple[float, float, float]  # a value, and the lower and upper end of its interval
-
-
-class Difference(NamedTuple):
-    """A paired difference with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    p: float  # two-sided, of "there is no difference"
-    effect: float  # the difference in standard deviations of the stories' differences
-    effect_low: float
-    effect_high: float
-    error: float  # standard error
-    freedom: float  # its degrees of freedom
-
-    def detectable(self, tests: int = 1) -> float:
-        """The smallest true difference that is found with 80 % power, corrected for ``tests`` tests (Bonferroni)."""
-        return float(self.error * (stdtrit(self.freedom, 1 - LEVEL / tests / 2) + stdtrit(self.freedom, POWER)))
+Bounds = tuple[float, float]  # of possible values
+UNBOUNDED: Bounds = (-np.inf, np.inf)
 
 
 class Spread(NamedTuple):
@@ -48,10 +29,39 @@ class Spread(NamedTuple):
 
     stories: float  # variance of the mean that stories contribute, interaction with seeds included
     seeds: float  # variance that seeds add
-    variance: float  # of both
-    freedom: float  # degrees of freedom of both
-    factor: float  # what deviations of the bootstrap are multiplied by
+    n_stories: int
     n_seeds: int
+
+    @property
+    def error(self) -> float:
+        """The standard error."""
+        return float(np.sqrt(self.stories + self.seeds))
+
+    def mean(self, of_freedom: Callable[[int], float]) -> float:
+        """A function of the degrees of freedom, weighted by the variance that has them (Cochran and Cox 1957)."""
+        parts = ((max(self.stories, 1e-300), self.n_stories), (self.seeds, self.n_seeds))
+        weighted = sum(variance * of_freedom(max(1, count - 1)) for variance, count in parts)
+        return float(weighted / sum(variance for variance, _ in parts))
+
+    def quantile(self, share: float) -> float:
+        """Student's t below which this share lies."""
+        return self.mean(lambda freedom: stdtrit(freedom, share))
+
+
+class Difference(NamedTuple):
+    """A paired difference with its 95 % and its 90 % interval."""
+
+    value: float
+    low: float
+    high: float
+    low90: float
+    high90: float
+    p: float  # two-sided, of "the arms do not differ"
+    parts: Spread
+
+    def detectable(self, tests: int = 1) -> float:
+        """The smallest true difference that is found with 80 % power, corrected for ``tests`` tests (Bonferroni)."""
+        return self.parts.error * (self.parts.quantile(1 - LEVEL / tests / 2) + self.parts.quantile(POWER))
 
 
 def story_sums(columns: np.ndarray, stories: np.ndarray, seeds: np.ndarray) -> np.ndarray:
@@ -74,138 +84,58 @@ def influence(sums: np.ndarray, reduce: Reduce) -> np.ndarray:
 def spread(pull: np.ndarray) -> Spread:
     """Variance components of a table of influences (seeds, stories): a two-way analysis of variance."""
     n_seeds, n_stories = pull.shape
-    cells = n_seeds * n_stories
     story_means, seed_means = pull.mean(0), pull.mean(1)
     rest = pull - story_means[None] - seed_means[:, None]
-    story_square = n_seeds * (story_means**2).sum() / max(1, n_stories - 1)
-    seed_square = n_stories * (seed_means**2).sum() / max(1, n_seeds - 1)
-    rest_square = (rest**2).sum() / max(1, (n_seeds - 1) * (n_stories - 1))
+    stories = (story_means**2).sum() / max(1, n_stories - 1) / n_stories
+    seeds = (seed_means**2).sum() / max(1, n_seeds - 1) / n_seeds
+    noise = (rest**2).sum() / max(1, (n_seeds - 1) * (n_stories - 1)) / rest.size
     # One seed says nothing about others. 1.5 times the noise is subtracted, as noise exceeds its mean half of the time.
-    seeds = max(0.0, seed_square - 1.5 * rest_square) / cells if n_seeds > 1 else 0.0
-    # Satterthwaite: squares over their degrees of freedom; those of the stories alone if seeds add nothing.
-    stories, parts = story_square / cells, story_square**2 / max(1, n_stories - 1)
-    if seeds:
-        parts += seed_square**2 / (n_seeds - 1) + rest_square**2 / max(1, (n_seeds - 1) * (n_stories - 1))
-    freedom = ((stories + seeds) * cells) ** 2 / parts if parts > 0 else 1.0
-    bootstrap = (1 - 1 / n_stories) * (pull.sum(1) ** 2).sum() + (1 - 1 / n_seeds) * (pull.sum(0) ** 2).sum()
-    bootstrap = (bootstrap + (pull**2).sum()) / cells**2  # variance of the crossed bootstrap of the same table
-    variance, freedom, factor = float(stories) + float(seeds), max(1.0, float(freedom)), 1.0
-    if bootstrap > 0 and variance > 0:
-        factor = float(stdtrit(freedom, 1 - LEVEL / 2) / NORMAL * np.sqrt(variance / bootstrap))
-    return Spread(float(stories), float(seeds), variance, freedom, factor, n_seeds)
+    return Spread(float(stories), max(0.0, float(seeds - 1.5 * noise)) if n_seeds > 1 else 0.0, n_stories, n_seeds)
 
 
-@lru_cache(maxsize=32)
-def resampled(count: int, draws: int, seed: int) -> np.ndarray:
-    """(draws, count) how often each of ``count`` is drawn when as many are drawn with replacement."""
-    rng = np.random.default_rng([seed, count])
-    return rng.multinomial(count, np.full(count, 1 / count), size=draws).astype(float)
-
-
-def bootstrap_sums(sums: np.ndarray, draws: int, seed: int = 0) -> np.ndarray:
-    """(draws, C) column sums under resampling of stories and, crossed with them, of seeds.
-
-    Neighbouring windows share frames, so stories are drawn. Tables of the same shape get the same samples.
-    """
-    n_seeds, n_stories, columns = sums.shape
-    stories, seeds = resampled(n_stories, draws, seed), resampled(n_seeds, draws, seed + 1)
-    over_stories = stories @ sums.transpose(1, 0, 2).reshape(n_stories, -1)  # (draws, seeds x C)
-    return (seeds[:, :, None] * over_stories.reshape(draws, n_seeds, columns)).sum(1)
-
-
-def interval(sums: np.ndarray, reduce: Reduce, draws: int = DRAWS) -> Estimate:
-    """(value, low, high) of a metric with its bootstrap interval. sums: (seeds, stories, C)."""
+def interval(sums: np.ndarray, reduce: Reduce, bounds: Bounds = UNBOUNDED) -> Estimate:
+    """(value, low, high) of a metric with its 95 % interval. sums: (seeds, stories, C)."""
     value = float(reduce(sums.sum((0, 1))))
-    low, high = ends(reduce(bootstrap_sums(sums, draws)) - value, spread(influence(sums, reduce)).factor)
-    return value, value + low, value + high
+    return value, *ends(value, spread(influence(sums, reduce)), bounds=bounds)
 
 
-def ends(deviations: np.ndarray, factor: float) -> tuple[float, float]:
-    """Lower and upper end of the interval, as deviations from the estimate, from those of the bootstrap."""
-    deviations = deviations[np.isfinite(deviations)]
-    if not len(deviations):
-        return 0.0, 0.0
-    low, high = np.percentile(deviations, [100 * LEVEL / 2, 100 * (1 - LEVEL / 2)])
-    return min(0.0, float(low * factor)), max(0.0, float(high * factor))
+def ends(value: float, parts: Spread, level: float = LEVEL, bounds: Bounds = UNBOUNDED) -> tuple[float, float]:
+    """Lower and upper end of an interval, never outside the bounds: between two of them it is made on log-odds."""
+    low, high = bounds
+    reach = parts.quantile(1 - level / 2) * parts.error
+    if not np.isfinite(high - low):
+        return max(low, value - reach), min(high, value + reach)
+    if reach <= 1e-9 * (high - low):  # All stories agree, as they would if at most this share of all stories differed:
+        unseen = 1 - (level / 2) ** (1 / parts.n_stories)
+        return value - unseen * (value - low), value + unseen * (high - value)
+    share = (value - low) / (high - low)
+    reach /= (high - low) * share * (1 - share)
+    first, second = (low + (high - low) * float(expit(logit(share) + sign * reach)) for sign in (-1, 1))
+    return first, second
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, reduce: Reduce, draws: int = DRAWS, seed: int = 0) -> Difference:
+def paired_difference(a: np.ndarray, b: np.ndarray, reduce: Reduce) -> Difference:
     """Metric of arm ``a`` minus that of arm ``b``, both (seeds, stories, C) over the same seeds and stories."""
     if a.shape != b.shape:
         raise ValueError(f"arms must be paired by seed and story, but have shapes {a.shape} and {b.shape}")
-    value = float(reduce(a.sum((0, 1))) - reduce(b.sum((0, 1))))
-    deviations = reduce(bootstrap_sums(a, draws, seed)) - reduce(bootstrap_sums(b, draws, seed)) - value
-    pull = influence(a, reduce) - influence(b, reduce)
+    value, pull = float(reduce(a.sum((0, 1))) - reduce(b.sum((0, 1)))), influence(a, reduce) - influence(b, reduce)
     parts = spread(pull)
-    low, high = ends(deviations, parts.factor)
-    per_story = value + pull.mean(0)  # (stories,)
-    p = max(sign_flip_p(a, b, reduce, parts, draws, seed), p_value(per_story, value, parts, draws, seed))
-    effect = _effect(per_story, (value, low, high), resampled(len(per_story), draws, seed))
-    return Difference(value, value + low, value + high, p, *effect, float(np.sqrt(parts.variance)), parts.freedom)
+    intervals = (*ends(value, parts), *ends(value, parts, EQUIVALENCE))
+    return Difference(value, *intervals, p_value(value, pull.mean(0), parts), parts)
 
 
-def _effect(per_story: np.ndarray, difference: Estimate, weights: np.ndarray) -> Estimate:
-    """Cohen's d for pairs with its interval: that of the difference, widened by the error of the standard deviation."""
-    value, low, high = difference  # the ends as deviations
-    deviation = per_story.std(ddof=1) if len(per_story) > 1 else 0.0
-    if deviation <= 1e-12:
-        return (0.0, 0.0, 0.0) if not value else (np.inf * np.sign(value), -np.inf, np.inf)
-    first, second = weights @ per_story / len(per_story), weights @ per_story**2 / len(per_story)
-    deviations = np.sqrt(np.maximum(second - first**2, 0))
-    relative_error = np.std(np.log(np.maximum(deviations, 1e-12) / deviation))
-    d, wider = value / deviation, abs(value) / deviation * NORMAL * relative_error
-    return d, d - np.hypot(low / deviation, wider), d + np.hypot(high / deviation, wider)
+def p_value(value: float, deviations: np.ndarray, parts: Spread) -> float:
+    """Two-sided p of "the mean is zero", the larger with and without the skewness of the deviations (stories,).
 
-
-def sign_flip_p(a: np.ndarray, b: np.ndarray, reduce: Reduce, parts: Spread, draws: int, seed: int) -> float:
-    """Two-sided p of "the arms are exchangeable": swap the arms of random stories, all seeds together.
-
-    The variance between seeds is added to each swap as a draw of Student's t with one degree of freedom less than there
-    are seeds; without it the test would be about these very trainings. parts: the spread of the difference.
+    Where a few stories differ much, all in one direction, Student's t rejects too often, and Hall's (1992)
+    transformation of it, which removes the skewness, does not.
     """
-    a, b = a.sum(0), b.sum(0)  # (stories, C)
-    observed = abs(reduce(a.sum(0)) - reduce(b.sum(0)))
-    rng = np.random.default_rng([seed, 2])
-    swap = rng.integers(0, 2, size=(draws, len(a))).astype(float)
-    moved = swap @ (b - a)  # (draws, C)
-    chance = reduce(a.sum(0) + moved) - reduce(b.sum(0) - moved)
-    if parts.seeds > 0:
-        chance = chance + np.sqrt(parts.seeds) * rng.standard_t(parts.n_seeds - 1, size=draws)
-    return float(((np.abs(chance) >= observed - 1e-12).sum() + 1) / (draws + 1))
-
-
-def p_value(per_story: np.ndarray, value: float, parts: Spread, draws: int, seed: int) -> float:
-    """Two-sided p of "the mean is zero", the larger of two tests that allow for skewed differences (stories,).
-
-    Where a few stories differ much, all in one direction, swaps reject too often, above all far out in the tail.
-    """
-    deviations = per_story - per_story.mean()
-    if deviations.std() <= 1e-12 or parts.variance <= 0:
-        return 0.0 if value else 1.0
-    t = value / np.sqrt(parts.variance)
-    return max(skewed_t_p(deviations, t, parts), bootstrap_t_p(deviations, t, parts, draws, seed))
-
-
-def skewed_t_p(deviations: np.ndarray, t: float, parts: Spread) -> float:
-    """By Hall's (1992) transformation of t, which removes the skewness of the stories' deviations (stories,)."""
-    skew = (deviations**3).mean() / deviations.std() ** 3
-    skew = skew / np.sqrt(len(deviations)) * parts.stories / parts.variance
-    straight = t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6
-    return float(2 * stdtr(parts.freedom, -abs(straight)))
-
-
-def bootstrap_t_p(deviations: np.ndarray, t: float, parts: Spread, draws: int, seed: int) -> float:
-    """By the bootstrap of t (Efron and Tibshirani 1993); seeds are added to each draw as in ``sign_flip_p``."""
-    count = len(deviations)
-    weights = resampled(count, draws, seed)
-    mean = weights @ deviations / count
-    variance = np.maximum(weights @ deviations**2 / count - mean**2, 1e-12) / (count - 1)
-    drawn = mean / np.sqrt(variance) * np.sqrt(parts.stories / parts.variance)
-    if parts.seeds > 0:
-        rng = np.random.default_rng([seed, 3])
-        drawn = drawn + np.sqrt(parts.seeds / parts.variance) * rng.standard_t(parts.n_seeds - 1, size=draws)
-    tail = min((drawn <= t).sum(), (drawn >= t).sum()) + 1
-    return float(min(1.0, 2 * tail / (draws + 1)))
+    if parts.error <= 1e-12:  # all stories agree: a sign test
+        return 0.5 ** (parts.n_stories - 1) if abs(value) > 1e-12 else 1.0
+    t, deviation = value / parts.error, max(1e-12, float(deviations.std()))
+    skew = float((deviations**3).mean()) / deviation**3 / np.sqrt(parts.n_stories) * parts.stories / parts.error**2
+    least = min(abs(t), abs(t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6))
+    return 2 * parts.mean(lambda freedom: stdtr(freedom, -least))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

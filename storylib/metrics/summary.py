@@ -1,4 +1,4 @@
-"""Per-window scores to a table in which every number stands beside its baselines, with an interval and a test."""
+"""Per-window scores to a table in which every number stands beside its baselines, with an interval."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from storylib.metrics.intervals import DRAWS, holm, interval, paired_difference
-from storylib.metrics.registry import METRICS, MODEL, ORACLE, Metric, best_baseline, verdict
+from storylib.metrics.intervals import interval, paired_difference
+from storylib.metrics.registry import METRICS, MODEL, ORACLE, Metric, best_baseline
 from storylib.metrics.text import BLEU_COLUMNS
 
 Entry = dict[str, Any]
@@ -45,8 +45,6 @@ class Scores(UserDict[str, Entry]):
                 "95 % interval": f"{low} to {high}",
                 "best baseline": entry["best_baseline"],
                 "model − best baseline": metric.interval_text(entry["gain"], *entry["gain_interval"]),
-                "p, Holm": f"{entry['p_holm']:.3f}",
-                "verdict": entry["verdict"],
             }
             rows.append(row | {baseline: metric.text(v) for baseline, v in entry["baselines"].items()})
         return pd.DataFrame(rows).set_index(["group", "metric"]).fillna("")
@@ -55,40 +53,32 @@ class Scores(UserDict[str, Entry]):
         return self.frame().to_string()
 
 
-def summarise(per_window: pd.DataFrame, draws: int = DRAWS) -> Scores:
+def summarise(per_window: pd.DataFrame) -> Scores:
     """Each metric of the model that has a baseline, with its interval and every baseline that has it."""
     tables = {str(name): rows for name, rows in per_window.groupby("predictor", sort=False)}
-    entries: dict[str, Entry] = {}
+    scores = Scores()
     for name, metric in METRICS.items():
         baselines = {predictor: round(value, 6) for predictor, value in metric.values(tables).items()}
         if baselines.pop(MODEL, None) is not None and any(map(metric.competes, baselines)):
-            entries[name] = _entry(metric, tables, baselines, draws)
-    corrected = holm(np.array([entry["p"] for entry in entries.values()]))
-    for (name, entry), p in zip(entries.items(), corrected, strict=True):
-        entry["p_holm"] = round(float(p), 6)
-        (low, high), best = entry["gain_interval"], entry["baselines"][entry["best_baseline"]]
-        entry["verdict"] = verdict(METRICS[name], entry["value"], best, low, high, entry["p_holm"])
-    return Scores(entries)
+            scores[name] = _entry(metric, tables, baselines)
+    return scores
 
 
-def _entry(metric: Metric, tables: Mapping[str, pd.DataFrame], baselines: dict[str, float], draws: int) -> Entry:
-    """One metric of the table; the corrected p and the verdict need all metrics and are added later."""
-    best = best_baseline(baselines, metric)
+def _entry(metric: Metric, tables: Mapping[str, pd.DataFrame], baselines: dict[str, float]) -> Entry:
+    best, candidates = best_baseline(baselines, metric), metric.candidates(tables[MODEL])
     model, baseline = metric.sums(tables[MODEL]), metric.sums(tables[best])
-    value, low, high = interval(model, metric.reduce, draws)
-    gain = paired_difference(model, baseline, metric.reduce, draws)
+    value, low, high = interval(model, metric.reduce, metric.bounds)
+    gain = paired_difference(model, baseline, metric.reduce)
     return {
-        "title": metric.title,
+        "title": metric.label(candidates),
         "group": metric.group,
         "value": round(value, 6),
         "interval": [round(low, 6), round(high, 6)],
-        "higher_is_better": metric.higher_is_better,
-        "ideal": metric.ideal,
+        "candidates": candidates,
         "baselines": baselines,
         "best_baseline": best,
         "gain": round(gain.value, 6),
         "gain_interval": [round(gain.low, 6), round(gain.high, 6)],
-        "p": round(gain.p, 6),
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -10,13 +9,8 @@ from matplotlib.figure import Figure
 
 from storylib.audit.protocols import CLAIMED
 from storylib.audit.record import headline
-from storylib.experiments.studies import AUDIT
-from storylib.report.style import INK, OFF, ON, describe, save, subplots
+from storylib.report.style import INK, OFF, ON, describe, subplots
 
-TITLES = {
-    "a": "System A: “top-1 {top1:.2f}, cosine {cosine:.2f}”",
-    "b": "System B: “BLEU {bleu:.2f}, ROUGE-L {rouge_l:.2f}”",
-}
 SCORES = {
     "a": [("top1", "top-1", ON), ("cosine", "picture cosine", OFF)],
     "b": [("bleu", "BLEU", ON), ("rouge_l", "ROUGE-L", OFF)],
@@ -33,7 +27,7 @@ def ladders(record: dict[str, Any]) -> Figure:
     for axis, system in zip(axes, ("a", "b"), strict=True):
         _ladder(axis, record["ladders"][system], system)
     source, stories = record["source"].replace("_", " ").title(), record["stories"]
-    figure.suptitle("Two published scores as their protocols are repaired, one flaw at a time", color=INK, fontsize=14)
+    figure.suptitle("Two published protocols, re-implemented and repaired one flaw at a time", color=INK, fontsize=14)
     note = f"Score, 0 to 1. Bottom row: the protocol repaired. Hollow: baselines. {source}, {stories['train']} "
     note += f"training stories, {stories['test']} held out; seeds: {len(record['settings']['seeds'])}."
     figure.supxlabel(note, color=INK, fontsize=9)
@@ -41,13 +35,8 @@ def ladders(record: dict[str, Any]) -> Figure:
     for system, metric, title in (("a", "top1", "System A, top-1"), ("b", "bleu", "System B, BLEU")):
         scores = headline(record, system, metric)
         alt += f" {title}: {scores['published']:.2f} as published, {scores['repaired']:.3f} repaired."
-    caption = f"Two published scores on {source}: each row repairs one flaw and keeps the repairs above it."
+    caption = f"Two published protocols, re-implemented on {source}: each row repairs one flaw and keeps those above."
     return describe(figure, alt, caption)
-
-
-def draw(source: str, profile: str, path: Path) -> None:
-    """Draw the published record of the audit as an SVG file. Raises RunError if there is none."""
-    save(ladders(AUDIT.load(source, profile)), path.stem, path.parent)
 
 
 def _ladder(axis: Axes, steps: list[dict[str, Any]], system: str) -> None:
@@ -68,7 +57,8 @@ def _ladder(axis: Axes, steps: list[dict[str, Any]], system: str) -> None:
     axis.set_yticks(rows, [step["label"] for step in steps], fontsize=10)
     axis.set(ylim=(len(steps) - 0.4, -1.0), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
-    axis.set_title(TITLES[system].format(**CLAIMED[system]), color=INK, loc="left", fontsize=12)
+    claims = ", ".join(f"{name} {CLAIMED[system][score]:.2f}" for score, name, _ in SCORES[system])
+    axis.set_title(f"System {system.upper()}: “{claims}”", color=INK, loc="left", fontsize=12)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.axvline(0, color=INK, linewidth=0.8)

@@ -15,10 +15,10 @@ from matplotlib.ticker import MaxNLocator
 from storylib.experiments.comparison import Comparison
 from storylib.experiments.records import Run, pooled_rows
 from storylib.experiments.studies import Factor
-from storylib.metrics.registry import METRICS, MODEL, ORACLE
-from storylib.report.style import BASELINE_COLOUR, INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels, subplots
+from storylib.metrics.registry import METRICS, MODEL, ORACLE, VERDICTS
+from storylib.report.style import BASELINE_COLOUR, INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels
 
-VERDICT_COLOURS = {"better": TRUTH, "worse": "#D55E00", "no difference": BASELINE_COLOUR}
+VERDICT_COLOURS = dict(zip(VERDICTS, (TRUTH, "#D55E00", ON, INK), strict=True))
 
 
 def training_curves(run: Run) -> Figure:
@@ -53,43 +53,42 @@ def beside_baselines(metrics: Mapping[str, Mapping[str, Any]], names: Sequence[s
             axis.scatter(level, y, color=BASELINE_COLOUR, facecolor="none" if baseline == ORACLE else BASELINE_COLOUR)
         labels = [*(baseline for baseline, _ in baselines), "model"]
         axis.set_yticks(range(len(labels)), labels, fontsize=8)
-        axis.set_title(textwrap.fill(METRICS[name].title, 28), fontsize=10)
+        axis.set_title(textwrap.fill(metrics[name]["title"], 28), fontsize=10)
         axis.margins(x=0.1)
     alt = "; ".join(f"{METRICS[name].title}: model {metrics[name]['value']:.3g}" for name in names)
     caption = "The model (blue, with its 95 % interval) and the baselines (grey). Hollow: an oracle."
     return describe(figure, alt, caption)
 
 
-def ablation(comparison: Comparison) -> Figure:
-    """Paired differences of two arms with their intervals, as effect sizes so that all metrics share one axis.
+def endpoints(comparisons: Mapping[str, Comparison]) -> Figure:
+    """The primary endpoints, a panel each: two arms' difference on each source, with its 90 and 95 % intervals.
 
-    An effect of 1 is one standard deviation of the stories' differences. To the right is better for every metric.
+    comparisons: by source. To the right is better. Shaded: changes too small to matter.
     """
-    table = comparison.frame.replace([np.inf, -np.inf], np.nan).dropna(subset=["effect", "effect_low", "effect_high"])
-    groups = table["group"].ne(table["group"].shift()).cumsum().to_numpy() - 1
-    places = -(np.arange(len(table)) + groups)  # an empty line between groups
-    figure, ((axis,),) = subplots(1, 1, (8, 0.24 * (len(table) + groups[-1]) + 1))
-    axis.axvline(0, color=INK, linewidth=0.8)
-    for y, row in zip(places, table.to_dict("records"), strict=True):
-        metric, colour = METRICS[row["metric"]], VERDICT_COLOURS[row["verdict"]]
-        gain = metric.merit(row["a"]) - metric.merit(row["b"])
-        sign = 1 if gain * row["difference"] >= 0 else -1
-        _interval(axis, y, sign * row["effect"], [sign * row["effect_low"], sign * row["effect_high"]], colour)
-        values = f"{row['b']:.{metric.digits}f} → {row['a']:.{metric.digits}f}"
-        axis.annotate(values, (1.01, y), xycoords=("axes fraction", "data"), va="center", fontsize=9, color=colour)
-    axis.set_xscale("symlog", linthresh=1)
-    axis.set(yticks=places, yticklabels=table["title"], ylim=(places.min() - 0.8, 0.8))
-    low, high = axis.get_xlim()
-    ticks = [tick for tick in (-10, -3, -1, -0.5, 0, 0.5, 1, 3, 10) if low <= tick <= high]
-    axis.set_xticks(ticks, [f"{tick:+g}" if tick else "0" for tick in ticks])
-    axis.minorticks_off()
-    a, b = comparison.factor.labels
-    axis.set_xlabel(f"{a} minus {b},\nin standard deviations between stories; right: better")
-    axis.tick_params(axis="y", length=0, labelsize=9)
-    axis.spines["left"].set_visible(False)
-    verdicts = "; ".join(f"{count} {verdict}" for verdict, count in table["verdict"].value_counts().items())
-    alt = f"{len(table)} metrics, each with its change and 95 percent interval: {verdicts}."
-    caption = f"Each metric {a} minus {b}. Green: better; red: worse; grey: no difference. Right: both values."
+    tables = [comparison.primary.frame.assign(source=source) for source, comparison in comparisons.items()]
+    rows = pd.concat(tables)
+    names = rows["metric"].unique()
+    figure, axes = panels(len(names), 2, (4.2, 1.2 + 0.5 * len(tables)))
+    for axis, name in zip(axes, names, strict=True):
+        here, metric = rows[rows["metric"] == name].reset_index(drop=True), METRICS[name]
+        for y, row in enumerate(here.to_dict("records")):
+            colour = VERDICT_COLOURS[row["verdict"]]
+            axis.barh(y, 2 * row["matters"], 0.7, -row["matters"], color=BASELINE_COLOUR, alpha=0.25, linewidth=0)
+            axis.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1)
+            _interval(axis, y, row["difference"], [row["low90"], row["high90"]], colour)
+            values = f"{metric.text(row['b'])} → {metric.text(row['a'])}, {row['verdict']}"
+            if metric.task:
+                values += f"; chance {metric.text(row['chance'])}, among {row['candidates']:.1f}"
+            axis.annotate(values, (0, y - 0.4), xycoords=("axes fraction", "data"), fontsize=7, color=colour)
+        axis.axvline(0, color=INK, linewidth=0.8)
+        axis.set(ylim=(len(here) - 0.4, -0.7), yticks=range(len(here)), yticklabels=here["source"])
+        axis.set_title(textwrap.fill(metric.title, 40), fontsize=10)
+        if not metric.higher_is_better:
+            axis.invert_xaxis()
+    a, b = next(iter(comparisons.values())).factor.labels
+    alt = "; ".join(f"{METRICS[r['metric']].title}, {r['source']}: {r['verdict']}" for r in rows.to_dict("records"))
+    caption = f"{a.capitalize()} minus {b}; right is better. Thick: 90 % interval; thin: 95 %. Shaded: changes too "
+    caption += "small to matter. Green: better; red: worse; blue: equivalent; grey: undetermined."
     return describe(figure, alt, caption)
 
 
@@ -115,7 +114,7 @@ def sweeps(rows: pd.DataFrame, metric: str, factor: Factor, columns: int = 4) ->
         axis.set_title(field.replace("_", " "), fontsize=10)
         axis.set_xticks(x, values, fontsize=7, rotation=30 if len(values) > 3 else 0)
     for axis in axes[::columns]:
-        axis.set_ylabel(textwrap.fill(METRICS[metric].title, 24), fontsize=9)
+        axis.set_ylabel(textwrap.fill(METRICS[metric].label(chosen["candidates"].mean()), 24), fontsize=9)
     axes[0].legend(fontsize=7)
     fields = ", ".join(field.replace("_", " ") for field in tables)
     on, off = factor.labels
@@ -126,7 +125,7 @@ def sweeps(rows: pd.DataFrame, metric: str, factor: Factor, columns: int = 4) ->
 def rank_histograms(runs: Sequence[Run]) -> Figure:
     """The rank of the true frame among all frames and in-story, beside a baseline and chance."""
     table = pooled_rows(runs)
-    kinds = {"frame": "next frame, among all frames", "frame_in_story": "next frame, in-story"}
+    kinds = {"frame": "next frame, among", "frame_in_story": "next frame, in-story, among"}
     figure, axes = panels(len(kinds), len(kinds), (4.5, 2.8))
     for axis, (kind, title) in zip(axes, kinds.items(), strict=True):
         candidates = table.loc[table["predictor"] == MODEL, f"{kind}_candidates"].dropna().to_numpy()
@@ -137,11 +136,12 @@ def rank_histograms(runs: Sequence[Run]) -> Figure:
             axis.stairs(100 * counts / counts.sum(), bins, color=colour, linewidth=1.6, label=predictor)
         below = np.clip((bins[:, None] - 1) / candidates, 0, 1).mean(1)  # share of uniform ranks below each edge
         axis.stairs(100 * np.diff(below), bins, color=INK, linestyle=":", label="chance")
-        axis.set(title=title, xlabel="rank of the true frame", ylabel="% of windows")
+        axis.set(title=f"{title} {candidates.mean():.1f}", xlabel="rank of the true frame", ylabel="% of windows")
     axes[0].set_xscale("log")
     axes[0].set_xticks([1, 10, 100], ["1", "10", "100"])
     axes[0].minorticks_off()
     axes[0].legend(fontsize=9)
     alt = "Histograms of the rank of the true frame, among all frames and in-story: model, recency baseline, chance."
-    caption = "The rank of the true frame. Mass to the left of the dotted line is better than chance."
+    caption = "The rank of the true frame among its candidates, whose mean number is in the title. Mass to the left of "
+    caption += "the dotted line is better than chance."
     return describe(figure, alt, caption)

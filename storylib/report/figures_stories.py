@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from storylib.data.pictures import PictureLike
 from storylib.data.types import Frame, Story
 from storylib.experiments.records import Run
-from storylib.report.style import INK, OFF, ON, TRUTH, describe, show_frame, subplots
+from storylib.report.style import INK, OFF, ON, TRUTH, beside_samples, describe, show_frame, subplots
 
 if TYPE_CHECKING:
     from storylib.analysis.leaks import Twin
@@ -75,7 +74,7 @@ def storyboard(run: Run, stories: Sequence[Story], order: str = "best", n: int =
     """
     frames = {(story.id, frame.number): frame for story in stories for frame in story.frames}
     windows = run.model_rows.dropna(subset=["frame_rank"]).reset_index(drop=True)
-    drawn = np.load(run.path / "pictures.npy", mmap_mode="r")
+    drawn = run.pictures
     rank = windows["frame_rank"]
     keys = {"best": rank, "worst": -rank, "median": (rank - rank.median()).abs()}
     selected = windows.iloc[keys[order].argsort(kind="stable")].drop_duplicates("story").head(n)
@@ -85,7 +84,7 @@ def storyboard(run: Run, stories: Sequence[Story], order: str = "best", n: int =
         context = [frames[window.story, window.frame - k + i] for i in range(k)]
         cells = [Cell(frame.image, frame.text, f"context {i}") for i, frame in enumerate(context, 1)]
         target = frames[window.story, window.frame]
-        picture = Image.fromarray(drawn[int(window.picture)]) if window.picture >= 0 else None
+        picture = beside_samples(drawn[int(window.picture)]) if window.picture >= 0 else None
         text = window.generation if isinstance(window.generation, str) else ""
         retrieved = frames[window.retrieved_story, int(window.retrieved_frame)]
         found = f"rank of the true frame: {window.frame_rank:g} of {window.frame_candidates:.0f}. {retrieved.text}"
@@ -94,7 +93,9 @@ def storyboard(run: Run, stories: Sequence[Story], order: str = "best", n: int =
         rows.append([*cells, Cell(retrieved.image, found, "retrieved", OFF)])
         descriptions.append(f"{window.story}, frame {window.frame:g}: the model wrote “{text}”. {found}")
     figure, _ = _board(rows, k + 3, 1.75, 2.9)
-    caption = "The context, the target (green), what the model drew and wrote (blue) and what it retrieved (orange)."
+    caption = (
+        "The context, the target (green), what the model drew, with two samples, and wrote (blue) and retrieved."
+    )
     return describe(figure, "; ".join(descriptions), caption)
 
 

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from storylib.config import configure, experiments, seeds
 from storylib.data.pictures import PictureLike, open_picture
 from storylib.data.store import write_atomically
 from storylib.experiments.records import Run
 from storylib.experiments.studies import ablation_factor
-from storylib.report.style import MORE, OFF, ON
+from storylib.report.style import MORE, OFF, ON, beside_samples
 
 if TYPE_CHECKING:
     from storylib.experiments.runs import Data
@@ -75,10 +74,10 @@ def contents(runs: Mapping[str, Run], data: Data) -> dict[str, Any]:
         context = [number(story, frame - steps) for steps in range(config.context, 0, -1)]
         windows.append({"context": context, "target": number(story, frame), "arms": []})
     for arm, table in tables.items():
-        pictures = np.load(runs[arm].path / "pictures.npy", mmap_mode="r")
+        pictures = runs[arm].pictures
         for window, row in zip(windows, table.to_dict("records"), strict=True):
             retrieved = number(row["retrieved_story"], row["retrieved_frame"])
-            picture = Image.fromarray(np.asarray(pictures[int(row["picture"])]))
+            picture = beside_samples(pictures[int(row["picture"])])
             facts = {"text": row["generation"] or "", "picture": picture, "retrieved": retrieved, "ranks": ranks(row)}
             window["arms"].append(facts)
     frames = {(story.id, frame.number): frame for story in data.stories for frame in story.frames}

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
@@ -112,3 +113,13 @@ def show_frame(axis: Axes, image: PictureLike | None, text: str) -> None:
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     axis.set_xlabel(textwrap.fill(text, 22, max_lines=6, placeholder=" …"), fontsize=8, color=INK)
+
+
+def beside_samples(pictures: np.ndarray) -> Image.Image:
+    """The first of some pictures (n, S, S, 3), and the others half as large in a column beside it."""
+    size = pictures.shape[1]
+    image = Image.new("RGB", (size + size // 2 * (len(pictures) > 1), size), "white")
+    image.paste(Image.fromarray(pictures[0]))
+    for i, picture in enumerate(pictures[1:]):
+        image.paste(Image.fromarray(picture).resize((size // 2, size // 2)), (size, i * size // 2))
+    return image

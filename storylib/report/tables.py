@@ -7,12 +7,13 @@ from typing import Any
 
 import pandas as pd
 
+from storylib.experiments.comparison import cells
 from storylib.experiments.provenance import RunError, origin
 from storylib.experiments.studies import Factor, Study
 from storylib.experiments.sweeps import sweep_frame
 from storylib.metrics.registry import METRICS, VERDICTS
 
-HEADLINE = ("off", "on", "difference", "low", "high")
+FACTS = ["off", "on", "difference", "low", "high", "verdict", "matters", "detectable", "chance", "candidates"]
 
 
 def load_records(studies: Sequence[Study], sources: Sequence[str], profile: str) -> tuple[dict[str, Any], str]:
@@ -36,34 +37,26 @@ def sweep_rows(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def point(rows: pd.DataFrame, source: str, metric: str, sweep: str, value: str) -> dict[str, Any]:
-    """One point of ``sweep_rows``: both arms, their difference with its interval, and the verdict; NaN if missing."""
-    here = (rows["source"] == source.replace("_", " ")) & (rows["metric"] == metric)
-    matches = rows[here & (rows["sweep"] == sweep) & (rows["value"] == value)].to_dict("records")
-    if not matches:
-        return dict.fromkeys(HEADLINE, float("nan")) | {"verdict": "not measured"}
-    return {key: matches[0][key] for key in (*HEADLINE, "verdict")}
+def facts(rows: pd.DataFrame, **place: str) -> dict[str, Any]:
+    """FACTS of the first row at a place, such as ``metric="image_mrr"``; NaN and "not measured" where there is none."""
+    for column, value in place.items():
+        rows = rows[rows[column] == value]
+    found = rows.rename(columns={"a": "on", "b": "off"}).reindex(columns=FACTS).to_dict("records")
+    row = found[0] if found else dict.fromkeys(FACTS, float("nan"))
+    return row if isinstance(row["verdict"], str) and row["verdict"] else row | {"verdict": "not measured"}
 
 
 def arms(rows: pd.DataFrame, metrics: Sequence[str], factor: Factor, sweep: str, value: str) -> pd.DataFrame:
-    """One row per source and metric of a point: both arms, their difference, the best baseline, and the verdict."""
+    """One row per source and metric of a point: both arms, their difference, baselines, and a primary's verdict."""
     here = rows[(rows["sweep"] == sweep) & (rows["value"] == value) & rows["metric"].isin(metrics)]
-    cells = {}
-    for row in here.to_dict("records"):
-        metric = METRICS[row["metric"]]
-        cells[row["source"], row["title"]] = {
-            factor.words[1]: metric.text(row["off"]),
-            factor.words[0]: metric.text(row["on"]),
-            "difference (95 % interval)": metric.interval_text(row["difference"], row["low"], row["high"], "+"),
-            "best baseline": f"{metric.text(row['baseline_value'])} ({row['baseline']})",
-            "verdict": row["verdict"],
-        }
-    return pd.DataFrame.from_dict(cells, orient="index").rename_axis(["source", "metric"] if cells else None)
+    renamed = here.rename(columns={"on": "a", "off": "b"}).to_dict("records")
+    shown = [{"source": row["source"]} | cells(row, factor) for row in renamed]
+    return pd.DataFrame(shown).set_index(["source", "metric"]) if shown else pd.DataFrame()
 
 
 def verdict_counts(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
-    """In how many settings of the sweeps a metric gets each verdict, and the median smallest detectable difference."""
-    chosen = rows[rows["metric"].isin(metrics)]
+    """In how many settings an endpoint gets each verdict, and the median smallest detectable difference."""
+    chosen = rows[rows["metric"].isin(metrics) & rows["verdict"].ne("")]
     index = [chosen["source"], chosen["metric"].map(lambda name: METRICS[name].title)]
     counts = pd.crosstab(index, chosen["verdict"]).reindex(columns=list(VERDICTS), fill_value=0)
     detectable = chosen.groupby(index)["detectable"].median().astype(float)  # of type object where there is no row

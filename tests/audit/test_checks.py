@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from storylib.audit.checks import check
+from storylib.audit.checks import check, check_reported
 from storylib.data.types import windows
 from storylib.experiments.storyteller import Storyteller
 
-CONSTANT, CONTEXT, HIDDEN, INPUT, NEW = range(5)  # the order of the questions
+CONSTANT, CONTEXT, COPY, REVERSE, SAME, POSSIBLE, HIDDEN, INPUT, NEW = range(9)  # the order of the questions
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,19 @@ class Cheat(Honest):
 
 
 def test_an_honest_predictor_passes_every_check(held, train):
-    table = check(Honest(), held, train)
-    assert table["verdict"].tolist() == ["pass"] * 5, table.to_string()
-    assert list(check(Honest(), held).index) == list(table.index[:NEW])  # nothing is known of the training
+    table = check(Honest(), held, train, ceiling=1.0)
+    assert table["verdict"].tolist() == ["pass"] * 9, table.to_string()
+    assert (table["low"] <= table["number"]).all() and (table["number"] <= table["high"]).all()
+    assert (table["to_test"] == "").all()
+
+
+def test_what_cannot_be_tested_says_what_to_pass(held):
+    table = check(Honest(), held)
+    missing = table[table["verdict"] == "not tested"]["to_test"]
+    assert list(missing.index) == ["Is the score possible?", "Are the frames new?"]
+    assert missing.str.split(",").str[0].tolist() == ["ceiling", "trained_on"]
+    function = check(lambda ws: [w.context[-1].text for w in ws], held)
+    assert "inputs(windows)" in function["to_test"].iloc[INPUT] and function["verdict"].iloc[INPUT] == "not tested"
 
 
 @pytest.mark.parametrize(
@@ -61,15 +71,34 @@ def test_training_on_the_test_set_is_caught(held, train):
     assert found["verdict"] == "FAIL" and 0 < found["number"] < 1
 
 
-def test_copying_the_last_text_is_honest(held, train):
-    table = check(lambda ws: [w.context[-1].text for w in ws], held, train)
-    assert (table["verdict"] == "pass").all(), table.to_string()
+@pytest.mark.parametrize(
+    ("copies", "question"),
+    [
+        (lambda texts: texts[-1], COPY),
+        (lambda texts: " ".join(reversed(texts[-1].split())), REVERSE),
+        (lambda texts: "The crow takes step 4 to the owl.", CONTEXT),
+    ],
+)
+def test_a_simple_baseline_does_not_beat_itself(held, train, copies, question):
+    table = check(Cheat(predict=lambda images, texts: copies(texts)), held, train)
+    assert table["verdict"].iloc[[question, COPY]].tolist() == ["FAIL", "FAIL"], table.to_string()
 
 
-def test_what_swaps_stories_is_not_tested_on_one_story(held):
+def test_baselines_are_scored_in_the_form_of_the_targets(held):
+    marked = Cheat(targets=lambda ws: [f"<gdi image{w.target.number}> same </gdi>" for w in ws])
+    marked.predict = lambda images, texts: "same"
+    assert check(marked, held)["number"].iloc[COPY] < 0  # the last text has the same markup, and so more of it
+
+
+def test_a_score_above_the_ceiling_and_a_nearly_perfect_one_are_flagged(held):
+    for predictor, ceiling in ((Honest(), 0.5), (lambda ws: [w.target.text for w in ws], None)):
+        assert check(predictor, held, ceiling=ceiling)["verdict"].iloc[POSSIBLE] == "FAIL"
+
+
+def test_what_compares_stories_is_not_tested_on_one_story(held):
     table = check(Honest(), held[:1])
-    untested = table["verdict"].str.startswith("not tested")
-    assert list(untested[untested].index) == ["Does the score need the context?", "Is the next frame hidden?"]
+    untested = table[table["to_test"] == "windows of two or more stories"]
+    assert len(untested) == 5 and (untested["verdict"] == "not tested").all() and untested["number"].isna().all()
 
 
 def test_a_context_is_continued_once(held):
@@ -83,7 +112,19 @@ def test_a_context_is_continued_once(held):
     counting = Counting()
     table = check(counting, held)
     assert counting.calls == len(held)
-    assert table.equals(check(lambda ws: [Honest().predict([], [f.text for f in w.context]) for w in ws], held))
+    by_function = check(lambda ws: [Honest().predict([], [f.text for f in w.context]) for w in ws], held)
+    asked = table.index != table.index[INPUT]  # what a function reads is not known
+    assert table[asked].equals(by_function[asked])
+
+
+def test_reported_scores_that_cannot_be_true_are_flagged():
+    third = check_reported({"bleu": 0.3328, "rouge_l": 0.8889, "meteor": 1.0})
+    assert third["verdict"].tolist() == ["FAIL", "FAIL"] and "at least 0.71" in third["measures"].iloc[1]
+    identical = check_reported({"bleu": 1.0, "rouge_l": 1.0, "meteor": 1.0})
+    assert identical["verdict"].tolist() == ["FAIL", "pass"]
+    plausible = check_reported({"bleu": 0.57, "rouge_l": 0.68, "meteor": 0.74})
+    assert plausible["verdict"].tolist() == ["pass", "not tested"] and plausible["to_test"].iloc[1]
+    assert check_reported({"top1": 1.0, "cosine": 0.783})["verdict"].iloc[0] == "FAIL"
 
 
 def test_bad_input_gets_a_clear_error(held):

@@ -9,7 +9,7 @@ import torch
 from tiny_language_model import WINDOWS, hub_folder, true_log_probabilities
 
 from storylib.config import ConfigError
-from storylib.data import adaptation
+from storylib.data import adaptation, resumable
 from storylib.data.adaptation import adapt
 from storylib.data.language_model import load_language_model, window_states
 
@@ -74,3 +74,22 @@ def test_chunks_hold_whole_texts_of_one_story(llama, monkeypatch):
 def test_a_model_without_linear_layers_is_refused(tmp_path, cache):
     with pytest.raises(ConfigError, match=r"has no linear layers to adapt\. Set pretraining=0"):
         adapt(hub_folder(tmp_path), STORIES, 1, 48)
+
+
+def test_a_killed_adaptation_goes_on_from_its_checkpoint(llama, cache, monkeypatch):
+    monkeypatch.setattr(adaptation, "CHUNKS", 1)
+    monkeypatch.setattr(resumable, "EVERY", 1)
+    whole, pad, calls = adapt(llama, STORIES, 2, 48), adaptation.pad_sequence, []
+
+    def killed(*args, **options):
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return calls.append(1) or pad(*args, **options)
+
+    monkeypatch.setenv("STORYLIB_CACHE", str(cache / "other"))
+    with monkeypatch.context() as patch:
+        patch.setattr(adaptation, "pad_sequence", killed)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(llama, STORIES, 2, 48)
+    monkeypatch.setattr(adaptation, "pad_sequence", lambda *args, **options: calls.append(1) or pad(*args, **options))
+    assert torch.equal(adapt(llama, STORIES, 2, 48), whole) and len(calls) == 4  # two stories twice

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import TINY
 
-from storylib.experiments import ablation as module
 from storylib.experiments import runs as runs_module
 from storylib.experiments.ablation import comparison_of, load_ablation, publish_ablation
-from storylib.experiments.comparison import compare
 from storylib.experiments.provenance import RunError
 from storylib.experiments.studies import ABLATION, ablation_factor
 
@@ -29,6 +27,7 @@ PLAN = {
         "factor": "the contrastive loss",
         "arms": {"with": "contrastive-on", "without": "contrastive-off"},
         "only_with": ["contrastive_weight"],
+        "endpoints": {"nats_per_word": 0.05, "image_l1": "2 % of copy-last"},
     },
 }
 
@@ -50,7 +49,6 @@ def project(tiny_runs, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr(runs_module, "_stories", lambda data: (tiny_data.stories, tiny_data.splits))
     monkeypatch.setattr(runs_module, "features_fingerprint", lambda *_: tiny_data.features.fingerprint)
     monkeypatch.setattr(runs_module, "with_available_encoders", lambda config: config)
-    monkeypatch.setattr(module, "compare", partial(compare, draws=50))
     for name in ("train", "prepare", "evaluate_run", "encode"):
         monkeypatch.setattr(runs_module, name, never)
     return tmp_path
@@ -65,6 +63,22 @@ def test_the_arms_are_found_and_compared_without_training(tiny_runs):
     comparison = comparison_of(record)
     assert comparison.frame.set_index("metric").loc["image_l1", "a"] == pytest.approx(on, abs=1e-5)
     assert comparison.factor == ablation_factor()
+
+
+def test_verdicts_of_records_without_primary_endpoints_are_left_out():
+    """Such records called every metric better, worse or not different, corrected for all of them."""
+    row = {"metric": "image_l1", "group": "picture", "a": 0.1, "b": 0.2, "difference": -0.1, "low": -0.2, "high": -0.05}
+    row |= {
+        "p": 0.001,
+        "p_holm": 0.04,
+        "detectable": 0.1,
+        "verdict": "better",
+        "baseline": "mean",
+        "baseline_value": 0.3,
+    }
+    comparison = comparison_of({"arms": ["contrastive-on", "contrastive-off"], "metrics": [row]})
+    assert comparison.primary.table.empty and comparison.table["verdict"].tolist() == [""]
+    assert comparison.table["difference (95 % interval)"].tolist() == ["-0.100 (-0.200 to -0.050)"]
 
 
 def test_the_plan_says_what_the_factor_is_called(monkeypatch):
@@ -95,6 +109,8 @@ def test_the_published_record_reads_back_and_replaces_missing_runs(project, monk
     assert load_ablation() == record
     table, factor = comparison_of(record).table, comparison_of(record).factor
     assert len(table) == len(record["metrics"]) and factor == ablation_factor()
+    assert table["verdict"].ne("").sum() == len(comparison_of(record).primary.table) == 2
+    pd.testing.assert_frame_equal(comparison_of(record).frame, comparison_of(before).frame)
     with pytest.raises(RunError):  # of other arms there is no record
         load_ablation(on="contrastive-off", off="contrastive-on")
     with pytest.raises(RunError):  # nor is a record made from a record

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
 
 import pytest
 from conftest import TINY
 
 from storylib.config import ConfigError, experiments
 from storylib.experiments import runs as runs_module
-from storylib.experiments import sweeps as module
-from storylib.experiments.comparison import compare
+from storylib.experiments.comparison import JUDGED
 from storylib.experiments.provenance import RunError
-from storylib.experiments.records import pooled_rows
 from storylib.experiments.studies import SWEEPS
 from storylib.experiments.sweeps import arm_configs, points, publish_sweeps, sweep_frame
-from storylib.metrics.summary import summarise
+from storylib.metrics.registry import VERDICTS
 
 PLAN = {
     "profiles": {"quick": {"seeds": [0, 1], **TINY, "epochs": 1}},
@@ -25,6 +23,7 @@ PLAN = {
         "factor": "the contrastive loss",
         "arms": {"with": "contrastive-on", "without": "contrastive-off"},
         "only_with": ["contrastive_weight", "contrastive_loss", "temperature", "learned_temperature"],
+        "endpoints": {"cross_modal_recall@10": 5, "frame_in_story_mrr": 0.03, "nats_per_word": 0.05},
     },
     "sweeps": {"batch size": {"4": {"batch_size": 4}, "8": {}}, "weight": {"2": {"contrastive_weight": 2.0}}},
 }
@@ -74,8 +73,6 @@ def test_what_only_shapes_the_factor_leaves_the_other_arm_alone(plan):
 
 def test_sweeps_are_run_and_recorded(plan, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setitem(PLAN["profiles"]["quick"], "seeds", [0])
-    monkeypatch.setattr(module, "compare", partial(compare, draws=50))
-    monkeypatch.setattr(module, "pooled_metrics", lambda runs: summarise(pooled_rows(runs), draws=50))
     monkeypatch.setattr("storylib.experiments.studies.publishable", lambda: {"commit": "c0ffee"})
     monkeypatch.setattr(runs_module, "prepare", lambda config: tiny_data)
     monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / "runs"))
@@ -95,12 +92,19 @@ def test_sweeps_are_run_and_recorded(plan, tiny_data, tmp_path, monkeypatch):
     assert row["on"] == entry["on"]["value"] and [row["off_low"], row["off_high"]] == entry["off"]["interval"]
     baselines = entry["baselines"]
     assert row["chance"] == baselines["chance"] and row["baseline_value"] == baselines[row["baseline"]]
+    assert row["candidates"] == entry["candidates"] > 1
+    judged = frame[frame["verdict"] != ""]
+    assert set(judged["metric"]) == {"cross_modal_recall@10", "frame_in_story_mrr"} and len(judged) == 6
+    assert set(judged["verdict"]) <= set(VERDICTS) and judged[[*JUDGED]].notna().all(axis=None)
+    assert math.isnan(row["matters"]) and not {"p_holm", "p"} & set(entry)
 
 
 def test_the_best_baseline_is_not_a_limit():
     """Chance has no modality gap, which is the best possible value and not there to be beaten."""
     arm = {"value": 0.5, "interval": [0.4, 0.6]}
-    entry = {"on": arm, "off": arm, "baselines": {"chance": 0.0, "linear map": 0.2}, "verdict": "no difference"}
+    entry = {"on": arm, "off": arm, "baselines": {"chance": 0.0, "linear map": 0.2}, "verdict": "better"}
     entry |= dict.fromkeys(("difference", "low", "high", "p_holm", "detectable"), 0.0)
     record = {"points": [{"sweep": "weight", "value": "1", "metrics": {"modality_gap": entry}}]}
-    assert sweep_frame(record)[["baseline", "baseline_value"]].to_numpy().tolist() == [["linear map", 0.2]]
+    frame = sweep_frame(record)
+    assert frame[["baseline", "baseline_value"]].to_numpy().tolist() == [["linear map", 0.2]]
+    assert frame["verdict"].tolist() == [""]  # of a record from before there were primary endpoints

@@ -13,6 +13,7 @@ import pytest
 import torch
 from sacrebleu.metrics.bleu import BLEU
 
+from storylib.metrics import images as pictures_module
 from storylib.metrics import registry, retrieval
 from storylib.metrics import text as text_metrics
 from storylib.metrics.alignment import (
@@ -25,7 +26,7 @@ from storylib.metrics.alignment import (
     uniformity,
 )
 from storylib.metrics.frechet import frechet_distance, moments
-from storylib.metrics.images import between_samples, image_errors, sharpness
+from storylib.metrics.images import between_samples, image_errors, picture_columns, sharpness
 from storylib.metrics.registry import chance_recall, chance_reciprocal_rank
 from storylib.metrics.retrieval import Candidates, ranks_by_block, tied_rank
 from storylib.metrics.text import (
@@ -349,6 +350,18 @@ def test_sharpness_falls_with_blur_and_is_the_variance_of_the_laplacian():
     grey = (rough[0] * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0).numpy()
     edges = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
     assert sharpness(rough)[0] == pytest.approx(edges.var(), rel=1e-4)
+
+
+def test_the_columns_of_pictures_are_those_of_each_alone(monkeypatch):
+    rough = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    soft = torch.nn.functional.avg_pool2d(rough, 3, 1, 1)
+    drawn = torch.cat([soft[:4], rough[4:]])
+    together = picture_columns(drawn, rough)
+    assert set(together) == {"image_l1", "image_ssim", "picture_distance", "sharpness", "true_sharpness"}
+    assert (together["picture_distance"][:4] > 0.05).all() and together["picture_distance"][4] == 0
+    monkeypatch.setattr(pictures_module, "BLOCK", 2)
+    for name, column in picture_columns(drawn, rough).items():
+        assert column == pytest.approx(together[name], abs=1e-5), name
 
 
 def test_samples_apart_by_hand():

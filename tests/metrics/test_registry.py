@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from storylib.metrics.registry import METRICS, chance_reciprocal_rank
+from storylib.config import experiments
+from storylib.metrics.registry import METRICS, chance_reciprocal_rank, smallest_change
 from storylib.metrics.text import BLEU_COLUMNS, bleu_counts
 
 
@@ -42,3 +43,35 @@ def test_corpus_bleu_is_not_a_mean_of_sentences():
     table = pd.DataFrame(counts, columns=BLEU_COLUMNS)
     expected = BLEU(lowercase=True).corpus_score(["a b c d e f", "x"], [["a b c d e f", "y z"]]).score
     assert values(table)["bleu"] == pytest.approx(expected)
+
+
+def test_cross_modal_recall_is_the_mean_of_both_directions():
+    ranks = {"image_to_text": [1.0, 30, 2, 50], "text_to_image": [40.0, 30, 20, 3]}
+    table = pd.DataFrame({f"{task}_rank": rank for task, rank in ranks.items()})
+    table = table.assign(image_to_text_candidates=60.0, text_to_image_candidates=60.0)
+    metrics = values(table)
+    assert metrics["image_to_text_recall@10"] == 50 and metrics["text_to_image_recall@10"] == 25
+    assert metrics["cross_modal_recall@10"] == 37.5
+    assert METRICS["cross_modal_recall@10"].value(table.drop(columns="text_to_image_rank")) is None
+
+
+def test_the_distance_of_pictures_is_reported_where_it_was_measured():
+    table = pd.DataFrame({"image_l1": [0.1, 0.3], "picture_distance": [0.2, np.nan]})
+    metric = METRICS["picture_distance"]
+    assert metric.value(table) == 0.2 and metric.value(table[["image_l1"]]) is None
+    assert metric.group == "picture" and metric.merit(0.1) > metric.merit(0.2)
+
+
+def test_every_value_is_possible():
+    """The best and the worst of a ranking, and an error without limit."""
+    for name, metric in METRICS.items():
+        low, high = metric.bounds
+        assert low < high, name
+    assert METRICS["image_recall@5"].bounds == (0, 100) and METRICS["image_mrr"].bounds == (0, 1)
+    assert METRICS["context_gap"].bounds[0] < 0 < METRICS["nats_per_word"].bounds[1] == np.inf
+
+
+def test_the_primary_endpoints_are_metrics():
+    endpoints = experiments()["ablation"]["endpoints"]
+    assert set(endpoints) <= set(METRICS) and len(endpoints) == 4
+    assert all(smallest_change(change, {"copy-last": 1.0}) > 0 for change in endpoints.values())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
-
-from storylib.experiments.provenance import RunError
 from storylib.experiments.studies import AUDIT
-from storylib.report.figures_audit import draw, ladders
+from storylib.report.figures_audit import ladders
+from storylib.report.style import save
 
 
 def test_the_published_record_is_drawn_with_its_first_and_last_scores(tmp_path):
     record = AUDIT.load("storyworld", "quick")
-    draw("storyworld", "quick", tmp_path / "audit.svg")
+    save(ladders(record), "audit", tmp_path)
     svg = (tmp_path / "audit.svg").read_text()
     for system, score in (("a", "top1"), ("b", "bleu")):
         steps = record["ladders"][system]
@@ -19,8 +17,3 @@ def test_the_published_record_is_drawn_with_its_first_and_last_scores(tmp_path):
     assert 'aria-label="Two ladders of protocols on Storyworld' in svg
     labels = [text.get_text() for text in ladders(record).axes[0].get_yticklabels()]
     assert labels == [step["label"] for step in record["ladders"]["a"]]
-
-
-def test_a_missing_record_names_the_command(tmp_path):
-    with pytest.raises(RunError, match="`storylib audit --source folder --profile full` makes it"):
-        draw("folder", "full", tmp_path / "audit.svg")

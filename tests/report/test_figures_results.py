@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
-from storylib.experiments.comparison import Comparison, compare
+from storylib.experiments.comparison import compare
 from storylib.experiments.records import pooled_metrics
 from storylib.experiments.studies import Factor
 from storylib.metrics.registry import METRICS
 from storylib.report import figures_results as figures
 
-FACTOR = Factor("dropout", ("on", "off"))
+ENDPOINTS = {"frame_in_story_mrr": 0.03, "nats_per_word": 0.05, "image_l1": "2 % of copy-last"}
+FACTOR = Factor("dropout", ("on", "off"), endpoints=ENDPOINTS)
 
 
 pytestmark = pytest.mark.usefixtures("strict_figures")
@@ -24,7 +27,7 @@ def arm(tiny_runs):
 
 @pytest.fixture(scope="module")
 def comparison(tiny_runs):
-    return compare(*([tiny_runs[weight, seed] for seed in (0, 1)] for weight in (1.0, 0.0)), FACTOR, draws=50)
+    return compare(*([tiny_runs[weight, seed] for seed in (0, 1)] for weight in (1.0, 0.0)), FACTOR)
 
 
 @pytest.mark.parametrize(("weight", "panels"), [(1.0, 5), (0.0, 4)])
@@ -46,37 +49,30 @@ def test_baselines_stand_beside_the_model(arm):
         baselines = metrics[name]["baselines"]
         labels = [text.get_text() for text in axis.get_yticklabels()]
         assert labels == [*sorted(baselines, key=baselines.get), "model"]
-        assert " ".join(axis.get_title().split()) == METRICS[name].title
+        assert " ".join(axis.get_title().split()) == metrics[name]["title"]
 
 
-def test_the_ablation_shows_every_metric_with_both_values_and_names_the_factor(comparison):
-    figure = figures.ablation(comparison)
-    (axis,) = figure.axes
-    assert [text.get_text() for text in axis.get_yticklabels()] == comparison.frame["title"].tolist()
-    assert len(axis.texts) == len(comparison.frame) > 40
-    assert all("→" in text.get_text() for text in axis.texts)
-    assert axis.get_xlabel().startswith("with dropout minus without dropout") and "with dropout" in figure.get_gid()
-
-
-def test_right_is_better_whatever_the_metric(comparison):
-    rows = comparison.frame.set_index("metric")
-    names = ["image_l1", "image_mrr", "length_ratio"]  # smaller errors; smaller reciprocal ranks; further from 100
-    rows.loc[names, ["a", "b", "difference", "effect", "effect_low", "effect_high"]] = [
-        0.1,
-        0.2,
-        -0.1,
-        -0.5,
-        -0.7,
-        -0.3,
-    ]
-    (axis,) = figures.ablation(Comparison(rows.loc[names].reset_index(), FACTOR)).axes
-    effects = [points.get_offsets()[0][0] for points in axis.collections]
-    assert effects == [pytest.approx(0.5), pytest.approx(-0.5), pytest.approx(-0.5)]
+def test_each_endpoint_has_its_interval_its_verdict_and_what_matters(comparison):
+    figure = figures.endpoints({"tales": comparison, "other tales": comparison})
+    rows = comparison.primary.frame.to_dict("records")
+    assert len(figure.axes) == len(rows) == 3 and "With dropout minus without dropout" in figure.get_gid()
+    for axis, row in zip(figure.axes, rows, strict=True):
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["tales", "other tales"]
+        band = axis.patches[0]
+        assert (band.get_x(), band.get_width()) == pytest.approx((-row["matters"], 2 * row["matters"]))
+        wide, narrow = (list(line.get_xdata()) for line in axis.lines[:2])
+        assert (wide, narrow) == ([row["low"], row["high"]], [row["low90"], row["high90"]])
+        assert axis.collections[0].get_offsets()[0][0] == row["difference"]
+        assert row["verdict"] in axis.texts[0].get_text() and "→" in axis.texts[0].get_text()
+        assert (f"among {row['candidates']:.1f}" in axis.texts[0].get_text()) == bool(METRICS[row["metric"]].task)
+        assert f"{METRICS[row['metric']].title}, other tales: {row['verdict']}" in figure.get_label()
+        left, right = axis.get_xlim()
+        assert (right > left) == METRICS[row["metric"]].higher_is_better  # to the right is better
 
 
 def test_a_sweep_shows_both_arms_and_the_baselines():
     table = pd.DataFrame({"value": ["1", "2"], "metric": "image_mrr", "chance": [1.0, 1.5], "baseline": "recency"})
-    table = table.assign(baseline_value=1.8, off=[2.0, 4], off_low=[1.0, 3], off_high=[3.0, 5])
+    table = table.assign(baseline_value=1.8, off=[2.0, 4], off_low=[1.0, 3], off_high=[3.0, 5], candidates=7.5)
     table = table.assign(on=[3.0, 5], on_low=[2.0, 4], on_high=[4.0, 6])
     rows = pd.concat([table.assign(sweep=field) for field in ("batch_size", "fusion", "temporal")])
     rows = pd.concat([rows, rows.assign(metric="chrf", sweep="other")], ignore_index=True)
@@ -84,6 +80,7 @@ def test_a_sweep_shows_both_arms_and_the_baselines():
     assert [axis.get_title() for axis in figure.axes] == ["batch size", "fusion", "temporal"]
     axis = figure.axes[0]
     assert [t.get_text() for t in axis.texts] == ["chance", "recency"]
+    assert axis.get_ylabel().split()[-2:] == ["among", "7.5"]
     assert [list(line.get_ydata()) for line in axis.lines[:2]] == [[1, 1.5], [1.8, 1.8]]
     assert [list(container[0].get_ydata()) for container in axis.containers] == [[2, 4], [3, 5]]
     legend = [text.get_text() for text in axis.get_legend().get_texts()]
@@ -94,6 +91,7 @@ def test_rank_histograms_count_every_window_in_percent(arm):
     figure = figures.rank_histograms(arm)
     assert len(figure.axes) == 2
     for axis in figure.axes:
+        assert re.search(r"among \d+\.\d$", axis.get_title())
         model = axis.patches[1].get_data().values
         assert 0 < model.max() <= 100
     assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"recency", "model", "chance"}

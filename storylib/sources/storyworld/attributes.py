@@ -66,20 +66,25 @@ def scene_truth(stories: Sequence[Story], context: int = 4) -> pd.DataFrame:
 
 
 def attribute_accuracy(
-    rows: pd.DataFrame, stories: Sequence[Story], training_stories: Sequence[Story], context: int = 4
+    rows: pd.DataFrame,
+    stories: Sequence[Story],
+    training_stories: Sequence[Story],
+    context: int = 4,
+    drawn: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> pd.DataFrame:
     """One row per attribute of the next scene, in percent.
 
     rows: one per window and seed, with the columns story, frame, seed, generation, retrieved_story and retrieved_frame:
     ``Run.model_rows`` of one or more runs. stories: all stories. training_stories: those of the majority baseline.
+    drawn: the drawn and the true picture of each row, (N, S, S, 3) bytes each.
 
     written: what the generated text states, according to Storyworld's parser; an attribute that it does not state is
-    wrong. retrieved: what is true of the retrieved frame. Intervals are over stories and seeds. copy-last, majority:
-    baselines on the same windows. ceiling: exact accuracy of perfect readers of text, pictures, and both.
+    wrong. retrieved: what is true of the retrieved frame. drawn: what a probe reads off the drawn picture; probe: off
+    the true one, which bounds the former. Intervals are over stories and seeds. copy-last, majority: baselines on the
+    same windows. ceiling: exact accuracy of perfect readers of text, pictures, and both.
     """
     if not knows_truth(stories):
         return pd.DataFrame()
-    rows = rows.dropna(subset=["retrieved_frame"])
     by_frame = {}
     for story in stories:
         for frame, attributes in zip(story.frames, _attributes(story), strict=True):
@@ -92,6 +97,10 @@ def attribute_accuracy(
         "written": [parse(str(text)) for text in rows["generation"]],
         "retrieved": [by_frame[frame] for frame in retrieved_frames],
     }
+    if drawn is not None:
+        from storylib.sources.storyworld.probe import read_pictures  # needs torch
+
+        predictions |= dict(zip(("drawn", "probe"), map(read_pictures, drawn), strict=True))
     ceilings = 100 * truth.ceilings(context=context)
     majority = most_common([a for story in training_stories for a in _attributes(story)], list(ceilings.index))
     story_ids, seeds = rows["story"].to_numpy(), rows["seed"].to_numpy()
@@ -99,9 +108,11 @@ def attribute_accuracy(
     for name in ceilings.index:
         row: dict[str, Any] = {}
         for column, predicted in predictions.items():
+            if not any(name in values for values in predicted):  # the probe does not judge it
+                continue
             correct = 100 * _correct(name, predicted, targets)
             sums = story_sums(np.stack([correct, np.ones_like(correct)], axis=1), story_ids, seeds)
-            row[column], low, high = interval(sums, lambda s: s[..., 0] / s[..., 1])
+            row[column], low, high = interval(sums, lambda s: s[..., 0] / s[..., 1], (0, 100))
             row[f"{column}, 95 %"] = f"{low:.0f} to {high:.0f}"
         row["copy-last"] = 100 * _correct(name, last_frames, targets).mean()
         row["majority"] = 100 * _correct(name, [majority] * len(targets), targets).mean()
