@@ -1,10 +1,9 @@
 """Train the small networks that come with storylib, and write them into the package.
 
-    python -m benchmarks.bundle tokenizer       Storyworld's picture tokenizer
-    python -m benchmarks.bundle probe           the network that reads off a picture what it shows
     python -m benchmarks.bundle storyteller     the storyteller, with the frames that it knows
+    python -m benchmarks.bundle probe           the network that reads off a picture what it shows
 
-Each takes minutes. Tokenizer and probe are trained on a world of another seed, whose pictures no source returns.
+Each takes minutes. The probe is trained on a world of another seed, whose pictures no source returns.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import pandas as pd
 from safetensors.torch import save_file
 
 from storylib.config import cache_dir, configure
-from storylib.data.picture_tokens import train_tokenizer
 from storylib.data.pictures import open_picture, thumbnail
 from storylib.data.types import Frame, Story
 from storylib.experiments.runs import prepare, train
@@ -32,7 +30,7 @@ from storylib.sources.storyworld.probe import WEIGHTS as PROBE
 from storylib.sources.storyworld.probe import train_probe
 
 OTHER_WORLD = 23  # a seed
-TOKENIZER_STEPS, PROBE_STEPS = 4000, 1800
+PROBE_STEPS = 1800
 SIZE = 96  # pixels of the longer side of a known picture
 
 
@@ -41,11 +39,6 @@ def drawings() -> tuple[np.ndarray, list[dict[str, Any]]]:
     stories = load_stories("storyworld", limit=1000, seed=OTHER_WORLD)
     frames = [frame for story in stories for frame in story.frames]
     return np.stack([thumbnail(open_picture(frame.image), 64) for frame in frames]), [f.attributes for f in frames]
-
-
-def make_tokenizer(path: Path) -> None:
-    tokenizer = train_tokenizer(drawings()[0], TOKENIZER_STEPS, cache_dir("tokenizer.checkpoint"))
-    save_file({name: value.half() for name, value in tokenizer.state_dict().items()}, path)
 
 
 def make_probe(path: Path) -> None:
@@ -83,11 +76,9 @@ def write_frames(frames: Iterable[tuple[Story, Frame]], path: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bundle")
-    parser.add_argument("part", choices=("tokenizer", "probe", "storyteller"))
+    parser.add_argument("part", choices=("storyteller", "probe"))
     part = parser.parse_args(arguments).part
-    if part == "tokenizer":
-        make_tokenizer(PROBE.with_name("picture_tokens_64.safetensors"))
-    elif part == "probe":
+    if part == "probe":
         make_probe(PROBE)
     else:
         print(f"{make_bundle('quick', BUNDLED):,} bytes")

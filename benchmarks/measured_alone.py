@@ -9,7 +9,6 @@ The result is one line of JSON. Under ``accelerate launch`` only the main proces
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import os
@@ -30,8 +29,7 @@ import torch
 
 from storylib import training
 from storylib.config import Config, configure
-from storylib.data.features import Features, encode
-from storylib.data.picture_tokens import tokenize
+from storylib.data.features import encode
 from storylib.data.splits import split_stories
 from storylib.data.types import Story
 from storylib.data.windows import WindowDataset
@@ -148,7 +146,7 @@ def measure_stories(folder: str, device: str, stories: int, windows: int, rounds
 
     loaded = timed("load", lambda: load(stories, root=folder))
     splits = timed("group and split", lambda: split_stories(loaded))
-    features = timed("store features", lambda: store(loaded, config))
+    features = timed("store features", lambda: encode(loaded, image_size=config.model.image_size))
     model, parts = timed("build windows", lambda: build(config, Data(loaded, splits, features)))
     loop = steps(model, parts, config)
     per_window = {"train": timed("train", lambda: cost(loop, windows, rounds, device)["milliseconds_per_window"])}
@@ -165,14 +163,6 @@ def measure_stories(folder: str, device: str, stories: int, windows: int, rounds
         "milliseconds_per_window": per_window,
         "peak_memory_mb": memory,
     }
-
-
-def store(stories: Sequence[Story], config: Config) -> Features:
-    """Features and picture tokens, of a tokenizer whose training of one step does not grow with the stories."""
-    features = encode(stories, image_size=config.model.image_size)
-    if config.model.image_decoder != "tokens":
-        return features
-    return dataclasses.replace(features, picture_tokens=tokenize(features.thumbnails, [0], steps=1))
 
 
 @torch.inference_mode()

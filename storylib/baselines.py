@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from storylib.data.ngrams import Trigrams, WordModel, unigram, with_cache
-from storylib.data.pictures import as_pixels
 from storylib.data.vocabulary import Vocabulary
-from storylib.data.windows import OtherStories, WindowDataset, window_texts
+from storylib.data.windows import OtherStories, WindowDataset, as_pixels, window_texts
 from storylib.decoders import PretrainedTextDecoder
 from storylib.metrics.alignment import apply_linear_map, fit_linear_map
 from storylib.metrics.retrieval import mean_rank
@@ -61,7 +60,6 @@ def baselines(train: WindowDataset, held_out: WindowDataset, vocabulary: Vocabul
         **(word_models(train, held_out, vocabulary) if held_out.writes else {}),
         **(language_models(held_out, vocabulary) if held_out.writes and held_out.reading else {}),
         "linear map": linear_map(train, held_out),
-        **({"tokenizer": reconstruction(held_out)} if held_out.tokenizer else {}),
     }
 
 
@@ -122,14 +120,6 @@ def nearest(train: WindowDataset, held_out: WindowDataset) -> Prediction:
         picture=pictures[:, 0],
         samples=pictures,
     )
-
-
-@torch.inference_mode()
-def reconstruction(held_out: WindowDataset) -> Prediction:
-    """The true picture as its tokens show it: the best that a decoder over tokens can draw."""
-    assert held_out.tokenizer is not None and held_out.codes is not None
-    codes = held_out.codes[held_out.frames[:, -1]].long()
-    return Prediction(picture=torch.cat([held_out.tokenizer.decode(part) for part in codes.split(64)]))
 
 
 def linear_map(train: WindowDataset, held_out: WindowDataset) -> Prediction:

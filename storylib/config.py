@@ -62,8 +62,7 @@ class ModelConfig:
     text_decoder: str = "gpt2-shallow"  # from scratch, "gpt2-small", "gpt2-tiny"; or pretrained, "smollm2", "hf:<repo>"
     text_length: int = 48  # word pieces of a text; the rest is cut
     word_dropout: float = 0.0  # share of the preceding words hidden from the text decoder in training
-    image_decoder: str = "tokens"  # of a picture; or "upsampling", as in the published systems
-    tokenizer_steps: int = 2000  # of the training of the picture tokenizer
+    image_decoder: str = "sampling"  # "upsampling": one picture; "sampling": several as well
     image_size: int = 64  # side of the predicted picture in pixels: 16, 32, 64, 128
 
 
@@ -80,6 +79,8 @@ class TrainConfig:
     in_story_weight: float = 3.0  # within both: of the choice among the story's own frames, which teaches order
     text_weight: float = 1.0
     image_weight: float = 1.0
+    feature_weight: float = 0.2  # within the image loss: of the distance in a frozen network's first layers
+    divergence_weight: float = 0.001  # within the image loss: of a sampling decoder's divergence, in nats
     pretraining: int = 3  # epochs of the text decoder alone on all training texts, first; 0: none
     epochs: int = 10
     batch_size: int = 32
@@ -98,8 +99,7 @@ CHOICES = {
     "fusion": ("concat", "gate", "cross_attention"),
     "temporal": ("gru", "lstm", "transformer"),
     "next_embedding": ("mixture", "linear"),
-    "image_decoder": ("upsampling", "tokens"),
-    "image_size": (16, 32, 64, 128),
+    "image_decoder": ("upsampling", "sampling"),
     "contrastive_text": ("story", "description"),
     "contrastive_loss": ("infonce", "siglip"),
     "precision": ("no", "bf16", "fp16"),
@@ -108,9 +108,7 @@ CHOICES = {
 
 
 # Least and greatest values; every other number must be at least 0.
-COUNTS = (
-    "stories context width correction_rank text_length tokenizer_steps epochs batch_size candidates threads".split()
-)
+COUNTS = "stories context width correction_rank text_length image_size epochs batch_size candidates threads".split()
 SHARES = "dropout feature_dropout state_dropout word_dropout warmup".split()
 LIMITS: dict[str, tuple[float, float]] = dict.fromkeys(COUNTS, (1.0, float("inf")))
 LIMITS |= dict.fromkeys(SHARES, (0.0, 1.0))

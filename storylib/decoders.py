@@ -1,7 +1,7 @@
 """From the story state to words and to a picture.
 
-Both copy before they create: the text decoder mixes a language model with a cache of the context's words, and the
-token decoder takes the codes of a picture from the context's pictures or makes new ones.
+Both decoders copy before they create. The text decoder mixes a language model with a cache of the context's words; the
+image decoder mixes the context's pictures at every pixel and adds a correction that starts at zero.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from storylib.config import ConfigError, ModelConfig, unknown
 from storylib.data.language_model import LanguageModel, is_pretrained, load_language_model
-from storylib.data.picture_tokens import CELL, CODES, PictureTokenizer
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import Batch
 from storylib.data.writing import write
@@ -37,10 +36,8 @@ SAMPLED_PIECES = 2048  # of those that no training text has
 WRITTEN_TOGETHER = 16  # texts that a pretrained language model writes at once
 ROWS = 512  # whose logits over all pieces are in memory at once: 100 MB
 LENGTH_GROUPS = 4  # parts of a batch that the text decoder reads apart, so that little of each is padding
-CHANNELS = (64, 48, 24, 8)  # of the upsampling decoder at 4, 8, 16 and 32 pixels; 8 from there on
-CODE_WIDTH, TOKEN_WIDTH, TOKEN_LAYERS = 16, 128, 2  # of the token decoder
-SCORED_CODES = 64  # of a picture in a training step: neighbours teach almost the same
-DRAWING_STEPS = 6
+FREE_NATS = 2.0  # divergence that costs nothing: enough to say which frame recurs; without it no latent is used
+CHANNELS = (64, 48, 24, 8)  # of the image decoder at 4, 8, 16 and 32 pixels; 8 from there on
 
 warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # intended: the prefix has no words
 
@@ -330,158 +327,109 @@ def text_decoder(
     return TextDecoder(vocabulary, width, frames, kind, length, config.word_dropout)
 
 
-class UpsamplingDecoder(nn.Module):
-    """Upsamples the story state, as both published systems do; the last doubling shuffles channels into pixels."""
+class ImageDecoder(nn.Module):
+    """Upsamples the story state; the last doubling shuffles channels into pixels, so no layer runs at full size."""
 
     def __init__(self, width: int, frames: int, size: int = 64) -> None:
         super().__init__()
-        steps = int(math.log2(size / 4))
+        steps = int(math.log2(max(size, 4) / 4))
+        if size < 16 or size != 4 * 2**steps:
+            raise ConfigError(f"image_size must be 16, 32, 64, 128 and so on, not {size}")
+        self.frames = frames
         channels = [CHANNELS[min(i, len(CHANNELS) - 1)] for i in range(steps)]
         self.seed = nn.Linear(width, channels[0] * 16)
-        self.blocks = nn.Sequential(
-            *(
-                nn.Sequential(
-                    nn.Upsample(scale_factor=2, mode="nearest"),
-                    nn.Conv2d(before, after, 3, padding=1),
-                    nn.GroupNorm(8, after),
-                    nn.GELU(),
-                )
-                for before, after in pairwise(channels)
+        inputs = [*channels[:-2], channels[-2] + 3 * frames]  # the last block also sees the context, reduced
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.Upsample(scale_factor=2, mode="nearest"),
+                nn.Conv2d(before, after, 3, padding=1),
+                nn.GroupNorm(8, after),
+                nn.GELU(),
             )
+            for before, (_, after) in zip(inputs, pairwise(channels), strict=True)
         )
-        self.paint = nn.Conv2d(channels[-1], 4 * 3, 3, padding=1)
+        self.paint = nn.Conv2d(channels[-1], 4 * 3 + frames, 3, padding=1)
+        self.choice = nn.Linear(channels[0] * 16, frames)  # which frame recurs, the same at every pixel
+        for layer in (self.paint, self.choice):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
-    def losses(self, state: Tensor, batch: Batch) -> Tensor:
-        """(B,) mean absolute error of the pixels: sharper than the squared error (Zhao et al. 2017)."""
-        return (self._draw(state) - batch["picture"]).abs().mean((1, 2, 3))
+    def forward(self, state: Tensor, context: Tensor) -> Tensor:
+        """(B, 3, S, S) pixels, not clamped. state: (B, width). context: (B, K, 3, S, S) pixels in 0..1."""
+        return self._draw(self.seed(state), context)
 
-    def draw(self, state: Tensor, batch: Batch) -> Tensor:
-        """(B, 3, S, S) pixels in 0..1 of states (B, width); nothing else is used."""
-        return self._draw(state).clamp(0, 1)
+    def outputs(self, state: Tensor, context: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """What the losses need: the ``picture``, to be compared with the target (B, 3, S, S)."""
+        return {"picture": self(state, context)}
 
-    def _draw(self, state: Tensor) -> Tensor:
-        x = F.gelu(self.seed(state)).view(len(state), -1, 4, 4)
-        return F.pixel_shuffle(self.paint(self.blocks(x)), 2) + 0.5
+    def _draw(self, seed: Tensor, context: Tensor, preference: Tensor | float = 0.0) -> Tensor:
+        """(B, 3, S, S) from seeds (B, C * 16), the context's pictures and a preference for each of them (B, K)."""
+        seed = F.gelu(seed)
+        x = seed.view(len(seed), -1, 4, 4)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        x = self.blocks[-1](torch.cat([x, F.adaptive_avg_pool2d(context.flatten(1, 2), x.shape[-1])], dim=1))
+        painted = self.paint(x)  # (B, 12 + K, S / 2, S / 2)
+        correction = F.pixel_shuffle(painted[:, self.frames :], 2)
+        # Divided by the root of their number, so that the many inputs do not decide in one step.
+        choice = preference + self.choice(seed) / math.sqrt(seed.shape[1])
+        shares = (painted[:, : self.frames] + choice[:, :, None, None]).softmax(1)
+        shares = F.interpolate(shares, scale_factor=2, mode="bilinear")
+        return (shares[:, :, None] * context).sum(1) + correction
 
 
-class TokenDecoder(nn.Module):
-    """Predicts the codes of the next picture, several at a time: a masked transformer (Chang et al. 2022).
+class SamplingImageDecoder(ImageDecoder):
+    """A conditional variational decoder (Sohn et al. 2015): draws the expected picture, and several different samples.
 
-    A position is a square of 2 x 2 codes. It sees its codes in each context picture, those of the next picture that are
-    known already, and the story state. Each code is new or, with learned probabilities, the one that a context picture
-    has at its place: a backdrop that stays is copied exactly.
+    A latent says how the next picture differs from the expected one: which frame recurs, where something new is. In
+    training it is read from the target, later it is drawn from a learned prior. Half of each training batch learns
+    without a latent, so that the same weights also give the expected picture.
     """
 
-    def __init__(self, width: int, frames: int, size: int = 64) -> None:
-        super().__init__()
-        self.frames, self.side = frames, size // CELL  # codes of a side
-        self.tokenizer = PictureTokenizer().requires_grad_(False)
-        self.embedding = nn.Embedding(CODES + 1, CODE_WIDTH)  # the last one: not known yet
-        self.read_codes = nn.Linear((frames + 1) * 4 * CODE_WIDTH, TOKEN_WIDTH)
-        self.read_state = nn.Linear(width, TOKEN_WIDTH)
-        self.position = nn.Parameter(torch.randn((self.side // 2) ** 2, TOKEN_WIDTH) * 0.02)
-        layer = nn.TransformerEncoderLayer(
-            TOKEN_WIDTH, 4, 2 * TOKEN_WIDTH, 0.1, "gelu", batch_first=True, norm_first=True
+    def __init__(self, width: int, frames: int, size: int = 64, latent: int = 32) -> None:
+        super().__init__(width, frames, size)
+        self.prior = nn.Linear(width, 2 * latent)
+        nn.init.zeros_(self.prior.weight)
+        nn.init.zeros_(self.prior.bias)
+        self.posterior = nn.Sequential(
+            nn.Linear(width + (3 * 8 * 8 + 1) * frames, width), nn.GELU(), nn.Linear(width, 2 * latent)
         )
-        self.network = nn.TransformerEncoder(layer, TOKEN_LAYERS, enable_nested_tensor=False)
-        self.norm = nn.LayerNorm(TOKEN_WIDTH)
-        self.write = nn.Linear(TOKEN_WIDTH, 4 * CODE_WIDTH)
-        self.choice = nn.Linear(TOKEN_WIDTH, 4 * (frames + 1))  # a context picture's code, or a new one
-        self.bias = nn.Parameter(torch.zeros(CODES))
-        nn.init.normal_(self.embedding.weight, std=CODE_WIDTH**-0.5)
-        nn.init.zeros_(self.choice.weight)
-        nn.init.zeros_(self.choice.bias)
+        self.seed_of_latent = nn.Linear(latent, self.seed.out_features)
+        self.preference = nn.Linear(latent, frames)
 
-    def losses(self, state: Tensor, batch: Batch) -> Tensor:
-        """(B,) nats per code that is not known; in training a random share is, otherwise none."""
-        context, codes = batch["codes"][:, :-1], batch["codes"][:, -1]
-        hidden = torch.ones_like(codes, dtype=torch.bool)
-        if self.training:
-            share = torch.cos(torch.rand(len(codes), 1, 1, device=codes.device) * math.pi / 2)
-            hidden = torch.rand(codes.shape, device=codes.device) < share
-            hidden[:, 0, 0] |= ~hidden.any((1, 2))
-        new, choice = self._read(state, context, codes.masked_fill(hidden, CODES))
-        scored = hidden
-        if self.training:
-            order = torch.rand(codes.shape, device=codes.device).masked_fill(~hidden, 1).flatten(1)
-            chosen = torch.zeros_like(order, dtype=torch.bool).scatter_(1, order.argsort(1)[:, :SCORED_CODES], True)
-            scored = hidden & chosen.view(codes.shape)
-        window = scored.nonzero()[:, 0]
-        true, choice, old = codes[scored], choice[scored].log_softmax(-1), context.movedim(1, -1)[scored]
-        log_new = choice[:, -1] - F.cross_entropy(self._logits(new[scored]), true, reduction="none")
-        log_old = choice[:, :-1].masked_fill(old != true[:, None], -torch.inf)
-        nats = -torch.cat([log_old, log_new[:, None]], dim=1).logsumexp(1)
-        sums = torch.zeros_like(state[:, 0]).index_add(0, window, nats.to(state.dtype))
-        return sums / scored.sum((1, 2))
+    def outputs(self, state: Tensor, context: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """In training also ``picture_divergence``, a scalar: nats of posterior from prior, beyond ``FREE_NATS``."""
+        if not self.training:
+            return {"picture": self(state, context)}
+        half = (len(state) + 1) // 2
+        mean, log_deviation = self.posterior_of(state[:half], context[:half], target[:half]).chunk(2, -1)
+        prior_mean, prior_log_deviation = self.prior(state[:half]).chunk(2, -1)
+        latent = mean + log_deviation.exp() * torch.randn_like(mean)
+        distance = ((mean - prior_mean) / prior_log_deviation.exp()).square()
+        distance = distance + (2 * (log_deviation - prior_log_deviation)).exp()
+        divergence = (prior_log_deviation - log_deviation + (distance - 1) / 2).sum(-1).mean()
+        seed = self.seed(state)
+        seed = torch.cat([seed[:half] + self.seed_of_latent(latent), seed[half:]])
+        preference = F.pad(self.preference(latent), (0, 0, 0, len(state) - half))
+        picture = self._draw(seed, context, preference)
+        return {"picture": picture, "picture_divergence": F.relu(divergence - FREE_NATS)}
 
-    def probabilities(self, state: Tensor, context: Tensor, codes: Tensor) -> Tensor:
-        """(B, G, G, V) of every code at every place. context: (B, K, G, G) codes. codes: (B, G, G), V where unknown."""
-        new, choice = self._read(state, context, codes)
-        shares = choice.softmax(-1)
-        new = self._logits(new).softmax(-1) * shares[..., -1:]
-        return new.scatter_add(-1, context.movedim(1, -1), shares[..., :-1])
+    def posterior_of(self, state: Tensor, context: Tensor, target: Tensor) -> Tensor:
+        """(B, 2 Z) mean and log deviation of the latent, from how the target differs from each context frame."""
+        change = target[:, None] - context  # (B, K, 3, S, S)
+        coarse = F.adaptive_avg_pool2d(change.flatten(1, 2), 8).flatten(1)
+        return self.posterior(torch.cat([state, 4 * coarse, 10 * change.abs().mean((2, 3, 4))], dim=-1))
 
-    @torch.inference_mode()
-    def draw(self, state: Tensor, batch: Batch, generator: torch.Generator | None = None) -> Tensor:
-        """(B, 3, S, S) pixels in 0..1: the likeliest picture, or with a generator a random one.
-
-        A code that a context picture has at its place takes its pixels from there, as far as they differ from what the
-        code alone shows.
-        """
-        context = batch["codes"][:, : self.frames]
-        codes = self._codes(state, context, generator)
-        shares = self._read(state, context, codes)[1][..., : self.frames].movedim(-1, 1)  # (B, K, G, G)
-        same = context == codes[:, None]
-        source = shares.masked_fill(~same, -torch.inf).argmax(1, keepdim=True)
-        chosen = torch.zeros_like(same).scatter(1, source, True)
-        copied = (same & chosen).repeat_interleave(CELL, -1).repeat_interleave(CELL, -2)[:, :, None]
-        pictures = batch["context_pictures"]
-        shown = self.tokenizer.decode(context.flatten(0, 1)).view(pictures.shape)
-        return (self.tokenizer.decode(codes) + ((pictures - shown) * copied).sum(1)).clamp(0, 1)
-
-    def _codes(self, state: Tensor, context: Tensor, generator: torch.Generator | None) -> Tensor:
-        """(B, G, G) codes. In each of a few steps those that the model is surest of become known, at first few."""
-        codes = torch.full_like(context[:, 0], CODES)
-        for step in range(DRAWING_STEPS):
-            probabilities = self.probabilities(state, context, codes).flatten(1, 2)  # (B, G * G, V)
-            noise = torch.zeros(probabilities.shape[:2])
-            if generator is None:
-                sure, drawn = probabilities.max(-1)
-            else:
-                point = torch.rand(noise.shape, generator=generator)[..., None].to(probabilities)
-                drawn = torch.searchsorted(probabilities.cumsum(-1), point)[..., 0].clamp(max=CODES - 1)
-                sure = probabilities.gather(-1, drawn[..., None])[..., 0]
-                noise = -torch.empty(noise.shape).exponential_(generator=generator).log()  # Gumbel
-            unknown = codes.flatten(1) == CODES
-            drawn = torch.where(unknown, drawn, codes.flatten(1))
-            remaining = 1 - (step + 1) / DRAWING_STEPS
-            order = sure.log() + remaining * noise.to(sure)
-            order = order.masked_fill(~unknown, torch.inf).argsort(1, descending=True)
-            known = drawn.shape[1] - int(math.sin(remaining * math.pi / 2) * drawn.shape[1])
-            codes = drawn.scatter(1, order[:, known:], CODES).view(codes.shape)
-        return codes
-
-    def sample(self, state: Tensor, batch: Batch, k: int, generator: torch.Generator) -> Tensor:
-        """(B, k, 3, S, S) pixels of k random pictures."""
-        return torch.stack([self.draw(state, batch, generator) for _ in range(k)], dim=1)
-
-    def _read(self, state: Tensor, context: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, G, G, CODE_WIDTH) what is new at each place, and (B, G, G, K + 1) where its code comes from."""
-        pictures = self.embedding(torch.cat([context, codes[:, None]], dim=1))  # (B, K + 1, G, G, C)
-        squares = pictures.unflatten(2, (-1, 2)).unflatten(4, (-1, 2))  # (B, K + 1, G / 2, 2, G / 2, 2, C)
-        squares = squares.permute(0, 2, 4, 1, 3, 5, 6).flatten(3).flatten(1, 2)  # (B, P, (K + 1) * 4 * C)
-        tokens = self.read_codes(squares) + self.position + self.read_state(state)[:, None]
-        tokens = self.norm(self.network(tokens))
-        return self._places(self.write(tokens)), self._places(self.choice(tokens))
-
-    def _places(self, squares: Tensor) -> Tensor:
-        """(B, G, G, C) from squares of 2 x 2 codes (B, P, 4 * C)."""
-        side = self.side // 2
-        return squares.view(len(squares), side, side, 2, 2, -1).transpose(2, 3).flatten(3, 4).flatten(1, 2)
-
-    def _logits(self, new: Tensor) -> Tensor:
-        """(..., V) scores of every code."""
-        return new @ self.embedding.weight[:CODES].T + self.bias
+    @torch.no_grad()
+    def sample(self, state: Tensor, context: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
+        """(B, k, 3, S, S) pixels of k samples, not clamped."""
+        mean, log_deviation = (part[:, None] for part in self.prior(state).chunk(2, -1))
+        noise = torch.randn(len(state), k, mean.shape[-1], generator=generator, dtype=state.dtype)
+        latent = mean + log_deviation.exp() * noise.to(state.device)
+        seeds = self.seed(state)[:, None] + self.seed_of_latent(latent)
+        preferences = self.preference(latent)
+        samples = [self._draw(seeds[:, i], context, preferences[:, i]) for i in range(k)]
+        return torch.stack(samples, dim=1)
 
 
-IMAGE_DECODERS: dict[str, Any] = {"upsampling": UpsamplingDecoder, "tokens": TokenDecoder}
+IMAGE_DECODERS = {"upsampling": ImageDecoder, "sampling": SamplingImageDecoder}

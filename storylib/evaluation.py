@@ -16,10 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from storylib.baselines import SAMPLES, Prediction, baselines, copy, without_untrained
-from storylib.data.pictures import as_pixels
 from storylib.data.scoring import ScoringEncoders
 from storylib.data.vocabulary import Vocabulary
-from storylib.data.windows import OtherStories, WindowDataset
+from storylib.data.windows import OtherStories, WindowDataset, as_pixels
 from storylib.decoders import text_context
 from storylib.metrics.alignment import alignment_columns, apply_linear_map, fit_linear_map
 from storylib.metrics.frechet import principal_directions
@@ -133,9 +132,10 @@ def predict(
         parts["image"].append(reading["next_image"].cpu())
         parts["text"].append(reading["next_text"].cpu())
         if held_out.draws:
-            parts["picture"].append(model.image_decoder.draw(reading["state"], batch).cpu())
+            context = batch["context_pictures"]
+            parts["picture"].append(model.image_decoder(reading["state"], context).clamp(0, 1).cpu())
             if sample is not None:
-                parts["samples"].append(sample(reading["state"], batch, SAMPLES, generator).cpu())
+                parts["samples"].append(sample(reading["state"], context, SAMPLES, generator).clamp(0, 1).cpu())
         if held_out.writes:
             real = batch["tokens"] != -100
             tokens = batch["tokens"].clamp(min=0)

@@ -41,7 +41,8 @@ class ModelOutput(ContextReading, total=False):
     image_shared: Tensor  # (B, K + 1, W) unit vectors in the shared space
     text_shared: Tensor  # (B, K + 1, W) of the texts, or of what the pictures show
     token_log_probabilities: Tensor  # (B, T) of the target's true tokens
-    picture_losses: Tensor  # (B,) of the image decoder, in its own unit
+    picture: Tensor  # (B, 3, S, S) pixels, not clamped
+    picture_divergence: Tensor  # scalar, in nats; only of a sampling decoder in training
     next_image_scale: Tensor  # scalars: inverse temperatures of the softmax over all candidates,
     next_text_scale: Tensor
     next_image_in_story_scale: Tensor  # of the softmax over the target's own story,
@@ -263,8 +264,9 @@ class StoryModel(nn.Module):
         if "tokens" in batch:
             tokens = batch["tokens"].clamp(min=0)
             output["token_log_probabilities"] = self.text_decoder(reading["story"], tokens, text_context(batch))
-        if "picture" in batch or "codes" in batch:
-            output["picture_losses"] = self.image_decoder.losses(reading["state"], batch)
+        if "picture" in batch:
+            pictures = batch["context_pictures"], batch["picture"]
+            output |= self.image_decoder.outputs(reading["state"], *pictures)  # type: ignore[typeddict-item]
         return output
 
 

@@ -334,8 +334,6 @@ def build_model(config: Config, features: Features, splits: Splits, vocabulary: 
     model = StoryModel(config.model, image_space, text_space, vocabulary, config.data.context, upper_layers)
     if features.reading and features.reading.adaptation is not None:
         model.text_decoder.adaptation = features.reading.adaptation.clone()
-    if features.picture_tokens:
-        model.image_decoder.tokenizer.load_state_dict(features.picture_tokens.tokenizer.state_dict())
     return model
 
 

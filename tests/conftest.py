@@ -107,7 +107,7 @@ def text_folder(folder: Path, kind: str, layers: int = 1) -> Path:
 HEROES = "fox owl bear frog lion goat duck hare wolf crab swan mole seal toad".split()
 TINY = {
     "width": 16, "image_size": 16, "text_length": 16, "epochs": 2, "batch_size": 8,
-    "device": "cpu", "image_decoder": "upsampling",  # so that no picture tokenizer is trained
+    "device": "cpu", "image_decoder": "upsampling", "feature_weight": 0.0,  # no sampling and no network to load
 }  # fmt: skip
 
 
@@ -225,57 +225,24 @@ def tiny_data() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def tiny_sets(tiny_data: Any) -> dict[str, Any]:
     """The vocabulary, and the data set of each split."""
-    return data_sets(tiny_data)
+    from storylib.data.windows import WindowDataset
+    from storylib.training import build_vocabulary
+
+    config = tiny_config()
+    vocabulary = build_vocabulary(tiny_data.features, tiny_data.splits, config)
+    sets = {name: WindowDataset(tiny_data.features, part, vocabulary, config) for name, part in tiny_data.splits}
+    return {"vocabulary": vocabulary, **sets}
 
 
 @pytest.fixture(scope="session")
 def build(tiny_data: Any, tiny_sets: dict[str, Any]) -> Callable[..., Any]:
     """Builds an untrained model for the tiny stories, and puts all frames into its frozen spaces: build(width=8)."""
-    return builder(tiny_data, tiny_sets)
-
-
-@pytest.fixture(scope="session")
-def token_data(tiny_data: Any) -> Any:
-    """The tiny data with picture tokens, of a tokenizer that is hardly trained."""
-    from storylib.data import picture_tokens
-
-    features = tiny_data.features
-    training = np.unique(features.image_of[features.rows(tiny_data.splits.train)])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picture_tokens, "WARMUP", 1)  # so that three steps give many different codes
-        tokens = picture_tokens.tokenize(features.thumbnails, training, steps=3)
-    return dataclasses.replace(tiny_data, features=dataclasses.replace(features, picture_tokens=tokens))
-
-
-@pytest.fixture(scope="session")
-def token_sets(token_data: Any) -> dict[str, Any]:
-    """The data sets whose pictures are tokens."""
-    return data_sets(token_data)
-
-
-@pytest.fixture(scope="session")
-def token_build(token_data: Any, token_sets: dict[str, Any]) -> Callable[..., Any]:
-    """Builds untrained models that draw tokens."""
-    return builder(token_data, token_sets, image_decoder="tokens")
-
-
-def data_sets(data: Any) -> dict[str, Any]:
-    from storylib.data.windows import WindowDataset
-    from storylib.training import build_vocabulary
-
-    config = tiny_config()
-    vocabulary = build_vocabulary(data.features, data.splits, config)
-    sets = {name: WindowDataset(data.features, part, vocabulary, config) for name, part in data.splits}
-    return {"vocabulary": vocabulary, **sets}
-
-
-def builder(data: Any, sets: dict[str, Any], **defaults: Any) -> Callable[..., Any]:
     from storylib.training import build_model
 
     def make(**overrides: Any) -> Any:
-        model = build_model(tiny_config(**(defaults | overrides)), data.features, data.splits, sets["vocabulary"])
+        model = build_model(tiny_config(**overrides), tiny_data.features, tiny_data.splits, tiny_sets["vocabulary"])
         for name in ("train", "validation", "test"):
-            sets[name].embed_bank(model.image_space, model.text_space)
+            tiny_sets[name].embed_bank(model.image_space, model.text_space)
         return model
 
     return make
@@ -305,6 +272,7 @@ profiles:
     epochs: 1
     pretraining: 1
     width: 16
+    feature_weight: 0.0
     sources: {storyworld: {stories: 10}}
 arms:
   contrastive-off: {contrastive_weight: 0.0}

@@ -199,7 +199,7 @@ def command(world: World, verb: str, *options: str) -> str:
     image_encoder = use_stub_encoders(world.patch)["image"]
     image_encoder.__init__("stub-image", 1280)  # type: ignore[misc]
     image_encoder.matrix[:, ::2] = 0  # like many features of real encoders: the covariance has a low rank
-    settings = "width=16 image_size=16 text_length=16 batch_size=8 epochs=1 pretraining=0".split()
+    settings = "width=16 image_size=16 text_length=16 batch_size=8 epochs=1 pretraining=0 feature_weight=0.0".split()
     parts = [part for setting in [*settings, "image_decoder=upsampling"] for part in ("--set", setting)]
     code = main([verb, "--source", "folder:IN", "--device", "cpu", *parts, *options])
     errors = [line for line in world.output.readouterr().err.splitlines() if line.startswith(("error", "Traceback"))]

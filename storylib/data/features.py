@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from storylib.data.language_model import Reading
-    from storylib.data.picture_tokens import PictureTokens
 
 
 class Rows:
@@ -75,7 +74,6 @@ class Features:
     # (unique texts + 1,) the first state of each text and the number of states.
     text_states: tuple[np.ndarray, np.ndarray] | None = None
     reading: Reading | None = None  # of a pretrained language model that writes
-    picture_tokens: PictureTokens | None = None  # of a picture tokenizer, if its tokens are drawn
 
     def rows(self, stories: Sequence[Story]) -> np.ndarray:
         """Rows of all frames of some stories, (frames,)."""

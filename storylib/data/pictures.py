@@ -5,16 +5,13 @@ from __future__ import annotations
 import hashlib
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, PngImagePlugin
 
 from storylib.data.files import explain, natural_order
 from storylib.data.store import file_sha256
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 with suppress(ImportError):  # optional: HEIC, the format of telephones
     from pillow_heif import register_heif_opener
@@ -92,8 +89,3 @@ def picture_digest(image: PictureLike) -> str:
 def thumbnail(picture: Image.Image, size: int) -> np.ndarray:
     """(size, size, 3) uint8: the whole picture, resized to what the image decoder reads and draws."""
     return np.asarray(picture.resize((size, size), Image.Resampling.LANCZOS))
-
-
-def as_pixels(thumbnails: Tensor) -> Tensor:
-    """(..., S, S, 3) bytes as pixels in 0..1, (..., 3, S, S)."""
-    return thumbnails.movedim(-1, -3).float() / 255

@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from storylib.config import Config
 from storylib.data.features import Features, Rows
 from storylib.data.language_model import WindowTexts, is_pretrained
-from storylib.data.pictures import as_pixels
 from storylib.data.text_layers import FrameTexts, gather_states
 from storylib.data.types import Story, windows
 from storylib.data.vocabulary import Vocabulary
@@ -38,9 +37,8 @@ class Batch(TypedDict, total=False):
     states: Tensor  # (B, T, D) a pretrained language model's before each token; only if one writes
     tokens: Tensor  # (B, T) the target's word pieces, -100 for padding; only if the text loss is on
     context_tokens: Tensor  # (B, K, L) the context's word pieces; only if the text loss is on
-    picture: Tensor  # (B, 3, S, S) the target's pixels in 0..1; only if an upsampling decoder draws it
-    codes: Tensor  # (B, K + 1, G, G) what a picture tokenizer makes of the pictures; only if a token decoder draws,
-    context_pictures: Tensor  # (B, K, 3, S, S) and the pixels that it copies from
+    picture: Tensor  # (B, 3, S, S) the target's pixels in 0..1; only if the image loss is on
+    context_pictures: Tensor  # (B, K, 3, S, S) the context's pixels; only if the image loss is on
 
 
 class WindowDataset(Dataset):
@@ -60,9 +58,6 @@ class WindowDataset(Dataset):
         self.image = Rows(features.image_vectors, features.image_of[rows])  # (F, Di)
         self.text = Rows(features.text_vectors, features.text_of[rows])  # (F, Dt)
         self.pictures = Rows(features.thumbnails, features.image_of[rows])  # (F, S, S, 3) uint8
-        tokens = features.picture_tokens
-        self.tokenizer = tokens.tokenizer if tokens else None
-        self.codes = Rows(tokens.codes, features.image_of[rows]) if tokens else None  # (F, G, G)
         self.image_id = torch.from_numpy(features.image_of[rows])
         self.text_id = torch.from_numpy(features.text_of[rows])
         self.description = Rows(features.text_vectors, features.description_of[rows])  # (F, Dt)
@@ -148,11 +143,8 @@ class WindowDataset(Dataset):
             if self.reading:
                 batch["states"] = self.reading_states.batch(self.reading_rows[torch.as_tensor(indices)])
         if self.draws:
-            if self.codes is None:
-                batch["picture"] = as_pixels(self.pictures[target])
-            else:
-                batch["codes"] = self.codes[frames].long()
-                batch["context_pictures"] = as_pixels(self.pictures[context])
+            batch["picture"] = as_pixels(self.pictures[target])
+            batch["context_pictures"] = as_pixels(self.pictures[context])
         return batch
 
     def batches(self, device: torch.device | str, size: int = 64) -> Iterator[Batch]:
@@ -197,6 +189,11 @@ def other_story(stories: Tensor) -> Tensor:
             break
         other = torch.where(same, (other + 1) % size, other)
     return other
+
+
+def as_pixels(thumbnails: Tensor) -> Tensor:
+    """(..., S, S, 3) bytes as pixels in 0..1, (..., 3, S, S)."""
+    return thumbnails.movedim(-1, -3).float() / 255
 
 
 def _embedded(space: nn.Module, vectors: Rows) -> Tensor:

@@ -20,14 +20,14 @@ from storylib.data.encoders import encoder_fingerprint, first_available, load_im
 from storylib.data.features import Features, encode, features_fingerprint, read_windows
 from storylib.data.language_model import is_pretrained
 from storylib.data.splits import Splits, split_stories
-from storylib.data.store import cache_entry, file_sha256, make_sealed, write_atomically
+from storylib.data.store import cache_entry, make_sealed, write_atomically
 from storylib.data.types import Story, windows
 from storylib.experiments.provenance import RunError, provenance
 from storylib.experiments.records import Run
 from storylib.metrics.registry import MODEL
 from storylib.metrics.summary import summarise
 from storylib.metrics.text import signatures
-from storylib.sources import load_stories, trained_tokenizer
+from storylib.sources import load_stories
 
 
 @dataclass(frozen=True)
@@ -59,24 +59,15 @@ def prepare(config: Config, strict: bool = False, training: bool = True) -> Data
             f"A split has no window of {config.data.context + 1} consecutive frames: give three or more stories of "
             "as many, one each to train, validate and test; those with similar pictures or texts stay together."
         )
-    model, reader, tokenizer_steps = config.model, None, None
+    model, reader = config.model, None
     if config.train.text_weight and is_pretrained(model.text_decoder):
         reader = model.text_decoder, model.text_length, config.train.pretraining
-    if config.train.image_weight and model.image_decoder == "tokens":
-        tokenizer_steps = model.tokenizer_steps
-    layers, device = model.trainable_text_layers, config.train.device
-    return _prepare(config.data, model.image_size, layers, reader, tokenizer_steps, device, strict)
+    return _prepare(config.data, model.image_size, model.trainable_text_layers, reader, config.train.device, strict)
 
 
 @lru_cache(maxsize=2)
 def _prepare(
-    data: DataConfig,
-    image_size: int,
-    layers: int,
-    reader: tuple[str, int, int] | None,
-    tokenizer_steps: int | None,
-    device: str,
-    strict: bool,
+    data: DataConfig, image_size: int, layers: int, reader: tuple[str, int, int] | None, device: str, strict: bool
 ) -> Data:
     from storylib.data.device import pick_device
 
@@ -86,13 +77,6 @@ def _prepare(
     if reader:
         reading = read_windows(stories, splits.train, *reader, data.context, device)
         features = dataclasses.replace(features, reading=reading)
-    if tokenizer_steps:
-        from storylib.data.picture_tokens import tokenize
-
-        training = np.unique(features.image_of[features.rows(splits.train)])
-        trained = trained_tokenizer(data.source, image_size)
-        tokens = tokenize(features.thumbnails, training, tokenizer_steps, trained, device)
-        features = dataclasses.replace(features, picture_tokens=tokens)
     return Data(stories, splits, features)
 
 
@@ -160,7 +144,7 @@ def _train(config: Config, data: Data, folder: Path) -> None:
         "best_epoch": result.best_epoch,
         "seconds": round(result.seconds, 2),
         "processes": result.group.size,
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in model.parameters()),
         "code": code_fingerprint("training"),
         **provenance(pick_device(config.train.device)),
     }
@@ -231,9 +215,7 @@ def find_run(config: Config) -> Run:
 
 def run_id(config: Config, data_fingerprint: str) -> str:
     """A readable name, and the hash that the run is found by: of configuration, data and training code."""
-    tokenizer = trained_tokenizer(config.data.source, config.model.image_size)
-    weights = file_sha256(tokenizer) if tokenizer else ""
-    key = digest([config.identity(), data_fingerprint, code_fingerprint("training"), weights])
+    key = digest([config.identity(), data_fingerprint, code_fingerprint("training")])
     return f"{_readable_name(config)}-{key[:8]}"
 
 

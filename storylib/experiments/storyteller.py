@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from storylib.config import Config
 from storylib.data.encoders import load_image_encoder, load_text_encoder
 from storylib.data.features import Features, Rows
-from storylib.data.pictures import PictureLike, as_pixels, open_picture, thumbnail
+from storylib.data.pictures import PictureLike, open_picture, thumbnail
 from storylib.data.text_layers import FrameTexts, LowerLayers, UpperLayers
 from storylib.data.types import Frame, Story
 from storylib.data.vocabulary import Vocabulary, load_tokenizer
-from storylib.data.windows import Batch
+from storylib.data.windows import Batch, as_pixels
 from storylib.experiments.records import Run
 from storylib.model import FrozenSpace, StoryModel
 from storylib.training import load_weights
@@ -122,7 +122,7 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
             ids = self.model.text_decoder.generate(reading["story"], batch["context_tokens"], **options)
             text = self.vocabulary.decode(ids)[0]
         if self.settings.train.image_weight > 0:
-            pixels = self.model.image_decoder.draw(reading["state"], batch)[0]
+            pixels = self.model.image_decoder(reading["state"], batch["context_pictures"])[0].clamp(0, 1)
             image = Image.fromarray((pixels * 255).round().byte().permute(1, 2, 0).cpu().numpy())
         retrieved = self._retrieve(reading["next_image"][0], batch["image"][0], known, nearest) if known else ()
         return NextFrame(text, image, retrieved)
@@ -138,15 +138,12 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         frame_texts = FrameTexts(text_encoder.embed(texts), *states)
         thumbnails = np.stack([thumbnail(picture, settings.image_size) for picture in pictures])  # (K, S, S, 3)
         image = image_encoder.embed([image_encoder.prepare(picture) for picture in pictures])
-        batch: Batch = {
+        return {
             "image": image[None].to(device),
             "text": frame_texts[None].to(device),
             "context_tokens": self.vocabulary.encode(texts, settings.text_length)[None].to(device),
+            "context_pictures": as_pixels(torch.from_numpy(thumbnails))[None].to(device),
         }
-        if tokenizer := getattr(self.model.image_decoder, "tokenizer", None):
-            pixels = as_pixels(torch.from_numpy(thumbnails)).to(device)
-            batch |= {"codes": tokenizer.encode(pixels)[None], "context_pictures": pixels[None]}
-        return batch
 
     def _check_context(self, images: Images, texts: Sequence[str]) -> None:
         count = self.settings.data.context

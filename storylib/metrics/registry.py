@@ -224,7 +224,7 @@ _METRICS = [
     *_retrieval("frame", "next frame (picture and text)", "next frame", 10),
     *_retrieval("image_in_story", "next picture, in-story", "in-story", 1),
     *_retrieval("text_in_story", "next text, in-story", "in-story", 1),
-    *_retrieval("frame_in_story", "next frame (picture and text), in-story", "in-story", 1),
+    *_retrieval("frame_in_story", "next frame, in-story", "in-story", 1),
     _cross_modal(10),
     *_retrieval("image_to_text", "picture to its text", "cross-modal", 10),
     *_retrieval("text_to_image", "text to its picture", "cross-modal", 10),

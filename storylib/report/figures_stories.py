@@ -93,9 +93,7 @@ def storyboard(run: Run, stories: Sequence[Story], order: str = "best", n: int =
         rows.append([*cells, Cell(retrieved.image, found, "retrieved", OFF)])
         descriptions.append(f"{window.story}, frame {window.frame:g}: the model wrote “{text}”. {found}")
     figure, _ = _board(rows, k + 3, 1.75, 2.9)
-    caption = (
-        "The context, the target (green), what the model drew, with two samples, and wrote (blue) and retrieved."
-    )
+    caption = "The context, the target (green), what the model drew, with two samples, and wrote (blue) and retrieved."
     return describe(figure, "; ".join(descriptions), caption)
 
 

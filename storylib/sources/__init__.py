@@ -74,12 +74,6 @@ def source_fingerprint(source: str) -> str:
     return digest([[str(path), *file_state(path)] for path in module.files(Path(root))])
 
 
-def trained_tokenizer(source: str, image_size: int) -> Path | None:
-    """The weights of a picture tokenizer that comes with a source, trained on pictures that it never returns."""
-    path = Path(__file__).with_name(source.partition(":")[0]) / f"picture_tokens_{image_size}.safetensors"
-    return path if path.exists() else None
-
-
 def _parts(source: str) -> tuple[str, str, str]:
     """Name, absolute place and options of "name:place?option=value". A place that exists is not cut at its "?"."""
     if not isinstance(source, str):

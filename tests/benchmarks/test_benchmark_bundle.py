@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from benchmarks import bundle
-from storylib.data.picture_tokens import load_tokenizer
 from storylib.report.your_story import load_storyteller, read_frames
 from storylib.sources.storyworld import probe
 
@@ -40,8 +39,7 @@ def trained(cache, tmp_path, monkeypatch):
     scenes = [{name: values[i % len(values)] for name, values in probe.VALUES.items()} for i in range(6)]
     monkeypatch.setattr(bundle, "drawings", lambda: (pictures, scenes))
     monkeypatch.setattr(bundle, "PROBE", tmp_path / "picture_probe.safetensors")
-    for name in ("TOKENIZER_STEPS", "PROBE_STEPS"):
-        monkeypatch.setattr(bundle, name, 2)
+    monkeypatch.setattr(bundle, "PROBE_STEPS", 2)
 
     def write(part):
         bundle.main([part])
@@ -49,12 +47,6 @@ def trained(cache, tmp_path, monkeypatch):
         return file
 
     return write
-
-
-def test_a_tokenizer_is_written_for_its_source(trained):
-    file = trained("tokenizer")
-    assert file.name == "picture_tokens_64.safetensors" and file.stat().st_size < 3e6
-    load_tokenizer(file)
 
 
 def test_a_probe_is_written_and_reads_pictures(trained, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import growth, measured_alone
 
-TINY = {"width": 16, "image_size": 16, "tokenizer_steps": 1}
+TINY = {"width": 16, "image_size": 16, "feature_weight": 0.0}
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from storylib.baselines import (
     target_tokens,
 )
 from storylib.data.ngrams import DISCOUNT, Trigrams, unigram, with_cache
-from storylib.data.pictures import as_pixels
 from storylib.data.vocabulary import Vocabulary
+from storylib.data.windows import as_pixels
 
 
 @pytest.fixture

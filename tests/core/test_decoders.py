@@ -1,4 +1,4 @@
-"""The text decoder behind its story prefix, with the word cache."""
+"""The text decoder behind its story prefix with the word cache, and both image decoders."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import torch
 
 from storylib.config import ConfigError
 from storylib.data.vocabulary import Vocabulary
-from storylib.decoders import MODES, TextDecoder
+from storylib.decoders import FREE_NATS, IMAGE_DECODERS, MODES, ImageDecoder, SamplingImageDecoder, TextDecoder
+from storylib.losses import image_loss
 
 PAD, END, UNKNOWN = Vocabulary.PAD, Vocabulary.END, Vocabulary.UNKNOWN
 SIZE, WIDTH, FRAMES, LENGTH = 12, 8, 3, 6
+BOTH = pytest.mark.parametrize("kind", IMAGE_DECODERS)
 
 
 def text_decoder(length=LENGTH, word_dropout=0.0, kind="gpt2-shallow"):
     return TextDecoder(Vocabulary(None, range(SIZE - 3)), WIDTH, FRAMES, kind, length, word_dropout)
+
+
+# Text decoder
 
 
 @pytest.fixture
@@ -258,3 +263,111 @@ def test_text_decoders_from_scratch_have_known_sizes_and_no_other():
     assert tiny < small / 3
     with pytest.raises(ConfigError, match="Did you mean 'gpt2-tiny'"):
         text_decoder(kind="gpt2-tinny")
+
+
+# Image decoders
+
+
+@BOTH
+@pytest.mark.parametrize("size", [16, 64, 128])
+def test_an_untrained_picture_is_the_mean_of_the_context(kind, size):
+    decoder = IMAGE_DECODERS[kind](WIDTH, FRAMES, size)
+    context = torch.rand(2, FRAMES, 3, size, size)
+    assert torch.allclose(decoder(torch.randn(2, WIDTH), context), context.mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0, 3, 8, 63, 96])
+def test_a_size_that_cannot_be_drawn_is_refused(size):
+    with pytest.raises(ValueError, match=f"image_size must be 16, 32, 64, 128 and so on, not {size}"):
+        ImageDecoder(WIDTH, FRAMES, size)
+
+
+@BOTH
+def test_gradients_reach_state_and_context(kind):
+    torch.manual_seed(0)
+    decoder = IMAGE_DECODERS[kind](WIDTH, FRAMES, 16)
+    decoder.paint.weight.data.normal_()
+    state, context = torch.randn(2, WIDTH, requires_grad=True), torch.rand(2, FRAMES, 3, 16, 16, requires_grad=True)
+    decoder(state, context).square().sum().backward()
+    assert state.grad.any(-1).all() and context.grad.flatten(2).any(-1).all()
+
+
+def test_a_chosen_frame_is_copied_exactly():
+    """With one frame's share at 1 and no correction, the picture is that frame."""
+    decoder = ImageDecoder(WIDTH, FRAMES, 32)
+    decoder.paint.bias.data[1] = 100.0
+    context = torch.rand(2, FRAMES, 3, 32, 32)
+    assert torch.allclose(decoder(torch.randn(2, WIDTH), context), context[:, 1], atol=1e-6)
+
+
+@pytest.fixture
+def sampler():
+    torch.manual_seed(0)
+    decoder = SamplingImageDecoder(WIDTH, FRAMES, 16)
+    decoder.paint.weight.data.normal_(std=0.1)
+    return decoder
+
+
+def draw(decoder, seed, k=3):
+    generator = torch.Generator().manual_seed(1)
+    state, context = torch.randn(2, WIDTH, generator=generator), torch.rand(2, FRAMES, 3, 16, 16, generator=generator)
+    return decoder.sample(state, context, k, torch.Generator().manual_seed(seed))
+
+
+def test_samples_differ_from_each_other_and_follow_the_seed(sampler):
+    drawn = draw(sampler, 0)
+    assert drawn.shape == (2, 3, 3, 16, 16) and not drawn.requires_grad
+    assert all(not torch.allclose(drawn[:, i], drawn[:, j]) for i, j in [(0, 1), (0, 2), (1, 2)])
+    assert torch.equal(draw(sampler, 0), drawn) and not torch.equal(draw(sampler, 1), drawn)
+
+
+def test_a_certain_prior_draws_one_picture(sampler):
+    sampler.prior.bias.data[32:] = -100.0
+    drawn = draw(sampler, 0)
+    assert torch.allclose(drawn[:, 0], drawn[:, 1]) and torch.allclose(drawn[:, 0], drawn[:, 2])
+
+
+def test_half_of_a_batch_learns_without_a_latent(sampler):
+    state, context, target = torch.randn(5, WIDTH), torch.rand(5, FRAMES, 3, 16, 16), torch.rand(5, 3, 16, 16)
+    out = sampler.train().outputs(state, context, target)
+    expected = sampler(state, context)
+    assert torch.allclose(out["picture"][3:], expected[3:], atol=1e-6)
+    assert (out["picture"][:3] - expected[:3]).abs().amax((1, 2, 3)).min() > 1e-3
+    validation = sampler.eval().outputs(state, context, target)  # the expected picture, without sampling
+    assert set(validation) == {"picture"} and torch.equal(validation["picture"], expected)
+
+
+@pytest.mark.parametrize("scale", [0.1, 10.0])
+def test_the_divergence_is_that_of_two_normal_distributions_beyond_the_free_nats(sampler, scale):
+    from torch.distributions import Normal, kl_divergence
+
+    torch.nn.init.normal_(sampler.prior.weight, std=0.01)
+    sampler.posterior[-1].bias.data.zero_()
+    sampler.posterior[-1].weight.data *= torch.tensor([scale, 0.1]).repeat_interleave(32)[:, None]
+    state, context, target = torch.randn(1, WIDTH), torch.rand(1, FRAMES, 3, 16, 16), torch.rand(1, 3, 16, 16)
+    divergence = sampler.train().outputs(state, context, target)["picture_divergence"]
+    mean, deviation = sampler.posterior_of(state, context, target).chunk(2, -1)
+    prior_mean, prior_deviation = sampler.prior(state).chunk(2, -1)
+    posterior, prior = Normal(mean, deviation.exp()), Normal(prior_mean, prior_deviation.exp())
+    expected = kl_divergence(posterior, prior).sum().item()
+    assert (expected > FREE_NATS) == (scale > 1)
+    assert divergence.item() == pytest.approx(max(0.0, expected - FREE_NATS), rel=1e-4)
+
+
+def test_samples_learn_both_possible_pictures():
+    """From the same state one of two frames recurs: most samples are one of the two."""
+    torch.manual_seed(0)
+    decoder = SamplingImageDecoder(WIDTH, 2, 16, latent=4).train()
+    optimizer = torch.optim.Adam(decoder.parameters(), 3e-3)
+    state = torch.ones(32, WIDTH)
+    context = torch.tensor([0.0, 1.0]).view(1, 2, 1, 1, 1).expand(32, 2, 3, 16, 16)
+    for _ in range(60):
+        target = torch.randint(0, 2, (32, 1, 1, 1)).float().expand(-1, 3, 16, 16)
+        out = decoder.outputs(state, context, target)
+        loss = image_loss(out["picture"], target, out["picture_divergence"], divergence_weight=0.02)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    drawn = decoder.eval().sample(state[:1], context[:1], 40, torch.Generator().manual_seed(0))[0].mean((1, 2, 3))
+    dark, light = (drawn < 0.3).float().mean(), (drawn > 0.7).float().mean()
+    assert dark > 0.15 and light > 0.15 and dark + light > 0.6

@@ -1,4 +1,4 @@
-"""Losses against loops and torch's own functions."""
+"""Losses against loops and torch's own functions, and the distance of pictures in a network's features."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import noise
 
 from storylib.config import TrainConfig
+from storylib.data.perceptual import perceptual_distance
 from storylib.losses import (
     compute_losses,
     contrastive_loss,
+    image_loss,
     next_embedding_loss,
     text_loss,
 )
@@ -109,18 +112,18 @@ def batch_and_outputs(story_id, image_id, text_id):
     batch = {
         "image_bank": bank, "text_bank": bank.flip(0), "target": torch.tensor([1, 4, 8]),
         "image_excluded": excluded, "text_excluded": excluded,
-        "tokens": torch.tensor([[2, 3, 1], [4, 1, -100], [5, 6, 1]]),
+        "tokens": torch.tensor([[2, 3, 1], [4, 1, -100], [5, 6, 1]]), "picture": random(b, 3, 4, 4),
         "story_id": torch.tensor(story_id).view(b, k + 1), "image_id": torch.tensor(image_id).view(b, k + 1),
         "text_id": torch.tensor(text_id).view(b, k + 1),
         "same_story": torch.arange(frames) // 3 == torch.arange(3)[:, None],
     }  # fmt: skip
     leaves = {
         "next_image": random(b, dim), "next_text": random(b, dim), "logits": random(b, 3),
-        "picture_losses": random(b), "image": random(b, k + 1, dim), "text": random(b, k + 1, dim),
+        "picture": random(b, 3, 4, 4), "image": random(b, k + 1, dim), "text": random(b, k + 1, dim),
     }  # fmt: skip
     leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
     output = {
-        **{name: leaves[name] for name in ("next_image", "next_text", "picture_losses")},
+        "next_image": leaves["next_image"], "next_text": leaves["next_text"], "picture": leaves["picture"],
         "token_log_probabilities": F.logsigmoid(leaves["logits"]),
         "image_shared": F.normalize(leaves["image"], dim=-1), "text_shared": F.normalize(leaves["text"], dim=-1),
         "next_image_scale": torch.tensor(10.0), "next_text_scale": torch.tensor(10.0),
@@ -220,7 +223,21 @@ def test_text_loss_is_the_mean_over_real_tokens():
     assert text_loss(true, tokens).item() == pytest.approx(value.item() + 1)  # one of five tokens
 
 
-def test_the_image_loss_is_the_mean_of_the_decoders_losses():
-    batch, output, _ = batch_and_outputs(APART, APART, APART)
-    output["picture_losses"] = torch.tensor([1.0, 2.0, 6.0])
-    assert compute_losses(output, batch, TrainConfig(image_weight=0.5))["image"].item() == pytest.approx(1.5)
+def test_image_loss_by_hand():
+    assert image_loss(torch.tensor([0.0, 1.0]), torch.tensor([0.25, 0.5])).item() == pytest.approx(0.375)
+
+
+def pictures(*numbers):
+    from torchvision.transforms.functional import to_tensor
+
+    return torch.stack([to_tensor(noise(n, (32, 32))) for n in numbers])
+
+
+def test_the_image_loss_is_the_weighted_sum_of_its_parts():
+    predicted, target = pictures(3), pictures(4)
+    pixels, features = (predicted - target).abs().mean(), perceptual_distance(predicted, target).mean()
+    assert torch.allclose(image_loss(predicted, target), pixels)
+    whole = image_loss(predicted, target, torch.tensor(7.0), feature_weight=0.5, divergence_weight=0.01)
+    assert torch.allclose(whole, pixels + 0.5 * features + 0.07)
+    five = image_loss(predicted.expand(5, -1, -1, -1), target.expand(5, -1, -1, -1), feature_weight=0.5)
+    assert torch.allclose(five, pixels + 0.5 * features)

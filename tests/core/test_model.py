@@ -18,7 +18,7 @@ from storylib.losses import compute_losses
 from storylib.model import FrozenSpace
 
 RECENCY = torch.tensor([0.1, 0.2, 0.3, 0.4])
-PREDICTIONS = ("next_image", "next_text", "token_log_probabilities")
+PREDICTIONS = ("next_image", "next_text", "token_log_probabilities", "picture")
 
 
 def batch_of(dataset, size=8):
@@ -29,7 +29,7 @@ def leave_zero(model):
     """Move the corrections away from their zero start, through which nothing reaches a prediction yet."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for part in (model.next_image.correction, model.next_text.correction):
+        for part in (model.next_image.correction, model.next_text.correction, model.image_decoder.paint):
             part.weight.normal_(generator=generator)
     return model
 
@@ -53,6 +53,8 @@ def test_an_untrained_model_equals_the_recency_baseline(build, tiny_sets):
     baseline = mean_of_context(held_out, RECENCY)
     assert torch.allclose(output["next_image"], baseline.image, atol=1e-6)
     assert torch.allclose(output["next_text"], baseline.text, atol=1e-6)
+    mean = mean_of_context(held_out, torch.full((4,), 0.25))
+    assert torch.allclose(output["picture"], mean.picture, atol=1e-6)
 
 
 def test_dropout_does_not_move_the_untrained_prediction(build, tiny_sets):
@@ -64,15 +66,15 @@ def test_dropout_does_not_move_the_untrained_prediction(build, tiny_sets):
 @pytest.mark.parametrize(
     ("fusion", "temporal"), [("concat", "gru"), ("gate", "lstm"), ("cross_attention", "transformer")]
 )
-def test_every_fusion_and_temporal_model_learns(token_build, token_sets, fusion, temporal):
-    model = leave_zero(token_build(fusion=fusion, temporal=temporal))
-    batch = batch_of(token_sets["train"])
+def test_every_fusion_and_temporal_model_learns(build, tiny_sets, fusion, temporal):
+    model = leave_zero(build(fusion=fusion, temporal=temporal, image_decoder="sampling"))
+    batch = batch_of(tiny_sets["train"])
     words = torch.randint(3, 27, batch["context_tokens"].shape, generator=torch.Generator().manual_seed(0))
     output = model.train()(batch | {"context_tokens": words})
     b, k, width = 8, 4, 16
     assert output["story"].shape == (b, k + 1, width) and output["state"].shape == (b, width)
     assert output["next_image"].shape == (b, 24) and output["next_text"].shape == (b, 20)
-    assert output["picture_losses"].shape == (b,)
+    assert output["picture"].shape == (b, 3, 16, 16)
     assert output["image_shared"].shape == output["text_shared"].shape == (b, k + 1, width)
     sum(compute_losses(output, batch, tiny_config(contrastive_loss="siglip").train).values()).backward()
     without = [n for n, p in model.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
@@ -80,19 +82,18 @@ def test_every_fusion_and_temporal_model_learns(token_build, token_sets, fusion,
 
 
 @pytest.mark.parametrize("projection", ["image_projection", "text_projection"])
-def test_what_the_contrastive_loss_trains_reaches_every_prediction(token_build, token_sets, projection):
+def test_what_the_contrastive_loss_trains_reaches_every_prediction(build, tiny_sets, projection):
     """With the default model: otherwise an ablation of the loss could not show an effect on a prediction."""
     defaults = dataclasses.asdict(Config().model)
     sizes = ("width", "image_size", "text_length")
-    model = leave_zero(token_build(**{name: value for name, value in defaults.items() if name not in sizes}).eval())
-    assert model.config.image_decoder == "tokens"
-    batch = batch_of(token_sets["test"])
+    model = leave_zero(build(**{name: value for name, value in defaults.items() if name not in sizes}).eval())
+    batch = batch_of(tiny_sets["test"])
     with torch.no_grad():
         before = model(batch)
         getattr(model, projection).weight.mul_(-1)
         after = model(batch)
-    for name in (*PREDICTIONS, "picture_losses"):
-        moved = (after[name] - before[name]).abs().reshape(8, -1).amax(1)
+    for name in PREDICTIONS:
+        moved = (after[name] - before[name]).abs().flatten(1).amax(1)
         assert (moved > 1e-4).all(), name
     shared = {"image_projection": "image_shared", "text_projection": "text_shared"}[projection]
     assert not torch.allclose(before[shared], after[shared])  # and the loss reads the same projection
@@ -137,6 +138,7 @@ def test_the_targets_own_frame_reaches_no_prediction(build, tiny_sets, fusion):
     other["image"][:, -1] = torch.randn_like(other["image"][:, -1])
     text[:, -1] = torch.randn_like(text[:, -1])
     other["text"] = FrameTexts(text)
+    other["picture"] = torch.rand_like(batch["picture"])
     other["target"] = batch["target"].flip(0)
     output, changed = model(batch), model(other)
     for name in (*PREDICTIONS, "story", "state"):
@@ -149,28 +151,12 @@ def test_the_true_text_reaches_only_its_own_likelihood(build, tiny_sets):
     model, batch = build().eval(), batch_of(tiny_sets["train"])
     other = batch | {"tokens": batch["tokens"].flip(0)}
     output, changed = model(batch), model(other)
-    for name in ("next_image", "next_text", "story", "picture_losses"):
+    for name in ("next_image", "next_text", "story", "picture"):
         assert torch.equal(output[name], changed[name])
     same_first = batch["tokens"][:, 0] == other["tokens"][:, 0]
     assert same_first.any()
     first = output["token_log_probabilities"][:, 0], changed["token_log_probabilities"][:, 0]
     assert torch.equal(first[0][same_first], first[1][same_first])
-
-
-def test_the_true_picture_reaches_only_its_own_loss(token_build, token_sets):
-    model, batch = token_build().eval(), batch_of(token_sets["test"])
-    other = batch | {"codes": torch.cat([batch["codes"][:, :-1], batch["codes"][:, -1:].flip(0)], 1)}
-    output, changed = model(batch), model(other)
-    for name in (*PREDICTIONS, "story", "state"):
-        assert torch.equal(output[name], changed[name]), name
-    assert not torch.allclose(output["picture_losses"], changed["picture_losses"])
-
-
-def test_the_tokenizer_of_the_data_is_the_models_and_stays(token_build, token_data):
-    model = token_build()
-    own, trained = model.image_decoder.tokenizer, token_data.features.picture_tokens.tokenizer
-    assert own is not trained and not any(parameter.requires_grad for parameter in own.parameters())
-    assert all(torch.equal(value, trained.state_dict()[name]) for name, value in own.state_dict().items())
 
 
 def test_shared_vectors_are_unit_vectors(build, tiny_sets):

@@ -25,7 +25,7 @@ FOLDER = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def results(build, token_build, tiny_data, tiny_sets, token_sets, tmp_path_factory):
+def results(build, tiny_data, tiny_sets, tmp_path_factory):
     """What one process and two processes compute, in a folder each: losses and gradients, and a whole training.
 
     The two are started by the documented command's function; they talk through gloo, which needs no GPU.
@@ -34,9 +34,8 @@ def results(build, token_build, tiny_data, tiny_sets, token_sets, tmp_path_facto
 
     folder = tmp_path_factory.mktemp("shared")
     for name, changes in CASES.items():
-        tokens = changes.get("image_decoder") == "tokens"
-        model = (token_build if tokens else build)(**changes)
-        batch = (token_sets if tokens else tiny_sets)["train"].__getitems__(WINDOWS)
+        model = build(**changes)
+        batch = tiny_sets["train"].__getitems__(WINDOWS)
         torch.save({"model": model, "batch": batch}, folder / f"{name}.case")
         torch.save(losses_and_gradients(model, batch, tiny_config(**changes).train), folder / f"{name}.one")
     features = tiny_data.features

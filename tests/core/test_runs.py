@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from conftest import tiny_config, use_stub_encoders
@@ -84,7 +82,7 @@ def test_a_decoder_that_is_not_trained_is_neither_run_nor_scored(tiny_data, runs
     def never(*_, **__):
         raise AssertionError("this decoder was run")
 
-    for part in ("TextDecoder.forward", "TextDecoder.generate", "UpsamplingDecoder.losses", "UpsamplingDecoder.draw"):
+    for part in ("TextDecoder.forward", "TextDecoder.generate", "ImageDecoder.outputs", "ImageDecoder.forward"):
         monkeypatch.setattr(f"storylib.decoders.{part}", never)
     run = evaluate_run(train(tiny_config(epochs=1, text_weight=0.0, image_weight=0.0), tiny_data), tiny_data)
     groups = {metric["group"] for metric in run.metrics.values()}
@@ -160,8 +158,6 @@ def test_other_configurations_data_and_code_have_other_ids(tiny_data, other_data
     ids = [run_id(config, data.fingerprint) for data in (tiny_data, other_data, resplit)]
     ids += [run_id(config.replace(**change), tiny_data.fingerprint) for change in changes]
     assert run_id(config.replace(device="cuda"), tiny_data.fingerprint) == ids[0] and "contrastive0.5" in ids[-1]
-    monkeypatch.setattr(module, "trained_tokenizer", lambda *_: Path(__file__))  # the source brings a tokenizer
-    ids.append(run_id(config, tiny_data.fingerprint))
     monkeypatch.setattr(module, "code_fingerprint", lambda *modules: "changed")
     ids.append(run_id(config, tiny_data.fingerprint))
     assert len({name.rpartition("-")[2] for name in ids}) == len(ids)
@@ -235,23 +231,6 @@ def test_data_are_prepared_once_for_all_arms_seeds_and_stages(source, cache, tin
     other = prepare(config.replace(split_seed=3))
     assert {s.id for s in other.splits.test} != {s.id for s in data.splits.test}
     assert other.features.fingerprint == data.features.fingerprint and other.fingerprint != data.fingerprint
-
-
-def test_pictures_become_tokens_where_a_decoder_draws_them(source, cache, monkeypatch):
-    """The tokenizer sees the pictures of the training stories alone, or comes with the source."""
-    calls = []
-    monkeypatch.setattr("storylib.data.picture_tokens.tokenize", lambda *given: calls.append(given))
-    config = tiny_config(image_decoder="tokens", tokenizer_steps=2)
-    data = prepare(config)
-    thumbnails, training, steps, trained, _ = calls.pop()
-    features = data.features
-    assert np.array_equal(thumbnails, features.thumbnails) and steps == 2 and trained is None
-    assert set(training) == set(features.image_of[features.rows(data.splits.train)].tolist())
-    monkeypatch.setattr(module, "trained_tokenizer", lambda source, size: (source, size))
-    prepare(config.replace(tokenizer_steps=3))
-    assert calls.pop()[2:4] == (3, ("storyworld", 16))
-    for change in ({"image_decoder": "upsampling"}, {"image_weight": 0.0}):
-        assert prepare(config.replace(**change)).features.picture_tokens is None and not calls
 
 
 def test_fewer_training_stories_leave_the_held_out_ones_alone(source, monkeypatch, tiny_data):

@@ -61,7 +61,7 @@ def test_the_loaded_model_is_the_trained_one(run, tiny_sets):
     rows = run.model_rows.dropna(subset=["nll"])
     assert rows["nll"].to_numpy() == pytest.approx(again.nll.numpy())
     assert rows["generation"].tolist() == again.words
-    drawn = np.load(run.path / "pictures.npy")[:, 0]
+    drawn = run.pictures[:, 0]
     assert np.abs(drawn / 255 - again.picture.permute(0, 2, 3, 1).numpy()).max() < 0.01
 
 
@@ -108,7 +108,7 @@ def test_it_predicts_what_the_evaluation_saw(storyteller, run, context):
     frame = storyteller.predict(*context)
     row = run.model_rows.set_index(["story", "frame"]).loc[("s11", 6)]
     assert frame.text == row["generation"] != ""
-    drawn = np.load(run.path / "pictures.npy")[int(row["picture"]), 0]
+    drawn = run.pictures[int(row["picture"]), 0]
     assert frame.image.size == (16, 16)
     assert np.abs(np.asarray(frame.image).astype(int) - drawn).max() <= 1
     assert frame.text == storyteller.predict(*context).text and frame.nearest == ()
@@ -234,21 +234,3 @@ def test_a_decoder_that_was_not_trained_predicts_nothing(tiny_data, context, tmp
     frame = storyteller.predict(*context, known=KnownPictures.of(tiny_data.stories, tiny_data.features))
     assert frame.text is None and frame.image is None and len(frame.nearest) == 1
     assert "How good it is" not in storyteller.generate_model_card().content
-
-
-def test_a_picture_is_drawn_from_the_tokens_of_new_pictures(token_data, context, tmp_path, monkeypatch):
-    """As the evaluation drew it from stored codes, also after saving and loading."""
-    monkeypatch.setenv("STORYLIB_RUNS", str(tmp_path / "runs"))
-    config = tiny_config(epochs=1, text_weight=0.0, image_decoder="tokens")
-    run = runs.evaluate_run(runs.train(config, token_data), token_data)
-    storyteller = Storyteller.of_run(run)
-    drawn = storyteller.predict(*context).image
-    row = run.model_rows.set_index(["story", "frame"]).loc[("s11", 6)]
-    expected = np.load(run.path / "pictures.npy")[int(row["picture"]), 0]
-    assert drawn.size == (16, 16) and np.abs(np.asarray(drawn).astype(int) - expected).max() <= 1
-    assert run.metrics["sample_spread"]["value"] > 0 and "tokenizer" in set(run.per_window["predictor"])
-    frozen = sum(p.numel() for p in storyteller.model.image_decoder.tokenizer.parameters())
-    assert run.record["parameters"] + frozen == sum(p.numel() for p in storyteller.model.parameters())
-    storyteller.save_pretrained(tmp_path / "saved")
-    again = Storyteller.from_pretrained(str(tmp_path / "saved"))
-    assert again.predict(*context).image.tobytes() == drawn.tobytes()

@@ -49,24 +49,8 @@ def test_a_batch_holds_the_content_of_the_stories(tiny_data, tiny_sets):
         assert torch.equal(batch["tokens"][row][real], tokens[tokens != Vocabulary.PAD])
         context_tokens = vocabulary.encode([frame.text for frame in window.context], 16)
         assert torch.equal(batch["context_tokens"][row], context_tokens)
-    assert batch["text"].states is None and batch["text"].mask is None
-    assert not {"codes", "context_pictures"} & set(batch)
-
-
-def test_a_batch_holds_the_codes_of_all_its_pictures_and_the_pixels_of_the_context(token_data, token_sets):
-    dataset, features = token_sets["test"], token_data.features
-    batch = dataset.__getitems__([5, 0])
-    assert batch["codes"].shape == (2, 5, 4, 4) and batch["codes"].dtype == torch.int64 and "picture" not in batch
-    for row, window in enumerate((dataset.windows[5], dataset.windows[0])):
-        for column, frame in enumerate((*window.context, window.target)):
-            at = features.keys.index((window.story.id, frame.number))
-            expected = features.picture_tokens.codes[features.image_of[at]]
-            assert np.array_equal(batch["codes"][row, column], expected)
-            if column < 4:
-                pixels = torch.from_numpy(np.array(features.thumbnails[features.image_of[at]])).permute(2, 0, 1) / 255
-                assert torch.allclose(batch["context_pictures"][row, column], pixels)
     assert batch["context_pictures"].shape == (2, 4, 3, 16, 16)
-    assert len(batch["codes"].unique()) > 5
+    assert batch["text"].states is None and batch["text"].mask is None
 
 
 def test_the_context_and_copies_of_the_target_are_excluded(tiny_data, tiny_sets):

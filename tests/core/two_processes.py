@@ -18,12 +18,11 @@ from storylib.training import Objective, accelerator
 
 WINDOWS = [3, 0, 7, 9, 12, 5, 14]  # an odd number: the shares differ in size, and their texts in length
 PER_WINDOW = ("image", "text", "image_id", "text_id", "story_id", "target", "image_excluded", "text_excluded")
-PER_WINDOW += ("same_story", "tokens", "context_tokens", "picture", "codes", "context_pictures")
+PER_WINDOW += ("same_story", "tokens", "context_tokens", "picture", "context_pictures")
 CASES = {
     "infonce": {"contrastive_weight": 0.5},
     "siglip": {"contrastive_loss": "siglip", "image_weight": 0.0},
     "off": {"contrastive_weight": 0.0, "text_weight": 2.0},
-    "tokens": {"image_decoder": "tokens", "image_weight": 0.5},
 }
 
 

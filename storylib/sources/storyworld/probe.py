@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from storylib.data.pictures import as_pixels
 from storylib.data.resumable import optimise
+from storylib.data.windows import as_pixels
 from storylib.sources.storyworld import world
 
 WEIGHTS = Path(__file__).with_name("picture_probe.safetensors")
