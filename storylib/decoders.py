@@ -37,6 +37,7 @@ WRITTEN_TOGETHER = 16  # texts that a pretrained language model writes at once
 ROWS = 512  # whose logits over all pieces are in memory at once: 100 MB
 LENGTH_GROUPS = 4  # parts of a batch that the text decoder reads apart, so that little of each is padding
 FREE_NATS = 2.0  # divergence that costs nothing: enough to say which frame recurs; without it no latent is used
+DECISIVENESS = 4.0  # of the finished image decoder: a mean of several pictures has the least error, but is blurred
 CHANNELS = (64, 48, 24, 8)  # of the image decoder at 4, 8, 16 and 32 pixels; 8 from there on
 
 warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # intended: the prefix has no words
@@ -373,7 +374,8 @@ class ImageDecoder(nn.Module):
         correction = F.pixel_shuffle(painted[:, self.frames :], 2)
         # Divided by the root of their number, so that the many inputs do not decide in one step.
         choice = preference + self.choice(seed) / math.sqrt(seed.shape[1])
-        shares = (painted[:, : self.frames] + choice[:, :, None, None]).softmax(1)
+        decisiveness = 1.0 if self.training else DECISIVENESS
+        shares = (decisiveness * (painted[:, : self.frames] + choice[:, :, None, None])).softmax(1)
         shares = F.interpolate(shares, scale_factor=2, mode="bilinear")
         return (shares[:, :, None] * context).sum(1) + correction
 
