@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import tiny_stories
 
+from storylib.data.pictures import open_picture, thumbnail
 from storylib.data.splits import split_stories
 from storylib.data.types import windows
 from storylib.sources.storyworld import grammar, load
@@ -16,6 +18,7 @@ from storylib.sources.storyworld.attributes import (
     one_of_each_plot,
     scene_truth,
 )
+from storylib.sources.storyworld.probe import VALUES, read_pictures
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +45,20 @@ def test_repeating_the_last_frame_scores_its_baseline(world):
     table = accuracy(world, lambda window: "", lambda window: window.context[-1])
     assert table["retrieved"].tolist() == pytest.approx(table["copy-last"].tolist())
     assert (table["written"] == 0).all()
+
+
+def test_a_probe_reads_the_drawn_and_the_true_pictures(world):
+    targets = [window.target for window in windows(world)]
+    rows = [{"story": w.story.id, "frame": w.target.number, "seed": 0, "generation": "", "retrieved_story": w.story.id,
+             "retrieved_frame": w.target.number} for w in windows(world)]  # fmt: skip
+    true = np.stack([thumbnail(open_picture(frame.image), 64) for frame in targets])
+    blank = np.zeros_like(true)
+    table = attribute_accuracy(pd.DataFrame(rows), world, split_stories(world).train, drawn=(blank, true))
+    assert table["drawn"].notna().sum() == table["probe"].notna().sum() == len(VALUES)
+    scenes = read_pictures(true)
+    places = [scene["where"] == frame.attributes["where"] for scene, frame in zip(scenes, targets, strict=True)]
+    assert table.loc["where", "probe"] == pytest.approx(100 * np.mean(places))
+    assert table.loc["where", "probe"] > 50 > table.loc["where", "drawn"]
 
 
 def test_true_texts_are_read_back_in_lower_case_too(world):

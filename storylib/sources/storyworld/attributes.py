@@ -108,7 +108,7 @@ def attribute_accuracy(
     for name in ceilings.index:
         row: dict[str, Any] = {}
         for column, predicted in predictions.items():
-            if not any(name in values for values in predicted):  # the probe does not judge it
+            if column in ("drawn", "probe") and name not in predicted[0]:  # the probe does not judge it
                 continue
             correct = 100 * _correct(name, predicted, targets)
             sums = story_sums(np.stack([correct, np.ones_like(correct)], axis=1), story_ids, seeds)
