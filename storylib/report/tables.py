@@ -16,14 +16,18 @@ from storylib.metrics.registry import METRICS, VERDICTS
 FACTS = ["off", "on", "difference", "low", "high", "verdict", "matters", "detectable", "chance", "candidates"]
 
 
-def load_records(studies: Sequence[Study], sources: Sequence[str], profile: str) -> tuple[dict[str, Any], str]:
-    """Published records by kind and source, and a list in Markdown of their origins and of what is missing."""
+def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: str) -> tuple[dict[str, Any], str]:
+    """Published records by kind and source, and a list in Markdown of their origins and of what is missing.
+
+    profiles: in order of preference; of a source and kind the first that is published is taken.
+    """
     records: dict[str, Any] = {study.kind: {} for study in studies}
     lines = []
     for study in studies:
         for source in sources:
+            published = (profile for profile in profiles if study.path(source, profile).exists())
             try:
-                record = records[study.kind][source] = study.load(source, profile)
+                record = records[study.kind][source] = study.load(source, next(published, profiles[0]))
                 lines.append(f"- {study.kind}: {origin(record)}")
             except RunError as error:
                 lines.append(f"- {study.kind}: {error}")
