@@ -77,7 +77,7 @@ def steps(model: StoryModel, parts: dict[str, WindowDataset], config: Config) ->
         try:
             for trainer.sampler.epoch in itertools.count():
                 for batch in trainer.loader:
-                    batch = training.to_device(batch, trainer.engine.device)
+                    batch = {name: value.to(trainer.engine.device) for name, value in batch.items()}
                     loss = sum(trainer.network(batch).values())
                     trainer.engine.backward(loss)
                     trainer._update(loss.detach(), batch)

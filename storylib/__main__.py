@@ -146,11 +146,11 @@ def audit(source: Source = "storyworld", profile: Profile = "quick") -> None:
     typer.echo(publish(source, profile))
 
 
-@verb("cache", "List the parts of the cache, or delete one.", "--clear features")
-def cache(clear: Annotated[str | None, typer.Option(help="A part to delete, or all.")] = None) -> None:
-    from storylib.data.store import clear_cache, describe_cache
+@verb("cache", "List the parts of the cache; each may be deleted.", "")
+def cache() -> None:
+    from storylib.data.store import describe_cache
 
-    typer.echo(f"{clear_cache(clear) / 1e6:,.1f} MB deleted" if clear else describe_cache())
+    typer.echo(describe_cache())
 
 
 def _add_target(target: str, help: str, example: str) -> None:
@@ -173,11 +173,10 @@ def notebook(
     output: Output,
     settings: Settings = None,
     figures: Annotated[Path | None, typer.Option(help="Folder for the figures that the notebook saves.")] = None,
-    timeout: Annotated[int | None, typer.Option(help="Seconds that a cell may take.")] = None,
 ) -> None:
     from storylib.report.notebooks import run_notebook
 
-    typer.echo(run_notebook(notebook, output, _split(settings), figures, timeout))
+    typer.echo(run_notebook(notebook, output, _split(settings), figures))
 
 
 @verb("chapters", "Execute chapters whose content has changed, in one kernel.", "contents/02_train --executed executed")
@@ -219,13 +218,6 @@ def credits(output: Output, source: Source = "storyworld", profile: Profile = "q
     from storylib.report.acknowledgements import acknowledge
 
     write_atomically(output, acknowledge(source, configure(profile, source=source).data.stories))
-
-
-@verb("new-folder", "Write an example folder to put your own pictures and texts in.", "my_stories")
-def new_folder(folder: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
-    from storylib.sources.folder import write_template
-
-    typer.echo(f"Three example stories are in {write_template(folder.expanduser())}; its README.md says what to do.")
 
 
 @app.callback(invoke_without_command=True)

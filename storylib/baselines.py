@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from storylib.config import ModelConfig
 from storylib.data.ngrams import Trigrams, WordModel, unigram, with_cache
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import OtherStories, WindowDataset, as_pixels, window_texts
@@ -161,7 +162,8 @@ def language_models(held_out: WindowDataset, vocabulary: Vocabulary) -> dict[str
     """The language model of the text decoder, without a story: as it is, and adapted to the training texts."""
     assert held_out.reading is not None
     reading, windows = held_out.reading, torch.arange(len(held_out))
-    decoder = PretrainedTextDecoder(vocabulary, 1, 0, reading.name, reading.text_length).eval()  # corrects nothing
+    settings = ModelConfig(text_decoder=reading.name, text_length=reading.text_length)
+    decoder = PretrainedTextDecoder(vocabulary, 1, 0, settings).eval()  # corrects nothing
     context, target = held_out.frames[:, :-1], held_out.frames[:, -1]
     texts = {name: window_texts(held_out.texts, frames, target) for name, frames in
              (("language model", context), ("language model, no context", context[:, :0]))}  # fmt: skip
@@ -207,10 +209,3 @@ def target_tokens(held_out: WindowDataset) -> list[list[int]]:
 
 def _real(tokens: Tensor) -> list[int]:
     return tokens[tokens != Vocabulary.PAD].tolist()
-
-
-def without_untrained(prediction: Prediction, held_out: WindowDataset) -> Prediction:
-    """A prediction without words or pictures where the model's decoder for them is not trained."""
-    if not held_out.writes:
-        prediction = replace(prediction, words=None, nll=None, nll_shuffled=None, top1=None, top5=None)
-    return prediction if held_out.draws else replace(prediction, picture=None, samples=None)

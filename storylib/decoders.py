@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -19,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from storylib.config import ConfigError, ModelConfig, unknown
-from storylib.data.language_model import LanguageModel, is_pretrained, load_language_model
+from storylib.data.language_model import LanguageModel, load_language_model
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import Batch
 from storylib.data.writing import write
@@ -43,19 +41,49 @@ CHANNELS = (64, 48, 24, 8)  # of the image decoder at 4, 8, 16 and 32 pixels; 8 
 warnings.filterwarnings("ignore", message="Passing `no_repeat_ngram_size`")  # intended: the prefix has no words
 
 
-class TextDecoder(nn.Module):
-    """Any Hugging Face causal language model behind a prefix of story embeddings, with a cache of the context's words.
+class Writer(nn.Module):
+    """What both text decoders share: how they are asked to write."""
+
+    length: int  # word pieces of the longest text
+    no_repeat: int  # so many pieces in a row are not written twice
+    _write: Any  # (story, context, options of ``generate``) -> ids; each decoder has its own
+
+    @torch.inference_mode()
+    def generate(
+        self, story: Tensor, context: Tensor, mode: str = "greedy", seed: int | None = None, **options: Any
+    ) -> Tensor:
+        """(B, <= length) ids written freely, with END and padding after the last word.
+
+        mode: "greedy", "beam" (4 beams) or "nucleus" (Holtzman et al. 2020), drawn from ``seed`` if one is given.
+        options: of the library's ``generate``; they override the mode's. Raises ConfigError for an unknown mode, or for
+        ``max_new_tokens`` beyond the length that was learned.
+        """
+        if mode not in MODES:
+            raise ConfigError(unknown("way to write", mode, MODES))
+        wanted = options.setdefault("max_new_tokens", self.length)
+        if wanted > self.length:
+            raise ConfigError(f"The decoder learned texts up to {self.length} word pieces; it cannot write {wanted}.")
+        settings = {"no_repeat_ngram_size": self.no_repeat, "min_new_tokens": 1} | MODES[mode] | options
+        with torch.random.fork_rng(enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
+            return self._write(story, context, settings)
+
+
+class TextDecoder(Writer):
+    """A causal language model behind a prefix of story embeddings, with a cache of the context's words.
 
     Names and places recur. So the next word comes from the language model or, with a learned probability, from the
-    words of the context, in which recent frames count more (a cache model: Grave et al. 2017).
+    words of the context, in which recent frames count more (a cache model: Grave et al. 2017). In what is written no
+    three words occur twice, padding and unknown never occur, and the first word is never END.
     """
 
-    def __init__(
-        self, vocabulary: Vocabulary, width: int, frames: int, kind: str, length: int = 48, word_dropout: float = 0.0
-    ) -> None:
+    no_repeat = 3
+
+    def __init__(self, vocabulary: Vocabulary, width: int, frames: int, config: ModelConfig) -> None:
         super().__init__()
-        self.lm = language_model(kind, vocabulary, length + frames + 1)
-        self.length, self.word_dropout = length, word_dropout
+        self.length, self.word_dropout = config.text_length, config.word_dropout
+        self.lm = language_model(config.text_decoder, vocabulary, self.length + frames + 1)
         self.prefix = nn.Linear(width, self.lm.get_input_embeddings().embedding_dim)
         self.cache_gate = nn.Parameter(torch.tensor(math.log(0.1 / 0.9)))
         self.cache_recency = nn.Parameter(torch.zeros(frames))
@@ -71,14 +99,14 @@ class TextDecoder(nn.Module):
 
     def mix(self, logits: Tensor, cache: Tensor) -> Tensor:
         """Log-probabilities (..., V) of language model and cache together."""
-        log_lm, log_cache = self._log_shares(cache)
-        return torch.logaddexp(log_lm + logits.log_softmax(-1), log_cache + cache.clamp(min=1e-12).log())
+        return self._mixed(logits.log_softmax(-1), cache, cache)
 
-    def _log_shares(self, cache: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., 1) log of the language model's and of the cache's share; an empty cache has none."""
+    def _mixed(self, log_probabilities: Tensor, cached: Tensor, cache: Tensor) -> Tensor:
+        """Mix log-probabilities of the language model with probabilities ``cached``; an empty cache has no share."""
         empty = cache.sum(-1, keepdim=True) == 0
         log_lm = torch.where(empty, 0.0, F.logsigmoid(-self.cache_gate))
-        return log_lm, torch.where(empty, -torch.inf, F.logsigmoid(self.cache_gate))
+        log_cache = torch.where(empty, -torch.inf, F.logsigmoid(self.cache_gate))
+        return torch.logaddexp(log_lm + log_probabilities, log_cache + cached.clamp(min=1e-12).log())
 
     def forward(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
         """(B, T) log-probability of each true token given the story and the tokens before it, never itself.
@@ -96,9 +124,7 @@ class TextDecoder(nn.Module):
             row, place = real.nonzero(as_tuple=True)
             lm_log_probabilities[rows[row], place] = -losses
         cache = self.word_cache(context)  # (B, V)
-        log_lm, log_cache = self._log_shares(cache)  # (B, 1)
-        cached = cache.gather(1, tokens).clamp(min=1e-12).log()
-        mixed = torch.logaddexp(log_lm + lm_log_probabilities, log_cache + cached)
+        mixed = self._mixed(lm_log_probabilities, cache.gather(1, tokens), cache)
         return mixed.masked_fill(tokens == Vocabulary.PAD, 0.0)
 
     def distribution(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
@@ -118,60 +144,21 @@ class TextDecoder(nn.Module):
             before = before.masked_fill(dropped & (before != Vocabulary.PAD), Vocabulary.UNKNOWN)
         inputs = torch.cat([prefix, self.lm.get_input_embeddings()(before)], dim=1)
         first = prefix.shape[1] - 1
-        if self.lm.config.model_type == "gpt2":  # padding is last and a causal model never looks ahead: no mask needed
-            hidden = self.lm.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, first:]
-            return self.lm.lm_head(hidden if where is None else hidden[where])
-        mask = torch.cat([tokens.new_ones(prefix.shape[:2]), (before != Vocabulary.PAD).long()], dim=1)
-        logits = self.lm(inputs_embeds=inputs, attention_mask=mask, use_cache=False).logits[:, first:]
-        return logits if where is None else logits[where]
+        # Padding is last and a causal model never looks ahead: no mask needed.
+        hidden = self.lm.transformer(inputs_embeds=inputs, use_cache=False).last_hidden_state[:, first:]
+        return self.lm.lm_head(hidden if where is None else hidden[where])
 
-    @torch.inference_mode()
-    def generate(
-        self, story: Tensor, context: Tensor, mode: str = "greedy", seed: int | None = None, **options: Any
-    ) -> Tensor:
-        """(B, <= length) ids written freely, with END and padding after the last word.
-
-        mode: "greedy", "beam" (4 beams) or "nucleus" (Holtzman et al. 2020), drawn from ``seed`` if one is given.
-        options: of the library's ``generate``; they override the mode's. No three words occur twice, padding and
-        unknown are never written, and the first word is never END. Raises ConfigError for an unknown mode, or for
-        ``max_new_tokens`` beyond the length that was learned.
-        """
-        settings = {"no_repeat_ngram_size": 3, "min_new_tokens": 1} | _settings(mode, self.length, options)
+    def _write(self, story: Tensor, context: Tensor, settings: dict[str, Any]) -> Tensor:
         prefix, cache = self.prefix(story), self.word_cache(context)
 
         def mix_cache(input_ids: Tensor, scores: Tensor) -> Tensor:
-            """Mixes the word cache into the scores at each step, as in training."""
             mixed = self.mix(scores, cache.repeat_interleave(len(scores) // len(cache), dim=0))  # one row per beam
             mixed = mixed.masked_fill(scores.isinf(), float("-inf"))  # banned words stay banned
             mixed[:, [Vocabulary.PAD, Vocabulary.UNKNOWN]] = float("-inf")
             return mixed
 
-        with _seeded(seed):
-            return self.lm.generate(
-                inputs_embeds=prefix,
-                attention_mask=torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device),
-                logits_processor=[mix_cache],
-                **settings,
-            )
-
-
-def _settings(mode: str, length: int, options: dict[str, Any]) -> dict[str, Any]:
-    """The library's options of a way to write. Raises ConfigError for an unknown one, or a text longer than learned."""
-    if mode not in MODES:
-        raise ConfigError(unknown("way to write", mode, MODES))
-    if options.setdefault("max_new_tokens", length) > length:
-        wanted = options["max_new_tokens"]
-        raise ConfigError(f"The decoder learned texts up to {length} word pieces; it cannot write {wanted}.")
-    return MODES[mode] | options
-
-
-@contextmanager
-def _seeded(seed: int | None) -> Iterator[None]:
-    """Random draws depend on the seed alone, if there is one."""
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        yield
+        mask = torch.ones(prefix.shape[:2], dtype=torch.long, device=prefix.device)
+        return self.lm.generate(inputs_embeds=prefix, attention_mask=mask, logits_processor=[mix_cache], **settings)
 
 
 def _ranked(log_probabilities: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
@@ -189,16 +176,16 @@ def language_model(kind: str, vocabulary: Vocabulary, positions: int) -> Any:
     logging.set_verbosity_error()
     if kind not in FROM_SCRATCH:
         raise ConfigError(unknown("text decoder", kind, [*FROM_SCRATCH, "smollm2", "hf:<repo>"]))
-    ids = {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
     width, layers = FROM_SCRATCH[kind]
-    shape: dict[str, Any] = {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4}
     # The activation is GPT-2's own curve in one kernel. Dropout helps no decoder this small.
-    shape |= {"n_inner": 2 * width, "activation_function": "gelu_pytorch_tanh"}
-    shape |= dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
-    return GPT2LMHeadModel(GPT2Config(vocab_size=len(vocabulary), **shape, **ids))  # type: ignore[arg-type]
+    options: dict[str, Any] = dict.fromkeys(("attn_pdrop", "embd_pdrop", "resid_pdrop"), 0.0)
+    options |= {"n_positions": positions, "n_embd": width, "n_layer": layers, "n_head": 4, "n_inner": 2 * width}
+    options |= {"activation_function": "gelu_pytorch_tanh", "vocab_size": len(vocabulary)}
+    options |= {"bos_token_id": None, "eos_token_id": Vocabulary.END, "pad_token_id": Vocabulary.PAD}
+    return GPT2LMHeadModel(GPT2Config(**options))
 
 
-class PretrainedTextDecoder(nn.Module):
+class PretrainedTextDecoder(Writer):
     """A frozen pretrained language model that has read the context, and a correction of its last hidden states.
 
     The correction depends on the state itself and on the story. It starts at zero, so that the untrained decoder is the
@@ -207,15 +194,13 @@ class PretrainedTextDecoder(nn.Module):
     the training texts, and a random sample of the others, weighted to stand for all of them.
     """
 
+    no_repeat = 6  # hardly any six recur in a picture book; what the context says may
     adaptation: Tensor  # of the language model to the training texts, see storylib.data.adaptation
-    familiar: Tensor | None  # pieces of the training texts
 
-    def __init__(
-        self, vocabulary: Vocabulary, width: int, frames: int, kind: str = "smollm2", length: int = 48
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, width: int, frames: int, config: ModelConfig) -> None:
         super().__init__()
-        self.vocabulary, self.kind, self.length = vocabulary, kind, length
-        lm = load_language_model(kind, "cpu")
+        self.vocabulary, self.kind, self.length = vocabulary, config.text_decoder, config.text_length
+        lm = load_language_model(self.kind, "cpu")
         size = lm.output.in_features
         self.dropout = nn.Dropout(CORRECTION_DROPOUT)
         self.read_state = nn.Linear(size, CORRECTION_RANK)
@@ -224,12 +209,12 @@ class PretrainedTextDecoder(nn.Module):
         nn.init.zeros_(self.correction.weight)
         nn.init.zeros_(self.correction.bias)
         self.register_buffer("adaptation", torch.zeros(lm.adaptation_size()))
-        self.familiar = None
+        self.familiar: Tensor | None = None  # pieces of the training texts
 
     @property
     def lm(self) -> LanguageModel:
         """The language model. It is no part of the weights, and all decoders of a process share it."""
-        return load_language_model(self.kind, str(self.device))
+        return load_language_model(self.kind, str(self.correction.weight.device))
 
     @cached_property
     def writer(self) -> LanguageModel:
@@ -261,7 +246,8 @@ class PretrainedTextDecoder(nn.Module):
         sample = self.others[order[:SAMPLED_PIECES]]
         each = len(self.others) / max(1, len(sample))
         counts = torch.cat([torch.ones(len(self.familiar)), torch.full((len(sample),), each)])
-        return torch.cat([self.familiar, sample]).to(self.device), counts.log().to(self.device)
+        device = self.correction.weight.device
+        return torch.cat([self.familiar, sample]).to(device), counts.log().to(device)
 
     def forward(self, story: Tensor, tokens: Tensor, context: Tensor) -> Tensor:
         """(B, T) log-probability of each true token; padding gets 0.
@@ -285,47 +271,24 @@ class PretrainedTextDecoder(nn.Module):
         empty = torch.zeros_like(tokens, dtype=own.dtype)
         return empty.masked_scatter(real, own), empty.masked_scatter(real, rank)
 
-    @torch.inference_mode()
-    def generate(
-        self, story: Tensor, context: Tensor, mode: str = "greedy", seed: int | None = None, **options: Any
-    ) -> Tensor:
-        """(B, <= length) ids written freely; arguments as in ``TextDecoder.generate``.
-
-        No six pieces occur twice in what is written, as hardly in a picture book; what the context says may recur.
-        """
-        settings = {"no_repeat_ngram_size": 6} | _settings(mode, self.length, options)
+    def _write(self, story: Tensor, context: Tensor, settings: dict[str, Any]) -> Tensor:
         contexts = [self.vocabulary.decode(frames) for frames in context]
         texts = [""] * len(contexts)
         order = (context != Vocabulary.PAD).sum((1, 2)).argsort()  # contexts of similar length need little padding
-        with _seeded(seed):
-            for rows in order.split(WRITTEN_TOGETHER):
+        for rows in order.split(WRITTEN_TOGETHER):
 
-                def correct(states: Tensor, stories: Tensor = story[rows]) -> Tensor:
-                    return self.correct(states, stories.repeat_interleave(len(states) // len(stories), dim=0))
+            def correct(states: Tensor, stories: Tensor = story[rows]) -> Tensor:
+                return self.correct(states, stories.repeat_interleave(len(states) // len(stories), dim=0))
 
-                written = write(self.writer, [contexts[row] for row in rows], self.length, correct, **settings)
-                for row, text in zip(rows.tolist(), written, strict=True):
-                    texts[row] = text
+            written = write(self.writer, [contexts[row] for row in rows], self.length, correct, **settings)
+            for row, text in zip(rows.tolist(), written, strict=True):
+                texts[row] = text
         return self.vocabulary.encode(texts, self.length)
-
-    @property
-    def device(self) -> torch.device:
-        return self.correction.weight.device
 
 
 def text_context(batch: Batch) -> Tensor:
     """What a text decoder reads of a batch's context: a language model's states if there are any, or the tokens."""
     return batch["states"] if "states" in batch else batch["context_tokens"]
-
-
-def text_decoder(
-    vocabulary: Vocabulary, width: int, frames: int, config: ModelConfig
-) -> TextDecoder | PretrainedTextDecoder:
-    """The decoder that ``text_decoder`` names: a pretrained language model, or one from scratch."""
-    kind, length = config.text_decoder, config.text_length
-    if is_pretrained(kind):
-        return PretrainedTextDecoder(vocabulary, width, frames, kind, length)
-    return TextDecoder(vocabulary, width, frames, kind, length, config.word_dropout)
 
 
 class ImageDecoder(nn.Module):
@@ -351,9 +314,8 @@ class ImageDecoder(nn.Module):
         )
         self.paint = nn.Conv2d(channels[-1], 4 * 3 + frames, 3, padding=1)
         self.choice = nn.Linear(channels[0] * 16, frames)  # which frame recurs, the same at every pixel
-        for layer in (self.paint, self.choice):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        for parameter in (*self.paint.parameters(), *self.choice.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, state: Tensor, context: Tensor) -> Tensor:
         """(B, 3, S, S) pixels, not clamped. state: (B, width). context: (B, K, 3, S, S) pixels in 0..1."""
@@ -393,9 +355,8 @@ class SamplingImageDecoder(ImageDecoder):
         self.prior = nn.Linear(width, 2 * latent)
         nn.init.zeros_(self.prior.weight)
         nn.init.zeros_(self.prior.bias)
-        self.posterior = nn.Sequential(
-            nn.Linear(width + (3 * 8 * 8 + 1) * frames, width), nn.GELU(), nn.Linear(width, 2 * latent)
-        )
+        change = (3 * 8 * 8 + 1) * frames
+        self.posterior = nn.Sequential(nn.Linear(width + change, width), nn.GELU(), nn.Linear(width, 2 * latent))
         self.seed_of_latent = nn.Linear(latent, self.seed.out_features)
         self.preference = nn.Linear(latent, frames)
 
@@ -413,8 +374,7 @@ class SamplingImageDecoder(ImageDecoder):
         seed = self.seed(state)
         seed = torch.cat([seed[:half] + self.seed_of_latent(latent), seed[half:]])
         preference = F.pad(self.preference(latent), (0, 0, 0, len(state) - half))
-        picture = self._draw(seed, context, preference)
-        return {"picture": picture, "picture_divergence": F.relu(divergence - FREE_NATS)}
+        return {"picture": self._draw(seed, context, preference), "picture_divergence": F.relu(divergence - FREE_NATS)}
 
     def posterior_of(self, state: Tensor, context: Tensor, target: Tensor) -> Tensor:
         """(B, 2 Z) mean and log deviation of the latent, from how the target differs from each context frame."""
@@ -430,8 +390,7 @@ class SamplingImageDecoder(ImageDecoder):
         latent = mean + log_deviation.exp() * noise.to(state.device)
         seeds = self.seed(state)[:, None] + self.seed_of_latent(latent)
         preferences = self.preference(latent)
-        samples = [self._draw(seeds[:, i], context, preferences[:, i]) for i in range(k)]
-        return torch.stack(samples, dim=1)
+        return torch.stack([self._draw(seeds[:, i], context, preferences[:, i]) for i in range(k)], dim=1)
 
 
 IMAGE_DECODERS = {"upsampling": ImageDecoder, "sampling": SamplingImageDecoder}

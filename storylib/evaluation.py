@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from storylib.baselines import SAMPLES, Prediction, baselines, copy, without_untrained
+from storylib.baselines import SAMPLES, Prediction, baselines, copy
 from storylib.data.scoring import ScoringEncoders
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import OtherStories, WindowDataset, as_pixels
@@ -53,8 +54,7 @@ def evaluate(
     Rows are indexed by predictor, story and frame (the target's number). A frame that no window ends on still has a
     row, for cross-modal retrieval. The model's rows also hold what it wrote (``generation``), the frame it retrieved
     (``retrieved_story``, ``retrieved_frame``), and the row of its pictures in the second value, (W, n, S, S, 3)
-    uint8 (``picture``): the likeliest one, then two samples if it can draw several. A decoder
-    that was not trained is not scored.
+    uint8 (``picture``): the likeliest one, then two samples if it can draw several.
     """
     if baseline_rows is None:
         baseline_rows = score_baselines(model, vocabulary, train, held_out, encoders)
@@ -93,9 +93,9 @@ def score_baselines(
     """
     targets = _targets(model, train, held_out, encoders)
     predictions = baselines(train, held_out, vocabulary)
-    tables = {name: targets.score(without_untrained(p, held_out)) for name, p in predictions.items()}
-    copies = [copy(held_out, position) for position in range(held_out.frames.shape[1] - 1)]
-    tables[ORACLE] = best_of([targets.score(without_untrained(p, held_out)) for p in copies])
+    tables = {name: targets.score(prediction) for name, prediction in predictions.items()}
+    context = range(held_out.frames.shape[1] - 1)
+    tables[ORACLE] = best_of([targets.score(copy(held_out, position)) for position in context])
     return pd.concat([table.assign(predictor=name) for name, table in tables.items()], ignore_index=True)
 
 
@@ -111,15 +111,11 @@ def _targets(
 
 @torch.inference_mode()
 def predict(
-    model: StoryModel,
-    vocabulary: Vocabulary,
-    held_out: WindowDataset,
-    train: WindowDataset | None = None,
-    seed: int = 0,
+    model: StoryModel, vocabulary: Vocabulary, held_out: WindowDataset, train: WindowDataset, seed: int = 0
 ) -> Prediction:
     """What the model predicts for each window: embeddings and, with trained decoders, words, likelihoods, pictures.
 
-    train: the frames that the linear probe from pictures to texts is fitted on; without them there is no probe.
+    train: the frames that the linear probe from pictures to texts is fitted on.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -155,9 +151,8 @@ def predict(
     if held_out.described.any():
         rows = held_out.described
         joined["described"] = image[rows], shared(model, held_out, descriptions=True)[1][rows]
-    if train is not None:
-        probe = fit_linear_map(*shared(model, train))
-        joined["probed"] = F.normalize(apply_linear_map(probe, image), dim=-1)
+    probe = fit_linear_map(*shared(model, train))
+    joined["probed"] = F.normalize(apply_linear_map(probe, image), dim=-1)
     return Prediction(**joined, shared=(image, text))
 
 
@@ -204,8 +199,6 @@ class Targets:
         scored = [held_out.scored_texts[i] for i in self.target]
         self.lengths = {"scored_words": [len(text.split()) for text in scored], "scored_letters": [*map(len, scored)]}
         self.pictures = as_pixels(held_out.pictures[self.target])
-        generator = torch.Generator().manual_seed(0)
-        self.other = torch.randint(len(held_out.keys), (len(held_out),), generator=generator)  # random frames
         self.basis = None
         if encoders is not None and held_out.draws:
             self.basis = principal_directions(encoders.pictures(self.pictures))
@@ -213,9 +206,13 @@ class Targets:
     def score(self, prediction: Prediction) -> pd.DataFrame:
         """One row per window and, of a prediction with ``shared``, one per frame.
 
-        A random prediction has no ranks, only candidates: its expectation is known without drawing. Raises
-        EvaluationError where a part of the prediction is not finite.
+        A random prediction has no ranks, only candidates: its expectation is known without drawing. What an untrained
+        decoder would predict is not scored. Raises EvaluationError where a part of the prediction is not finite.
         """
+        if not self.held_out.writes:
+            prediction = replace(prediction, words=None, nll=None, nll_shuffled=None, top1=None, top5=None)
+        if not self.held_out.draws:
+            prediction = replace(prediction, picture=None, samples=None)
         self.check_finite(prediction)
         table: dict[str, Any] = {"story": [k[0] for k in self.keys], "frame": [k[1] for k in self.keys]}
         if prediction.image is not None and prediction.text is not None:
@@ -270,7 +267,6 @@ class Targets:
         columns["retrieved_story"], columns["retrieved_frame"] = zip(*keys, strict=True)
         for kind, vectors, bank in (("image", image, image_bank), ("text", text, text_bank)):
             columns[f"{kind}_cosine"] = (vectors * bank[self.target]).sum(1).numpy()
-            columns[f"{kind}_cosine_other"] = (vectors * bank[self.other]).sum(1).numpy()
         return columns
 
     def _rank_columns(self, ranks: dict[str, Tensor]) -> dict[str, Any]:

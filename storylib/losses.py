@@ -30,10 +30,6 @@ class Group:
     rank: int = 0  # this process; 0 is the main one, which alone writes files
     size: int = 1
 
-    @property
-    def main(self) -> bool:
-        return self.rank == 0
-
     def total(self, count: Tensor) -> Tensor:
         """The sum over all processes, without gradients."""
         if self.size > 1:
@@ -110,22 +106,15 @@ def text_loss(log_probabilities: Tensor, tokens: Tensor) -> Tensor:
     return -(log_probabilities * real).sum() / real.sum().clamp(min=1)
 
 
-def image_loss(
-    predicted: Tensor,
-    target: Tensor,
-    divergence: Tensor | None = None,
-    feature_weight: float = 0.0,
-    divergence_weight: float = 0.0,
-) -> Tensor:
+def image_loss(predicted: Tensor, target: Tensor, feature_weight: float = 0.0) -> Tensor:
     """Mean absolute error of pixels in 0..1, (B, 3, S, S): sharper than the squared error (Zhao et al. 2017).
 
     feature_weight: of the perceptual distance, taken on every eighth picture because it costs more than drawing does.
-    divergence: in nats, of a sampling decoder; weighted, it makes the evidence lower bound of a Laplace distribution.
     """
     loss = F.l1_loss(predicted, target)
     if feature_weight:
         loss = loss + feature_weight * perceptual_distance(predicted[::8], target[::8]).mean()
-    return loss if divergence is None else loss + divergence_weight * divergence
+    return loss
 
 
 def compute_losses(output: ModelOutput, batch: Batch, config: TrainConfig, group: Group = ALONE) -> Losses:
@@ -141,9 +130,10 @@ def compute_losses(output: ModelOutput, batch: Batch, config: TrainConfig, group
     if config.text_weight:
         losses["text"] = config.text_weight * text_loss(output["token_log_probabilities"], batch["tokens"])
     if config.image_weight:
-        divergence = output.get("picture_divergence")
-        weights = config.feature_weight, config.divergence_weight
-        losses["image"] = config.image_weight * image_loss(output["picture"], batch["picture"], divergence, *weights)
+        loss = image_loss(output["picture"], batch["picture"], config.feature_weight)
+        if "picture_divergence" in output:  # weighted, it makes the evidence lower bound of a Laplace distribution
+            loss = loss + config.divergence_weight * output["picture_divergence"]
+        losses["image"] = config.image_weight * loss
     if group.size > 1 and losses:
         losses = _shares(losses, batch, group)
     if config.contrastive_weight:

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from storylib.config import ModelConfig
 from storylib.data.features import Rows
+from storylib.data.language_model import is_pretrained
 from storylib.data.text_layers import FrameTexts, UpperLayers
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import Batch
-from storylib.decoders import IMAGE_DECODERS, text_context, text_decoder
+from storylib.decoders import IMAGE_DECODERS, PretrainedTextDecoder, TextDecoder, text_context
 
 ROWS_IN_MEMORY = 16_384  # feature vectors
 
@@ -208,7 +209,8 @@ class StoryModel(nn.Module):
         next_embedding = NEXT_EMBEDDINGS[config.next_embedding]
         self.next_image = next_embedding(width, image_space.basis, frames, config.state_dropout)
         self.next_text = next_embedding(width, text_space.basis, frames, config.state_dropout)
-        self.text_decoder = text_decoder(vocabulary, width, frames, config)
+        text_decoder: Any = PretrainedTextDecoder if is_pretrained(config.text_decoder) else TextDecoder
+        self.text_decoder: PretrainedTextDecoder | TextDecoder = text_decoder(vocabulary, width, frames, config)
         self.image_decoder = IMAGE_DECODERS[config.image_decoder](width, frames, config.image_size)
         log_scale = torch.tensor(1 / config.temperature).log()
         self.log_alignment_scale = nn.Parameter(log_scale, requires_grad=config.learned_temperature)

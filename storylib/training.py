@@ -8,8 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from storylib.config import SELECTION_LOSSES, Config, ConfigError, TrainConfig
@@ -41,22 +39,13 @@ class DivergedError(ConfigError):
     """A loss or gradient that is not finite; the message says where, and which checkpoint is good."""
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A finished training: the model at its best epoch, and what it took."""
-
-    model: StoryModel
-    best_epoch: int
-    seconds: float
-    group: Group
-
-
-def fit(model: StoryModel, train: WindowDataset, validation: WindowDataset, config: TrainConfig, folder: Path) -> Fit:
-    """Train, and keep the epoch with the best validation loss. Resumes after the last whole epoch of a killed training.
+def fit(
+    model: StoryModel, train: WindowDataset, validation: WindowDataset, config: TrainConfig, folder: Path
+) -> Trainer:
+    """Train the model to its epoch with the best validation loss. Resumes after the last whole epoch if it was killed.
 
     folder: gets ``history.csv`` (one row per epoch, written as training goes), ``model.safetensors`` (the best epoch),
     ``tensorboard`` and, until training ends, ``checkpoint.pt``. Several processes share one folder.
-
     Raises DivergedError at the first loss or gradient that is not finite; what was saved before stays.
     """
     if not any(getattr(config, f"{name}_weight") for name in SELECTION_LOSSES):
@@ -65,7 +54,8 @@ def fit(model: StoryModel, train: WindowDataset, validation: WindowDataset, conf
         trainer = Trainer(model, train, validation, config, folder)
         while len(trainer.history) < config.epochs:
             trainer.epoch()
-    return trainer.finish()
+    trainer.finish()
+    return trainer
 
 
 class Trainer:
@@ -78,7 +68,7 @@ class Trainer:
         self.group = group = Group(self.engine.process_index, self.engine.num_processes)
         if config.batch_size < group.size:
             raise ConfigError(f"batch_size={config.batch_size} leaves some of {group.size} processes without a window.")
-        self.model, self.config, self.folder, self.keys = model, config, folder, train.keys
+        self.model, self.config, self.folder, self.keys, self.validation = model, config, folder, train.keys, validation
         self._checkpoint = folder / "checkpoint.pt"
         self.quiet = not self.engine.is_local_main_process
         spaces = model.cpu().image_space, model.text_space
@@ -89,10 +79,9 @@ class Trainer:
         if isinstance(decoder, PretrainedTextDecoder):
             decoder.familiarise(train.tokens)
         elif config.text_weight and config.pretraining and not self._checkpoint.exists():
-            load_pretrained(decoder, train.tokens, config, self.quiet)
+            pretrain(decoder, train.tokens, config, self.quiet)
         self.loader = data_loader(train, config.batch_size, config.seed, group.rank, group.size)
         self.sampler: Any = self.loader.batch_sampler
-        self.validation_loader = data_loader(validation, 128)  # whole in every process
         steps = config.epochs * len(self.loader)
         optimizer = adamw(model, config)
         factor = partial(learning_rate_factor, steps=steps, config=config)
@@ -104,7 +93,7 @@ class Trainer:
         self._resume()
         self.started = time.perf_counter() - self.seconds
         self.board: Any = None
-        if group.main:
+        if group.rank == 0:
             from torch.utils.tensorboard import SummaryWriter  # takes a second, and only a training needs it
 
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=self.step + 1)  # drops what a kill left
@@ -116,16 +105,17 @@ class Trainer:
         self.sampler.epoch = len(self.history)
         self.network.train()
         training = Mean()
+        batch: Any
         for batch in self.loader:
-            batch = to_device(batch, self.engine.device)
+            batch = {name: value.to(self.engine.device) for name, value in batch.items()}
             losses = self.network(batch)
             loss: Any = sum(losses.values())
             self._check_finite("loss", loss.detach(), batch)
             self.engine.backward(loss)
             training.add(losses, self.group.total(torch.tensor(len(batch["target"]), device=self.engine.device)))
             self._update(loss.detach(), batch)
-        validation = validate(self.model, self.validation_loader, self.config)
-        score = selection_score(validation)
+        validation = validate(self.model, self.validation, self.config)  # whole in every process
+        score = sum(validation.get(name, 0.0) for name in SELECTION_LOSSES)  # of the losses that all arms share
         self._check_finite("validation loss", score, batch)
         self.bar.set_postfix_str(f"validation {score:.3f}")
         self.seconds = time.perf_counter() - self.started
@@ -165,7 +155,7 @@ class Trainer:
         random = self.group.collect(random_state(self.engine.device))
         if not self.board:
             return
-        if best_epoch(self.history) == row["epoch"]:
+        if self.best_epoch == row["epoch"]:
             save_weights(self.model, self.folder / "model.safetensors")
         table = pd.DataFrame(self.history)
         write_atomically(self.folder / "history.csv", table.to_csv(index=False, float_format="%.6g"))
@@ -198,16 +188,21 @@ class Trainer:
         self.history, self.step, self.seconds = saved["history"], saved["step"], saved["seconds"]
         random_state(self.engine.device, saved["random"][self.group.rank])
 
-    def finish(self) -> Fit:
+    def finish(self) -> None:
         """The model at its best epoch; the checkpoint is deleted."""
         self.bar.close()
         if self.board:
             self.board.close()
         self.group.agree(None)  # the main process has written the last epoch
         load_weights(self.model, self.folder / "model.safetensors")
-        if self.group.main:
+        if self.group.rank == 0:
             self._checkpoint.unlink(missing_ok=True)
-        return Fit(self.model.cpu().eval(), best_epoch(self.history), self.seconds, self.group)
+        self.model.cpu().eval()
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch with the lowest validation score; the first of equals."""
+        return min(self.history, key=lambda row: row["validation_score"])["epoch"]
 
 
 class Objective(nn.Module):
@@ -226,63 +221,46 @@ class Objective(nn.Module):
             return compute_losses(output, batch, self.config, self.group)
 
 
-def load_pretrained(decoder: TextDecoder, tokens: Tensor, config: TrainConfig, quiet: bool) -> None:
-    """Give the text decoder the weights that ``pretrain`` gives it; kept on disk, as arms of one seed share them."""
-    content = b"".join(tensor.detach().numpy().tobytes() for tensor in (tokens, *decoder.lm.parameters()))
+def pretrain(decoder: TextDecoder, tokens: Tensor, config: TrainConfig, quiet: bool) -> None:
+    """Train the text decoder alone on every training text (N, T); kept on disk, as arms of one seed share the weights.
+
+    A window asks for one text in five, but a language model can learn from all of them: behind a prefix of zeros, and
+    without a context to copy from. Random draws depend on ``config.seed`` alone. quiet: no progress bar.
+    """
+    weights = list(decoder.lm.parameters())  # neither the prefix nor the cache, which have nothing to read here
+    content = b"".join(tensor.detach().numpy().tobytes() for tensor in (tokens, *weights))
     optimisation = [config.pretraining, config.learning_rate, config.weight_decay, config.batch_size, config.clip]
     key = [hashlib.sha256(content).hexdigest(), config.seed, config.threads, *optimisation]
     folder = cache_entry("pretraining", f"seed{config.seed}", key, "training")
 
     def make(target: Path) -> None:
-        pretrain(decoder, tokens, config, quiet)
+        torch.manual_seed(config.seed)
+        optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        frames, width = len(decoder.cache_recency), decoder.prefix.in_features
+        decoder.train()
+        for _ in tqdm(range(config.pretraining), desc="text decoder alone", unit="epoch", disable=quiet):
+            for rows in torch.randperm(len(tokens)).split(config.batch_size):
+                no_story = torch.zeros(len(rows), frames + 1, width)
+                no_context = torch.full((len(rows), frames, 1), Vocabulary.PAD)
+                log_probabilities = decoder(no_story, tokens[rows], no_context)
+                loss = -log_probabilities.sum() / (tokens[rows] != Vocabulary.PAD).sum()
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                torch.nn.utils.clip_grad_norm_(weights, config.clip or math.inf)
+                optimizer.step()
+        decoder.zero_grad(set_to_none=True)  # also of what was not trained here, or the first step would add it
         save_weights(decoder.lm, target / "model.safetensors")
 
     make_sealed(folder, make)
     load_weights(decoder.lm, folder / "model.safetensors")
 
 
-def pretrain(decoder: TextDecoder, tokens: Tensor, config: TrainConfig, quiet: bool) -> None:
-    """Train the text decoder alone for ``config.pretraining`` epochs on every training text (N, T).
-
-    A window asks for one text in five, but a language model can learn from all of them: behind a prefix of zeros, and
-    without a context to copy from. Random draws depend on ``config.seed`` alone. quiet: no progress bar.
-    """
-    torch.manual_seed(config.seed)
-    weights = list(decoder.lm.parameters())  # neither the prefix nor the cache, which have nothing to read here
-    optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    frames, width = len(decoder.cache_recency), decoder.prefix.in_features
-    decoder.train()
-    for _ in tqdm(range(config.pretraining), desc="text decoder alone", unit="epoch", disable=quiet):
-        for rows in torch.randperm(len(tokens)).split(config.batch_size):
-            no_story = torch.zeros(len(rows), frames + 1, width)
-            no_context = torch.full((len(rows), frames, 1), Vocabulary.PAD)
-            log_probabilities = decoder(no_story, tokens[rows], no_context)
-            loss = -log_probabilities.sum() / (tokens[rows] != Vocabulary.PAD).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(weights, config.clip or math.inf)
-            optimizer.step()
-    decoder.zero_grad(set_to_none=True)  # also of what was not trained here, or the first step of training would add it
-
-
-def selection_score(losses: Mapping[str, float]) -> float:
-    """The sum of the losses that all arms share; lower is better."""
-    return sum(losses[name] for name in SELECTION_LOSSES if name in losses)
-
-
-def best_epoch(history: Sequence[Mapping[str, Any]]) -> int:
-    """The epoch with the lowest validation score; the first of equals."""
-    return min(history, key=lambda row: row["validation_score"])["epoch"]
-
-
 @torch.no_grad()
-def validate(model: nn.Module, loader: DataLoader[Batch], config: TrainConfig) -> dict[str, float]:
+def validate(model: nn.Module, windows: WindowDataset, config: TrainConfig) -> dict[str, float]:
     """Mean losses over the validation windows, and ``frame_mrr``: how well they find their next frame."""
     model.eval()
-    device = next(model.parameters()).device
     mean = Mean()
-    for batch in loader:
-        batch = to_device(batch, device)
+    for batch in windows.batches(next(model.parameters()).device, 128):
         output = model(batch)
         ranks = frame_ranks(output, batch)
         mean.add(compute_losses(output, batch, config) | {"frame_mrr": (1 / ranks).mean()}, len(ranks))
@@ -392,10 +370,6 @@ def _fresh_state(device: str) -> Any:
 
     AcceleratorState._reset_state(reset_partial_state=True)
     return PartialState(cpu=device == "cpu")
-
-
-def to_device(batch: Batch, device: torch.device | str) -> Batch:
-    return {name: value.to(device) for name, value in batch.items()}  # type: ignore[attr-defined, return-value]
 
 
 def random_state(device: torch.device, restore: Sequence[Tensor] = ()) -> list[Tensor]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import unquote
 
 import pytest
+from bs4 import BeautifulSoup
 from conftest import SMALL_GROUP
 
 from storylib.config import project_root
@@ -31,3 +33,19 @@ def test_every_page_of_the_book_is_there_with_what_is_generated(small_book):
     assert "contrastive_weight" in pages["book/parameters"]
     assert 'id="storylib.model.StoryModel"' in pages["book/api"]
     assert "CC0-1.0" in pages["book/credits"]
+
+
+def test_no_link_within_the_book_is_dead(small_book):
+    paths = sorted(small_book.resolve().rglob("*.html"))
+    pages = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
+    places = {}
+    for path, page in pages.items():
+        places[path] = {"", "top", *(tag.get(name) for tag in page.find_all(True) for name in ("id", "name"))}
+    dead = []
+    for path, page in pages.items():
+        for link in page.find_all("a", href=re.compile(r"^(?!#?$|[a-z]+:|//)")):
+            file, _, anchor = link["href"].partition("#")
+            target = (path.parent / unquote(file.partition("?")[0])).resolve() if file else path
+            if not target.exists() or (target in pages and unquote(anchor) not in places[target]):
+                dead.append(f"{path.name}: {link['href']}")
+    assert dead == []

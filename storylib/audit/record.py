@@ -9,15 +9,9 @@ import pandas as pd
 
 COLUMNS = {
     "a": {
-        "top1": "top-1",
-        "top1_majority": "majority token",
-        "top1_copy_last": "copy-last",
-        "top5": "top-5",
-        "top5_majority": "majority 5",
-        "top5_copy_last": "copy-last 5",
-        "cosine": "cosine",
-        "cosine_constant": "constant vector",
-        "cosine_copy_last": "copy-last picture",
+        "top1": "top-1", "top1_majority": "majority token", "top1_copy_last": "copy-last",
+        "top5": "top-5", "top5_majority": "majority 5", "top5_copy_last": "copy-last 5",
+        "cosine": "cosine", "cosine_constant": "constant vector", "cosine_copy_last": "copy-last picture",
         "shuffled_pictures_change": "change when pictures are shuffled",
     },
     "b": {
@@ -25,7 +19,7 @@ COLUMNS = {
         for metric, title in (("bleu", "BLEU"), ("rouge_l", "ROUGE-L"), ("meteor", "METEOR"))
         for suffix, condition in (("", ""), ("_shuffled", ", context shuffled"), ("_copy_last", ", copy-last"))
     },
-}
+}  # fmt: skip
 HEADLINES = (("a", "top1"), ("a", "cosine"), ("b", "bleu"), ("b", "rouge_l"), ("b", "meteor"))
 
 

@@ -16,13 +16,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from storylib.config import ConfigError
-from storylib.data.language_model import (
-    RANK,
-    SCALE,
-    LanguageModel,
-    language_model_fingerprint,
-    load_language_model,
-)
+from storylib.data.language_model import RANK, SCALE, LanguageModel, language_model_fingerprint, load_language_model
 from storylib.data.resumable import optimise
 from storylib.data.store import cache_entry, make_sealed
 

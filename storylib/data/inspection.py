@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 from PIL import Image
@@ -32,7 +31,14 @@ def inspect(images: Sequence[PictureLike]) -> list[Picture]:
     new = sorted(by_digest.keys() - _known.keys() - {""})
     if new:
         entry = cache_entry("picture-hashes", "hashes", new, "data.inspection")
-        stored = load_or_compute(entry, new, lambda: partial(_hashes, by_digest), "look at pictures")
+
+        def hashes(digests: Sequence[str]) -> Arrays:
+            """Hashes of pictures, 0 for a nearly uniform one, and whether each can be read."""
+            seen = [_look(by_digest[digest]) for digest in digests]
+            values = np.array([picture.perceptual or 0 for picture in seen], dtype=np.uint64)
+            return {"hash": values, "readable": np.array([picture.error is None for picture in seen])}
+
+        stored = load_or_compute(entry, new, lambda: hashes, "look at pictures")
         for digest, value, readable in zip(new, stored["hash"].tolist(), stored["readable"], strict=True):
             if readable:
                 _known[digest] = Picture(value or None)
@@ -46,13 +52,6 @@ def _digest(image: PictureLike) -> str:
         return picture_digest(image)
     except PictureError:
         return ""
-
-
-def _hashes(images: Mapping[str, PictureLike], digests: Sequence[str]) -> Arrays:
-    """Hashes of the pictures of some digests, 0 for a nearly uniform one, and whether each can be read."""
-    pictures = [_look(images[digest]) for digest in digests]
-    hashes = np.array([picture.perceptual or 0 for picture in pictures], dtype=np.uint64)
-    return {"hash": hashes, "readable": np.array([picture.error is None for picture in pictures])}
 
 
 def _look(image: PictureLike) -> Picture:

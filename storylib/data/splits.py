@@ -91,14 +91,6 @@ def _draw(part: np.ndarray, groups: np.ndarray, seed: int) -> np.ndarray:
     return part
 
 
-def reused_frames(stories: Sequence[Story]) -> int:
-    """Number of frames whose cluster of pictures is in another story too."""
-    owners, clusters = story_indices(stories), frame_clusters(stories, ["picture"])  # (frames,)
-    cluster_and_owner = np.unique(np.stack([clusters, owners]), axis=1)
-    stories_of_cluster = np.bincount(cluster_and_owner[0])
-    return int((stories_of_cluster[clusters] > 1).sum())
-
-
 def seen_frames(splits: Splits) -> pd.DataFrame:
     """Which test frames share a cluster with training: columns story, frame, picture, text, leaked (either)."""
     rows = [{"story": story.id, "frame": frame.number} for story in splits.test for frame in story.frames]

@@ -1,4 +1,4 @@
-"""The cache on disk: where an entry lies, how it is written and checked, how large it is and how to clear it.
+"""The cache on disk: where an entry lies, how it is written and checked, and how large it is.
 
 The path of an entry is a hash of everything that its content depends on: inputs, weights and code (``cache_entry``).
 A finished folder is sealed by a list of its files for ``sha256sum``. It is checked against this list when it is opened,
@@ -21,7 +21,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from storylib.config import ConfigError, cache_dir, digest, runs_dir, unknown
+from storylib.config import cache_dir, digest, runs_dir
 from storylib.data.code import code_fingerprint
 
 log = logging.getLogger(__name__)
@@ -159,27 +159,11 @@ def replace_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         partial.unlink(missing_ok=True)
 
 
-def cache_sizes() -> dict[str, int]:
-    """Bytes of each folder of the cache, largest first."""
+def describe_cache() -> str:
+    """The folder, and the size of each part, largest first."""
     sizes = {}
     for folder in filter(Path.is_dir, cache_dir().glob("*")):
         sizes[folder.name] = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return dict(sorted(sizes.items(), key=lambda item: -item[1]))
-
-
-def clear_cache(part: str) -> int:
-    """Delete one part of the cache, or "all", and return the bytes freed. Raises ConfigError for an unknown part."""
-    sizes = cache_sizes()
-    if part not in [*sizes, "all"]:
-        raise ConfigError(unknown("part of the cache", part, [*sizes, "all"]))
-    chosen = sizes if part == "all" else {part: sizes[part]}
-    for name in chosen:
-        shutil.rmtree(cache_dir(name))
-    return sum(chosen.values())
-
-
-def describe_cache() -> str:
-    """The folder, the size of each part, and how to clear or move the cache."""
-    parts = [f"  {size / 1e6:>10,.1f} MB  {name}" for name, size in cache_sizes().items()]
-    hint = "Clear a part: storylib cache --clear NAME. Another place: set STORYLIB_CACHE."
+    parts = [f"  {size / 1e6:>10,.1f} MB  {name}" for name, size in sorted(sizes.items(), key=lambda item: -item[1])]
+    hint = "Delete what you do not need. Another place: set STORYLIB_CACHE."
     return "\n".join([f"{cache_dir()}:", *parts, hint])

@@ -208,11 +208,10 @@ def _embedded(space: nn.Module, vectors: Rows) -> Tensor:
 class BatchSampler(Sampler[list[int]]):
     """One process's share of each batch, by rank. A last batch with fewer windows than processes is left out.
 
-    The windows are in order, or with a seed in a new order every epoch: it depends on the seed and the epoch alone, so
-    that a resumed run sees the same.
+    The order depends on the seed and the epoch alone, so that a resumed run sees the same.
     """
 
-    def __init__(self, windows: int, size: int, seed: int | None, rank: int, processes: int) -> None:
+    def __init__(self, windows: int, size: int, seed: int, rank: int, processes: int) -> None:
         self.windows, self.size, self.seed, self.epoch = windows, size, seed, 0
         self.rank, self.processes = rank, processes
 
@@ -220,19 +219,14 @@ class BatchSampler(Sampler[list[int]]):
         return sum(1 for _ in self)
 
     def __iter__(self) -> Iterator[list[int]]:
-        order = torch.arange(self.windows)
-        if self.seed is not None:
-            generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-            order = torch.randperm(self.windows, generator=generator)
-        for batch in order.split(self.size):
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
+        for batch in torch.randperm(self.windows, generator=generator).split(self.size):
             if len(batch) >= self.processes:
                 first, last = (len(batch) * rank // self.processes for rank in (self.rank, self.rank + 1))
                 yield batch[first:last].tolist()
 
 
-def data_loader(
-    dataset: WindowDataset, size: int, seed: int | None = None, rank: int = 0, processes: int = 1
-) -> DataLoader[Batch]:
+def data_loader(dataset: WindowDataset, size: int, seed: int, rank: int = 0, processes: int = 1) -> DataLoader[Batch]:
     """A loader of whole batches; nothing is left to collate. size: windows of a batch, over all processes."""
     batches = BatchSampler(len(dataset), size, seed, rank, processes)
     return DataLoader(dataset, batch_sampler=batches, collate_fn=lambda batch: batch)

@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from storylib.data.language_model import LanguageModel
 
-ROWS = 512  # whose logits are in memory at once: 100 MB of 49,152 pieces
 MARKUP = re.compile(r"[<>#*_`|{}\[\]\\~^=@]|http|www\.")  # no piece of a story
 Correct = Callable[[Tensor], Tensor]  # last hidden states (..., D) to corrected ones
 

@@ -109,7 +109,7 @@ def train(config: Config, data: Data) -> Run:
     folder.mkdir(parents=True, exist_ok=True)
     group = join(config.train.device)
     # Two commands that ask for the same run train it once. Of several processes only the main one holds the lock.
-    with FileLock(folder.with_name(f"{folder.name}.lock")) if group.main else nullcontext():
+    with FileLock(folder.with_name(f"{folder.name}.lock")) if group.rank == 0 else nullcontext():
         if not group.agree((folder / "run.json").exists()):
             _train(config, data, folder)
         group.agree(None)
@@ -128,7 +128,7 @@ def _train(config: Config, data: Data, folder: Path) -> None:
     with cpu_threads(config.train.threads):
         model = build_model(config, data.features, data.splits, vocabulary)
     result = fit(model, datasets["train"], datasets["validation"], config.train, folder)
-    if not result.group.main:
+    if result.group.rank:
         return
     write_atomically(folder / "vocabulary.json", json.dumps(vocabulary.pieces))
     record = {

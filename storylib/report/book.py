@@ -13,11 +13,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import yaml
 
-from storylib.config import project_root, runs_dir
+from storylib.config import project_root
 from storylib.report.notebooks import NO_GRAMMARS
 from storylib.report.pages import fill
 
@@ -25,7 +24,6 @@ from storylib.report.pages import fill
 MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/svg.js", "output/svg/fonts/tex.js", "a11y/assistive-mml.js")
 REMOTE = re.compile(r"\s*(https?:)?//")
 LINKS = {"canonical", "alternate", "search", "next", "prev", "index", "author"}  # <link> that a browser does not load
-RUN = re.compile(r"<th>([\w.-]+-[0-9a-f]{8})</th>")  # a run in a table of ``records.describe``
 
 
 class BookError(RuntimeError):
@@ -48,7 +46,6 @@ def build_book(executed: Path, output: Path) -> Path:
         tree = assemble(root, chapters, executed / "figures", Path(work) / "source")
         shutil.copy(executed / "credits.md", tree)  # book/credits.md includes it
         html = render(root, tree, Path(work))
-        add_records(html)
         add_mathjax(html / "_static" / "mathjax")
         polish(html)
         shutil.copy(executed / "gallery.html", html)
@@ -107,7 +104,7 @@ def add_captions(notebook: dict[str, Any]) -> None:
 
 
 def colophon(notebook: dict[str, Any], name: str, url: str) -> str:
-    """How a page was made, as its last lines: notebook, commit, parameters, seconds, links to its run records."""
+    """How a page was made, as its last lines: notebook, commit, parameters, seconds."""
     execution, origin = notebook["metadata"]["papermill"], notebook["metadata"]["storylib"]
     commit = origin["commit"]
     branch = commit if commit != "unknown" else "main"
@@ -120,21 +117,8 @@ def colophon(notebook: dict[str, Any], name: str, url: str) -> str:
     if execution["parameters"]:
         parts.append("with " + ", ".join(f"`{key} = {value!r}`" for key, value in execution["parameters"].items()))
     text = ", ".join(parts) + "."
-    content = json.dumps(notebook)
-    runs = [run for run in dict.fromkeys(RUN.findall(content)) if (runs_dir() / run / "run.json").is_file()]
-    if runs:
-        links = [f"<a href='../records/{run}.json'>{run}</a>" for run in runs]
-        text += f" Run records: {', '.join(links)}."
     heading = "## How this page was made"
-    return text if heading in content else f"{heading}\n\n{text}"
-
-
-def add_records(html: Path) -> None:
-    """Copy the run records that the chapters link to: numbers only, a few kilobytes each."""
-    (html / "records").mkdir()
-    for page in html.glob("notebooks/*.html"):
-        for run in re.findall(r"\.\./records/([\w.-]+)\.json", page.read_text(encoding="utf-8")):
-            shutil.copy(runs_dir() / run / "run.json", html / "records" / f"{run}.json")
+    return text if heading in json.dumps(notebook) else f"{heading}\n\n{text}"
 
 
 def add_mathjax(folder: Path) -> None:
@@ -201,29 +185,21 @@ def inline_fonts(sheet: Path) -> str:
 
 
 def check_html(html: Path) -> list[str]:
-    """What built pages must not contain: anything from the network, numbers that were not filled in, dead links."""
+    """What built pages must not contain: anything from the network, numbers that were not filled in."""
     from bs4 import BeautifulSoup  # the theme of the book brings it
 
     problems = []
-    paths = sorted(html.resolve().rglob("*.html"))
-    pages: dict[Path, Any] = {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in paths}
-    anchors = {path: {"", "top", *values(page, "id", "name")} for path, page in pages.items()}
-    for path, page in pages.items():
-        name = path.relative_to(html.resolve())
+    for path in sorted(html.rglob("*.html")):
+        page: Any = BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+        name = path.relative_to(html)
         loading = [tag["href"] for tag in page.find_all("link", href=True) if not LINKS & set(tag.get("rel", []))]
-        remote = [url for url in [*values(page, "src", "srcset", "poster"), *loading] if REMOTE.match(url)]
+        loading += [tag[key] for key in ("src", "srcset", "poster") for tag in page.find_all(attrs={key: True})]
+        remote = [url for url in loading if REMOTE.match(url)]
         problems += [f"{name} loads {url} from the network" for url in remote]
         for image in page.find_all("img"):
             alt = image.get("alt", "")
             if not re.search(r"\w", alt) or alt.endswith((".svg", ".png", ".jpg", ".jpeg")):
                 problems.append(f"{name} has a picture without a description: {image.get('src', '')[:80]}")
-        for link in page.find_all("a", href=re.compile(r"^(?!#?$|[a-z]+:|//)")):
-            file, _, anchor = link["href"].partition("#")
-            target = (path.parent / unquote(file.partition("?")[0])).resolve() if file else path
-            if not target.exists():
-                problems.append(f"{name} links to {link['href']}, which does not exist")
-            elif target in pages and unquote(anchor) not in anchors[target]:
-                problems.append(f"{name} links to {link['href']}, a place that is not on that page")
         for code in page.find_all(["pre", "code", "script"]):  # these may mention what follows
             code.decompose()
         mark = re.search(r"\{?glue:|pending_glue|system-message", str(page))
@@ -234,11 +210,6 @@ def check_html(html: Path) -> list[str]:
         for url in re.findall(r"(?:@import|url\()\s*['\"]?((?:https?:)?//[^'\")\s;]+)", text):
             problems.append(f"{sheet.relative_to(html)} loads {url} from the network")
     return problems
-
-
-def values(page: Any, *names: str) -> list[str]:
-    """All values of some attributes of a page."""
-    return [tag[name] for name in names for tag in page.find_all(attrs={name: True})]
 
 
 def complain(problems: Sequence[str], title: str) -> None:

@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from storylib.experiments.comparison import Comparison
-from storylib.experiments.records import Run, pooled_rows
+from storylib.experiments.records import Run
 from storylib.experiments.studies import Factor
-from storylib.metrics.registry import METRICS, MODEL, ORACLE, VERDICTS
+from storylib.metrics.registry import METRICS, ORACLE, VERDICTS
 from storylib.report.style import BASELINE_COLOUR, INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels
 
 VERDICT_COLOURS = dict(zip(VERDICTS, (TRUTH, "#D55E00", ON, INK), strict=True))
@@ -120,28 +120,3 @@ def sweeps(rows: pd.DataFrame, metric: str, factor: Factor, columns: int = 4) ->
     on, off = factor.labels
     caption = f"One setting changed at a time, {on} (blue) and {off} (orange); dotted lines are baselines."
     return describe(figure, f"{METRICS[metric].title} by {fields}", caption)
-
-
-def rank_histograms(runs: Sequence[Run]) -> Figure:
-    """The rank of the true frame among all frames and in-story, beside a baseline and chance."""
-    table = pooled_rows(runs)
-    kinds = {"frame": "next frame, among", "frame_in_story": "next frame, in-story, among"}
-    figure, axes = panels(len(kinds), len(kinds), (4.5, 2.8))
-    for axis, (kind, title) in zip(axes, kinds.items(), strict=True):
-        candidates = table.loc[table["predictor"] == MODEL, f"{kind}_candidates"].dropna().to_numpy()
-        most = candidates.max()
-        bins = np.geomspace(1, most + 1, 16) if kind == "frame" else np.arange(1, most + 2)
-        for predictor, colour in (("recency", BASELINE_COLOUR), (MODEL, MODEL_COLOUR)):
-            counts, _ = np.histogram(table.loc[table["predictor"] == predictor, f"{kind}_rank"].dropna(), bins)
-            axis.stairs(100 * counts / counts.sum(), bins, color=colour, linewidth=1.6, label=predictor)
-        below = np.clip((bins[:, None] - 1) / candidates, 0, 1).mean(1)  # share of uniform ranks below each edge
-        axis.stairs(100 * np.diff(below), bins, color=INK, linestyle=":", label="chance")
-        axis.set(title=f"{title} {candidates.mean():.1f}", xlabel="rank of the true frame", ylabel="% of windows")
-    axes[0].set_xscale("log")
-    axes[0].set_xticks([1, 10, 100], ["1", "10", "100"])
-    axes[0].minorticks_off()
-    axes[0].legend(fontsize=9)
-    alt = "Histograms of the rank of the true frame, among all frames and in-story: model, recency baseline, chance."
-    caption = "The rank of the true frame among its candidates, whose mean number is in the title. Mass to the left of "
-    caption += "the dotted line is better than chance."
-    return describe(figure, alt, caption)

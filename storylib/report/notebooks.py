@@ -91,20 +91,19 @@ def run_notebook(
     output: Path,
     parameters: Mapping[str, str],
     figures: Path | None = None,
-    timeout: int | None = None,
     kernel: Kernel | None = None,
     content: str = "",
 ) -> Path:
     """Execute a notebook and write it to ``output`` if it ran to the end.
 
     parameters: texts, as from the command line, by the names that the notebook declares. figures: a folder for the
-    files of ``style.save``. timeout: seconds that a cell may take. kernel: a new one by default. content: names what
+    files of ``style.save``. kernel: a new one by default. content: names what
     the result depends on, for ``content_of``. Raises NotebookError if the notebook fails; then ``output`` is unchanged,
     and what was executed until the failure is beside it as ``<name>.failed``.
     """
     if kernel is None:
         with start_kernel() as kernel:
-            return run_notebook(notebook, output, parameters, figures, timeout, kernel, content)
+            return run_notebook(notebook, output, parameters, figures, kernel, content)
     import papermill
 
     notebook, output = notebook.resolve(), output.resolve()
@@ -114,7 +113,7 @@ def run_notebook(
     kernel.reset()
     with tempfile.TemporaryDirectory(prefix="storylib-") as work:
         partial = Path(work, output.name)
-        options = {"kernel_name": "python3", "execution_timeout": timeout, "km": kernel.manager}
+        options = {"kernel_name": "python3", "km": kernel.manager}
         try:
             papermill.execute_notebook(notebook, partial, values, **options)
         except Exception as error:

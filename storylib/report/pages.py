@@ -1,4 +1,4 @@
-"""Parts of pages that are generated: parameters, the library, times on Colab and negative results.
+"""Parts of pages that are generated: parameters, the library and negative results.
 
 A page requests one with a line of its own: ``<!-- generated: parameters -->``.
 """
@@ -66,19 +66,6 @@ def api(root: Path) -> str:
     return "\n\n".join(parts)
 
 
-def colab(root: Path) -> str:
-    """How long each notebook takes on the simulated bare machine: ``results/colab.json``."""
-    path = root / "results" / "colab.json"
-    if not path.is_file():
-        return NO_RECORD
-    record = json.loads(path.read_text(encoding="utf-8"))
-    rows = []
-    for row in record["notebooks"]:
-        rows.append((f"`{row['notebook']}`", f"{row['seconds']:.0f}", len(row["installed"]), row["torch"]))
-    head = ("Notebook", "Seconds, installation included", "Packages installed", "torch, before and after")
-    return f"{table(head, rows)}\n\nOn {record['cores']} cores without a GPU, Python {record['python']}."
-
-
 def ideas(root: Path) -> str:
     """Negative results: one section for each record in ``results/ideas``, in the words of the record."""
     parts = []
@@ -103,4 +90,4 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-GENERATORS = {function.__name__: function for function in (parameters, fields, api, colab, ideas)}
+GENERATORS = {function.__name__: function for function in (parameters, fields, api, ideas)}

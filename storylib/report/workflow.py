@@ -23,17 +23,8 @@ from storylib.sources import absolute_source
 
 HEARTBEAT = 30  # seconds
 QUIET = ("rules", "host", "progress", "reason")  # about these, and below about these lines; not about errors
-CHATTER = (
-    "Assuming ",
-    "Building DAG",
-    "Using shell",
-    "Select jobs",
-    "Execute ",
-    "Complete log",
-    "Elapsed time",
-    "Will exit",
-    "Using profile",
-)
+CHATTER = ("Assuming ", "Building DAG", "Using shell", "Select jobs", "Execute ", "Complete log", "Elapsed time",
+           "Will exit", "Using profile")  # fmt: skip
 
 
 def run_workflow(target: str, source: str, profile: str, cores: int | None = None, cluster: str = "") -> int:

@@ -27,9 +27,7 @@ TEXTS = Archive(
     Path(__file__).with_suffix(".sha256"),  # of the English texts
 )
 PICTURES = Archive(
-    "global-asp/asp-imagebank",
-    "a56e6dbe7aeeb8ea3e53d9941664416e2e7356ad",
-    r"README\.md|medium/\d{4}/\d{2}\.jpg",
+    "global-asp/asp-imagebank", "a56e6dbe7aeeb8ea3e53d9941664416e2e7356ad", r"README\.md|medium/\d{4}/\d{2}\.jpg"
 )
 
 # Stories with the right number of pictures that nevertheless lack one inside and have a back page instead, identified

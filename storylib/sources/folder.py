@@ -4,7 +4,7 @@
 
 Consecutive frames of a story have positions that differ by one; a gap is a missing frame. Optional columns: title,
 licence and credit. A table may come from any spreadsheet: commas, semicolons or tabs, UTF-8 or UTF-16, capitals and
-spaces in the head, 1.0 for 1. ``storylib new-folder NEW_FOLDER`` writes an example, explained in its README.md.
+spaces in the head, 1.0 for 1.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import io
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
@@ -25,16 +24,14 @@ from urllib.parse import unquote
 
 from storylib.data.files import explain
 from storylib.data.types import Frame, Story
-from storylib.sources import load_stories
+from storylib.sources._books import build
 from storylib.sources._checks import SourceError, local_path, one_line, read_utf8, whole_number
-from storylib.sources._frames import build
 
 TABLES = ("metadata.jsonl", "metadata.csv", "metadata.tsv", "metadata.txt")  # the first that exists is read
 COLUMNS = ("file_name", "text", "story_id", "position")
 OPTIONAL = ("title", "licence", "credit")
 SEPARATORS = ",;\t|"
 NOT_UTF8 = re.compile("[\udc80-\udcff]")  # what "surrogateescape" turns bytes into that are not UTF-8
-README = Path(__file__).with_name("folder_readme.md")  # of a new folder
 
 
 def load(limit: int | None = None, root: str | os.PathLike | None = None, strict: bool = False) -> list[Story]:
@@ -67,8 +64,8 @@ def _table(root: Path) -> Path:
     tables = [path for path in root.glob("*") if path.name.lower() in TABLES]
     if not tables:
         raise SourceError(
-            f"{root} needs a metadata.jsonl or metadata.csv with the columns {', '.join(COLUMNS)}. "
-            "To get an example: storylib new-folder NEW_FOLDER"
+            f"{root} needs a metadata.jsonl or metadata.csv with the columns {', '.join(COLUMNS)}, "
+            'such as {"file_name": "a/1.jpg", "text": "A dog wakes up.", "story_id": "a", "position": 1}'
         )
     return min(tables, key=lambda path: TABLES.index(path.name.lower()))
 
@@ -174,21 +171,3 @@ def _picture(folder: Path, name: str) -> Path:
     if not name or name.startswith("/") or ".." in PurePath(name).parts:
         raise ValueError(f": file_name {name!r} must be a path inside {folder}.")
     return folder / name
-
-
-def write_template(folder: Path) -> Path:
-    """A new folder with three Storyworld stories, their metadata.csv and a README.md that explains every column."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise SourceError(f"{folder} already exists; name a new or empty folder, so that nothing is overwritten.")
-    rows: list[list[Any]] = []
-    for number, story in enumerate(load_stories("storyworld", limit=3), 1):
-        for frame in story.frames:
-            name = f"story-{number}/{frame.number}.png"
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(frame.image, folder / name)  # type: ignore[arg-type]  # Storyworld's pictures are files
-            rows.append([name, frame.text, f"story-{number}", frame.number, story.title, story.licence, story.credit])
-    with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([[*COLUMNS, *OPTIONAL], *rows])
-    readme = README.read_text(encoding="utf-8").replace("EXAMPLE", rows[0][0])
-    (folder / "README.md").write_text(readme, encoding="utf-8")
-    return folder

@@ -12,10 +12,10 @@ from collections import Counter
 from typing import Any
 
 from storylib.data.types import Frame, Story
+from storylib.sources._books import build
 from storylib.sources._checks import SourceError, leave_out, one_line, whole_number
 from storylib.sources._dataset_rows import HELD_OUT, Row, rows
 from storylib.sources._dataset_rows import parquet_paths as files  # noqa: F401  # for the fingerprint of the source
-from storylib.sources._frames import build
 
 
 def load(

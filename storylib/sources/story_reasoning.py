@@ -15,10 +15,10 @@ import re
 from collections import defaultdict
 
 from storylib.data.types import Frame, Story
+from storylib.sources._books import build
 from storylib.sources._checks import one_line
 from storylib.sources._dataset_rows import HELD_OUT, Row, rows
 from storylib.sources._dataset_rows import parquet_paths as files  # noqa: F401  # for the fingerprint of the source
-from storylib.sources._frames import build
 
 REPOSITORY = "daniel3303/StoryReasoning"
 LICENCE = "CC-BY-ND-4.0"

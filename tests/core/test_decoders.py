@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from storylib.config import ConfigError
+from storylib.config import ConfigError, ModelConfig
 from storylib.data.vocabulary import Vocabulary
 from storylib.decoders import FREE_NATS, IMAGE_DECODERS, MODES, ImageDecoder, SamplingImageDecoder, TextDecoder
 from storylib.losses import image_loss
@@ -16,7 +16,8 @@ BOTH = pytest.mark.parametrize("kind", IMAGE_DECODERS)
 
 
 def text_decoder(length=LENGTH, word_dropout=0.0, kind="gpt2-shallow"):
-    return TextDecoder(Vocabulary(None, range(SIZE - 3)), WIDTH, FRAMES, kind, length, word_dropout)
+    config = ModelConfig(text_decoder=kind, text_length=length, word_dropout=word_dropout)
+    return TextDecoder(Vocabulary(None, range(SIZE - 3)), WIDTH, FRAMES, config)
 
 
 # Text decoder
@@ -373,7 +374,7 @@ def test_samples_learn_both_possible_pictures():
     for _ in range(60):
         target = torch.randint(0, 2, (32, 1, 1, 1)).float().expand(-1, 3, 16, 16)
         out = decoder.outputs(state, context, target)
-        loss = image_loss(out["picture"], target, out["picture_divergence"], divergence_weight=0.02)
+        loss = image_loss(out["picture"], target) + 0.02 * out["picture_divergence"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

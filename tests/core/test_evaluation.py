@@ -278,7 +278,9 @@ def test_a_sampling_decoder_is_scored_by_its_best_sample_and_their_spread(model,
 
     model.image_decoder.sample = sample
     try:
-        prediction = dataclasses.replace(predict(model, tiny_sets["vocabulary"], held_out), shared=None)
+        prediction = dataclasses.replace(
+            predict(model, tiny_sets["vocabulary"], held_out, tiny_sets["train"]), shared=None
+        )
     finally:
         del model.image_decoder.sample
     assert calls == [4] and prediction.samples.shape == (8, 4, 3, 16, 16)

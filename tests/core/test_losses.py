@@ -237,7 +237,10 @@ def test_the_image_loss_is_the_weighted_sum_of_its_parts():
     predicted, target = pictures(3), pictures(4)
     pixels, features = (predicted - target).abs().mean(), perceptual_distance(predicted, target).mean()
     assert torch.allclose(image_loss(predicted, target), pixels)
-    whole = image_loss(predicted, target, torch.tensor(7.0), feature_weight=0.5, divergence_weight=0.01)
-    assert torch.allclose(whole, pixels + 0.5 * features + 0.07)
+    assert torch.allclose(image_loss(predicted, target, feature_weight=0.5), pixels + 0.5 * features)
+    output, batch = {"picture": predicted, "picture_divergence": torch.tensor(7.0)}, {"picture": target}
+    off = dict.fromkeys(("next_image_weight", "next_text_weight", "text_weight", "contrastive_weight"), 0.0)
+    config = TrainConfig(image_weight=2.0, feature_weight=0.5, divergence_weight=0.01, **off)
+    assert torch.allclose(compute_losses(output, batch, config)["image"], 2 * (pixels + 0.5 * features + 0.07))
     five = image_loss(predicted.expand(5, -1, -1, -1), target.expand(5, -1, -1, -1), feature_weight=0.5)
     assert torch.allclose(five, pixels + 0.5 * features)

@@ -84,7 +84,7 @@ def test_a_training_of_two_processes_leaves_the_run_of_one(results):
 
 def test_a_single_process_gathers_nothing():
     rows = torch.ones(3, 2, requires_grad=True)
-    assert ALONE.main and ALONE.gather(rows) is rows and ALONE.agree("x") == "x" and ALONE.collect(1) == [1]
+    assert ALONE.rank == 0 and ALONE.gather(rows) is rows and ALONE.agree("x") == "x" and ALONE.collect(1) == [1]
 
 
 def test_more_processes_than_windows_is_an_error(tiny_sets, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from conftest import tiny_config
 from tiny_language_model import hub_folder
 
 from storylib import decoders
+from storylib.config import ModelConfig
 from storylib.data.features import read_windows
 from storylib.data.language_model import load_language_model
 from storylib.data.vocabulary import Vocabulary, load_tokenizer
@@ -29,7 +30,8 @@ def name(tmp_path_factory):
 def decoder(name):
     torch.manual_seed(0)
     vocabulary = Vocabulary.whole(load_language_model(name).tokenizer)
-    return PretrainedTextDecoder(vocabulary, WIDTH, FRAMES, name, LENGTH).eval()
+    config = ModelConfig(text_decoder=name, text_length=LENGTH)
+    return PretrainedTextDecoder(vocabulary, WIDTH, FRAMES, config).eval()
 
 
 @pytest.fixture
@@ -62,7 +64,8 @@ def test_untrained_it_is_the_language_model(decoder, inputs):
 
 def test_a_process_loads_the_language_model_once(name):
     load_language_model.cache_clear()
-    decoder = PretrainedTextDecoder(Vocabulary.whole(load_tokenizer(name)), WIDTH, FRAMES, name, LENGTH)
+    config = ModelConfig(text_decoder=name, text_length=LENGTH)
+    decoder = PretrainedTextDecoder(Vocabulary.whole(load_tokenizer(name)), WIDTH, FRAMES, config)
     assert decoder.lm.output.in_features == 16 and load_language_model.cache_info().misses == 1
 
 

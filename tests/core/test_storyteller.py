@@ -57,7 +57,7 @@ def test_the_loaded_model_is_the_trained_one(run, tiny_sets):
     model, vocabulary = storyteller.model, storyteller.vocabulary
     assert not model.training and run.record["parameters"] == sum(p.numel() for p in model.parameters())
     tiny_sets["test"].embed_bank(model.image_space, model.text_space)
-    again = predict(model, vocabulary, tiny_sets["test"])
+    again = predict(model, vocabulary, tiny_sets["test"], tiny_sets["train"])
     rows = run.model_rows.dropna(subset=["nll"])
     assert rows["nll"].to_numpy() == pytest.approx(again.nll.numpy())
     assert rows["generation"].tolist() == again.words

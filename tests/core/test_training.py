@@ -17,7 +17,6 @@ from conftest import tiny_config
 from storylib import training
 from storylib.config import ConfigError
 from storylib.data.vocabulary import Vocabulary
-from storylib.data.windows import data_loader
 from storylib.experiments.storyteller import Storyteller
 from storylib.training import (
     SELECTION_LOSSES,
@@ -29,13 +28,12 @@ from storylib.training import (
     load_weights,
     pretrain,
     save_weights,
-    selection_score,
 )
 
 
 @pytest.fixture
 def start(build, tiny_sets, tmp_path):
-    """Train a fresh model on the tiny stories: start("folder", epochs=2) -> Fit."""
+    """Train a fresh model on the tiny stories: start("folder", epochs=2) -> Trainer."""
 
     def run(folder="run", **overrides):
         (tmp_path / folder).mkdir(exist_ok=True)
@@ -92,8 +90,8 @@ def test_a_single_batch_is_learned_by_heart(build, tiny_sets, tmp_path):
     batch.windows, batch.frames = once[0] * 20, once[1].repeat(20, 1)
     fit(model, batch, tiny_sets["validation"], config, tmp_path)
     batch.windows, batch.frames = once
-    after = training.validate(model, data_loader(batch, 8), config)
-    before = training.validate(build(**settings), data_loader(batch, 8), config)
+    after = training.validate(model, batch, config)
+    before = training.validate(build(**settings), batch, config)
     assert before.pop("frame_mrr") < after.pop("frame_mrr") > 0.9
     assert {name: after[name] < before[name] / 2 for name in before} == dict.fromkeys(before, True)
     assert after["text"] < 1 < 2 < before["text"]
@@ -176,7 +174,7 @@ def test_no_process_loads_the_weights_before_they_are_written(build, tiny_sets, 
 def test_validation_neither_trains_nor_drops_out(build, tiny_sets):
     config, model = tiny_config(feature_dropout=0.9).train, build(feature_dropout=0.9)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    one, two = (training.validate(model, data_loader(tiny_sets["validation"], 2), config) for _ in range(2))
+    one, two = (training.validate(model, tiny_sets["validation"], config) for _ in range(2))
     assert one == two and set(one) == {*SELECTION_LOSSES, "contrastive", "frame_mrr"}
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -242,7 +240,7 @@ def test_the_history_is_written_after_each_epoch(start, tmp_path, monkeypatch):
 def test_the_best_epoch_is_kept_not_the_last(start, monkeypatch):
     scores, weights = iter([3.0, 1.0, 2.0]), []
 
-    def validate(network, loader, config):
+    def validate(network, windows, config):
         weights.append({name: value.clone() for name, value in network.state_dict().items()})
         return {"text": next(scores), "contrastive": 0.0, "frame_mrr": 0.5}
 
@@ -261,7 +259,6 @@ def test_a_loss_that_only_one_arm_has_never_selects_the_epoch(start, monkeypatch
 
 
 def test_a_training_without_a_loss_to_select_by_is_refused(start):
-    assert selection_score({"text": 1.0, "image": 2.0, "contrastive": 5.0}) == 3.0
     with pytest.raises(ConfigError, match="Turn on one of: next_image, next_text, text, image"):
         start(epochs=1, **{f"{name}_weight": 0.0 for name in SELECTION_LOSSES})
 
@@ -270,7 +267,7 @@ def test_validation_ranks_the_next_frame_as_the_evaluation_does(tiny_sets, tiny_
     run = tiny_runs[1.0, 0]
     model = Storyteller.of_run(run).model
     tiny_sets["test"].embed_bank(model.image_space, model.text_space)
-    validation = training.validate(model, data_loader(tiny_sets["test"], 3), run.config.train)
+    validation = training.validate(model, tiny_sets["test"], run.config.train)
     assert validation["frame_mrr"] == pytest.approx(run.metrics["frame_mrr"]["value"], abs=1e-5)
 
 

@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
         saved = torch.load(folder / f"{name}.case", weights_only=False)
         share = {key: value[first:last] if key in PER_WINDOW else value for key, value in saved["batch"].items()}
         results = losses_and_gradients(saved["model"], share, tiny_config(**changes).train, engine, group)
-        if group.main:
+        if group.rank == 0:
             torch.save(results, folder / f"{name}.two")
     os.environ["STORYLIB_RUNS"] = str(folder / "two")
     train_tiny_run(torch.load(folder / "data", weights_only=False))

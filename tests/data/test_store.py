@@ -12,8 +12,6 @@ from storylib.data.features import encode, features_fingerprint
 from storylib.data.store import (
     StoreError,
     cache_entry,
-    cache_sizes,
-    clear_cache,
     describe_cache,
     find_damage,
     make_sealed,
@@ -25,18 +23,13 @@ from storylib.sources import african_storybook, storyworld
 from storylib.sources._books import find_root
 
 
-def test_the_cache_is_described_and_cleared(cache):
-    assert cache_sizes() == {} and clear_cache("all") == 0
-    for name, size in (("features/a/vectors.npy", 2000), ("storyworld/1.png", 3000), ("picture-hashes/0.npy", 10)):
+def test_the_cache_is_described(cache):
+    for name, size in (("features/a/vectors.npy", 2_000_000), ("storyworld/1.png", 3_000_000)):
         (cache / name).parent.mkdir(parents=True, exist_ok=True)
         (cache / name).write_bytes(bytes(size))
-    assert cache_sizes() == {"storyworld": 3000, "features": 2000, "picture-hashes": 10}
-    text = describe_cache()
-    assert str(cache) in text and "STORYLIB_CACHE" in text and "0.0 MB  storyworld" in text
-    with pytest.raises(ValueError, match="Did you mean 'features'"):
-        clear_cache("feature")
-    assert clear_cache("picture-hashes") == 10 and set(cache_sizes()) == {"storyworld", "features"}
-    assert clear_cache("all") == 5000 and list(cache.iterdir()) == []
+    where, first, second, hint = describe_cache().splitlines()
+    assert str(cache) in where and "STORYLIB_CACHE" in hint
+    assert first.split() == ["3.0", "MB", "storyworld"] and second.split() == ["2.0", "MB", "features"]
 
 
 @pytest.mark.parametrize("make", [

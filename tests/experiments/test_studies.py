@@ -102,7 +102,7 @@ def test_records_and_metrics_are_read_without_torch():
         "import sys\n"
         "from storylib.experiments import ablation, comparison, presets, studies, sweeps\n"
         "from storylib.metrics import intervals, registry, summary, text\n"
-        "ablation.comparison_of(studies.ABLATION.load('storyworld')).table\n"
+        "ablation.comparison_of(studies.ABLATION.load('storyworld', 'quick')).table\n"
         "sweeps.sweep_frame(studies.SWEEPS.load('storyworld'))\n"
         "print(*{'torch', 'scipy.stats', 'nltk', 'sacrebleu', 'rouge_score', 'torchmetrics'} & set(sys.modules))\n"
     )

@@ -185,13 +185,10 @@ def test_a_failed_notebook_is_an_error(monkeypatch, capsys):
     assert capsys.readouterr().err == "error: a.ipynb failed; nothing was published.\nIn its cell 2:\n"
 
 
-def test_credits_and_the_cache_and_a_new_folder(project, tmp_path, capsys):
+def test_credits_and_the_cache(project, tmp_path, capsys):
     assert main(["credits", "--source", "folder", "--profile", "tiny", "--output", str(tmp_path / "c" / "c.md")]) == 0
     assert "| 14 |" in (tmp_path / "c" / "c.md").read_text()
     assert main(["cache"]) == 0 and "STORYLIB_CACHE" in capsys.readouterr().out
-    assert main(["cache", "--clear", "nothing"]) == 2 and "error: Unknown part" in capsys.readouterr().err
-    assert main(["new-folder", str(tmp_path / "mine")]) == 0 and (tmp_path / "mine" / "README.md").is_file()
-    assert main(["new-folder", str(tmp_path / "mine")]) == 2
 
 
 def test_help_costs_less_than_a_tenth_of_importing_torch():

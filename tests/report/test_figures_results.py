@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pandas as pd
 import pytest
 
@@ -85,13 +83,3 @@ def test_a_sweep_shows_both_arms_and_the_baselines():
     assert [list(container[0].get_ydata()) for container in axis.containers] == [[2, 4], [3, 5]]
     legend = [text.get_text() for text in axis.get_legend().get_texts()]
     assert legend == ["without", "with"] and "with dropout (blue)" in figure.get_gid()
-
-
-def test_rank_histograms_count_every_window_in_percent(arm):
-    figure = figures.rank_histograms(arm)
-    assert len(figure.axes) == 2
-    for axis in figure.axes:
-        assert re.search(r"among \d+\.\d$", axis.get_title())
-        model = axis.patches[1].get_data().values
-        assert 0 < model.max() <= 100
-    assert {text.get_text() for text in figure.axes[0].get_legend().get_texts()} == {"recency", "model", "chance"}

@@ -10,7 +10,7 @@ import pytest
 
 from storylib.config import LAYERS, Config, project_root
 from storylib.report.notebooks import declared_parameters
-from storylib.report.pages import api, colab, fields, fill, ideas, parameters, table
+from storylib.report.pages import api, fields, fill, ideas, parameters, table
 
 ROOT = project_root()
 
@@ -64,12 +64,3 @@ def test_the_reference_names_every_module_in_the_order_of_the_layers():
 def test_an_unknown_page_is_an_error():
     with pytest.raises(KeyError, match="nonsense"):
         fill("<!-- generated: nonsense -->", ROOT)
-
-
-def test_colab_is_read_from_its_record(tmp_path):
-    assert "no published" in colab(tmp_path)
-    (tmp_path / "results").mkdir()
-    row = {"notebook": "02_train", "seconds": 99.6, "installed": ["a-1", "b-2"], "torch": "2.9"}
-    record = {"cores": 2, "python": "3.11.2", "notebooks": [row]}
-    (tmp_path / "results" / "colab.json").write_text(json.dumps(record))
-    assert "| `02_train` | 100 | 2 | 2.9 |" in colab(tmp_path)

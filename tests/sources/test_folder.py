@@ -12,8 +12,6 @@ from conftest import noise
 from PIL import Image
 
 from storylib.data.pictures import open_picture
-from storylib.data.splits import split_stories
-from storylib.data.types import windows
 from storylib.sources import SourceError, folder, load_stories
 
 ROWS = [
@@ -163,7 +161,7 @@ def test_where_is_the_folder(tmp_path, monkeypatch):
     with pytest.raises(SourceError, match="STORYLIB_FOLDER"):
         load_stories("folder")
     monkeypatch.setenv("STORYLIB_FOLDER", str(tmp_path))
-    with pytest.raises(SourceError, match=r"needs a metadata\.jsonl or metadata\.csv.*storylib new-folder"):
+    with pytest.raises(SourceError, match=r"needs a metadata\.jsonl or metadata\.csv.*such as .*position"):
         load_stories("folder")
     with pytest.raises(SourceError, match="does not exist"):
         load_stories(f"folder:{tmp_path / 'nowhere'}")
@@ -194,18 +192,6 @@ def test_every_kind_of_picture_becomes_upright_rgb(cache, tmp_path):
     opened = {f.text: open_picture(f.image) for f in story.frames}
     assert {p.mode for p in opened.values()} == {"RGB"} and len(opened) == 8
     assert {n for n, p in opened.items() if p.size == (10, 20)} == {"turned.jpg"}
-
-
-def test_the_template_loads_and_splits(cache, tmp_path):
-    template = folder.write_template(tmp_path / "mine")
-    stories = load_stories(f"folder:{template}", strict=True)
-    assert [s.id for s in stories] == ["story-1", "story-2", "story-3"] and all(s.title and s.credit for s in stories)
-    assert all(list(windows([s])) for s in stories)
-    assert [len(part) for _, part in split_stories(stories)] == [1, 1, 1]
-    readme = (template / "README.md").read_text()
-    assert all(f"| {column} " in readme for column in folder.COLUMNS) and "`story-1/1.png`" in readme
-    with pytest.raises(SourceError, match="already exists"):
-        folder.write_template(template)
 
 
 HEAD = "file_name,text,story_id,position\n"

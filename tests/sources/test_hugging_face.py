@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -18,7 +19,7 @@ from conftest import flip, noise
 
 from storylib.data import store
 from storylib.data.splits import split_stories
-from storylib.data.store import StoreError, clear_cache
+from storylib.data.store import StoreError
 from storylib.sources import SourceError, _dataset_rows, load_stories
 from storylib.sources._dataset_rows import parquet_files, rows
 from tests.stand_in import plain_stories, write_shards
@@ -200,7 +201,7 @@ def test_memory_does_not_grow_with_the_data_set(folder, cache, monkeypatch):
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-            clear_cache("all")
+            shutil.rmtree(store.cache_dir())
 
     assert peak(128) < 1.5 * peak(64) < 2_500_000  # the pictures of 64 rows have 6 MB
 
