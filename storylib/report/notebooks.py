@@ -60,6 +60,9 @@ def start_kernel() -> Iterator[Kernel]:
 
     with tempfile.TemporaryDirectory(prefix="storylib-") as figures, ExitStack() as clients:
         manager = Manager(kernel_name="python3")
+        if os.name == "posix":  # files: two kernels that start at once may choose the same port
+            sockets = clients.enter_context(tempfile.TemporaryDirectory(prefix="storylib-"))
+            manager.transport, manager.ip = "ipc", f"{sockets}/kernel"
         environment = os.environ | {"STORYLIB_HOME": str(project_root().resolve()), "STORYLIB_FIGURES": figures}
         manager.start_kernel(env=environment, extra_arguments=[f"--IPKernelApp.exec_lines={NO_GRAMMARS}"])
         try:
