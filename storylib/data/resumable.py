@@ -1,4 +1,4 @@
-"""Training of a frozen network's parts, step by step: resumed where it was killed, with the same result."""
+"""Training of a network that is then frozen, step by step: resumed where it was killed, with the same result."""
 
 from __future__ import annotations
 
