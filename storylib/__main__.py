@@ -118,18 +118,12 @@ def run_stage(stage: str, config: Any, strict: bool = False) -> dict[str, Any]:
     return receipt
 
 
-@verb("ablation", "Publish the comparison of the arms from finished runs.", "--source picture_books")
-def ablation(source: Source = "storyworld", profile: Profile = "quick") -> None:
+@verb("ablation", "Train and publish both arms of a preset, every seed.", "--source picture_books --preset system_b")
+def ablation(source: Source = "storyworld", profile: Profile = "quick", preset: Preset = None) -> None:
     from storylib.experiments.ablation import publish_ablation
+    from storylib.experiments.studies import OURS
 
-    typer.echo(publish_ablation(source, profile))
-
-
-@verb("presets", "Train and publish the presets, with every seed.", "--source picture_books --profile full")
-def presets(source: Source = "storyworld", profile: Profile = "quick") -> None:
-    from storylib.experiments.presets import publish_presets
-
-    typer.echo(publish_presets(source, profile))
+    typer.echo(publish_ablation(source, profile, preset or OURS))
 
 
 @verb("sweep", "Train and publish the sweeps: where the loss matters.", "--only weight --only fusion --profile full")

@@ -49,6 +49,7 @@ class ModelConfig:
     """The trainable part; the encoders are frozen and run once, before training."""
 
     width: int = 256  # shared space, fused state and temporal state
+    inputs: str = "both"  # of the story state; one alone; or an oracle's, the target's own in the last frame's place
     fusion: str = "concat"  # "concat", "gate" or "cross_attention"
     temporal: str = "gru"  # "gru", "lstm" or "transformer"
     next_embedding: str = "mixture"  # of the context plus a correction; or "linear": from the story state alone
@@ -96,6 +97,7 @@ class TrainConfig:
 
 CHOICES = {
     "split_by": ("group", "story", "source"),
+    "inputs": ("both", "pictures", "texts", "target picture", "target text"),
     "fusion": ("concat", "gate", "cross_attention"),
     "temporal": ("gru", "lstm", "transformer"),
     "next_embedding": ("mixture", "linear"),

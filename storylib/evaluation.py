@@ -124,7 +124,7 @@ def predict(
     sample = getattr(model.image_decoder, "sample", None)
     generator = torch.Generator().manual_seed(seed)
     for batch, other in zip(held_out.batches(device), others.batches(device), strict=True):
-        reading = model.read(batch["image"][:, :-1], batch["text"][:, :-1])
+        reading = model.read_windows(batch)
         parts["image"].append(reading["next_image"].cpu())
         parts["text"].append(reading["next_text"].cpu())
         if held_out.draws:
@@ -139,7 +139,7 @@ def predict(
             parts["nll"].append(-(own * real).sum(1).cpu())
             parts["top1"].append(((rank <= 1) & real).sum(1).cpu())
             parts["top5"].append(((rank <= 5) & real).sum(1).cpu())
-            other_story = model.read(other["image"][:, :-1], other["text"][:, :-1])["story"]
+            other_story = model.read_windows(other)["story"]
             shuffled = model.text_decoder(other_story, tokens, text_context(other))
             parts["nll_shuffled"].append(-(shuffled * real).sum(1).cpu())
             ids = model.text_decoder.generate(reading["story"], batch["context_tokens"])

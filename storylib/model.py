@@ -233,10 +233,12 @@ class StoryModel(nn.Module):
 
     def read(self, image: Tensor, text: FrameTexts, projected: tuple[Tensor, Tensor] | None = None) -> ContextReading:
         """Read a context. image: (B, K, Di) picture features. text: (B, K) texts. projected: of both, if known."""
-        frames = self.fusion(*(projected or self.project(image, text)))  # (B, K, W)
+        reads_image, reads_text = self.config.inputs != "texts", self.config.inputs != "pictures"
+        projected_image, projected_text = projected or self.project(image, text)
+        frames = self.fusion(reads_image * projected_image, reads_text * projected_text)  # (B, K, W)
         state = self.temporal(frames)[:, -1]
         # Of frozen features even where text layers are trained: the space of every retrieval score must not move.
-        image, text_vectors = self.image_space(image), self.text_space(text.frozen)
+        image, text_vectors = reads_image * self.image_space(image), reads_text * self.text_space(text.frozen)
         similarity = pair_similarity(image, text_vectors)
         return {
             "story": torch.cat([frames, state[:, None]], dim=1),
@@ -245,12 +247,19 @@ class StoryModel(nn.Module):
             "next_text": self.next_text(state, text_vectors, similarity),
         }
 
-    def forward(self, batch: Batch) -> ModelOutput:
-        """Everything the losses need. The target's own frame enters as a target only."""
+    def read_windows(self, batch: Batch, projected: tuple[Tensor, Tensor] | None = None) -> ContextReading:
+        """Read the contexts of a batch. The target's own frame is a target only, except to an oracle."""
         image, text = batch["image"], batch["text"]
-        projected_image, projected_text = self.project(image, text)
-        context = projected_image[:, :-1], projected_text[:, :-1]
-        reading = self.read(image[:, :-1], text[:, :-1], context)
+        *earlier, last, target = range(image.shape[1])
+        images = [*earlier, target if self.config.inputs == "target picture" else last]
+        texts = [*earlier, target if self.config.inputs == "target text" else last]
+        context = projected and (projected[0][:, images], projected[1][:, texts])
+        return self.read(image[:, images], text[:, texts], context)
+
+    def forward(self, batch: Batch) -> ModelOutput:
+        """Everything the losses need."""
+        projected_image, projected_text = self.project(batch["image"], batch["text"])
+        reading = self.read_windows(batch, (projected_image, projected_text))
         aligned_text = self.project_text(batch["description"]) if "description" in batch else projected_text
         output: ModelOutput = {
             **reading,

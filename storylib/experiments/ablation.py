@@ -1,9 +1,9 @@
-"""The ablation: two arms that were trained elsewhere, compared. Nothing here trains or encodes."""
+"""The ablation: two arms of a preset, compared. Only ``publish_ablation`` trains what is missing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,10 @@ import pandas as pd
 from storylib.config import configure, seeds
 from storylib.experiments.comparison import COLUMNS, Comparison, compare
 from storylib.experiments.provenance import RunError
-from storylib.experiments.records import describe
-from storylib.experiments.studies import ABLATION, Factor, ablation_factor, check_selection
+from storylib.experiments.records import Run, describe, pooled_metrics
+from storylib.experiments.studies import ABLATION, OURS, Factor, ablation_factor, check_selection, run_arm
+
+SCORED = ("value", "interval", "candidates", "best_baseline", "baselines", "gain", "gain_interval")  # of each arm
 
 
 def load_ablation(
@@ -24,36 +26,50 @@ def load_ablation(
     Only a published record has a ``commit``, and only the arms of the ablation, the default, have one. Raises RunError.
     """
     from storylib.data.encoders import EncoderError
+    from storylib.experiments.runs import find_run
     from storylib.sources import SourceError
 
     planned = ablation_factor()
     factor = ablation_factor((on or planned.arms[0], off or planned.arms[1]))
     check_selection(*(configure(profile, arm) for arm in factor.arms))
     try:
-        return measured(source, profile, factor)
+        first, second = (
+            [find_run(configure(profile, arm, source=source, seed=seed)) for seed in seeds(profile)]
+            for arm in factor.arms
+        )
     except (RunError, SourceError, EncoderError):
         if factor != planned:
             raise
         return ABLATION.load(source, profile)
+    return {"source": source, "profile": profile, "seeds": seeds(profile)} | measured(first, second, factor)
 
 
-def measured(source: str, profile: str, factor: Factor) -> dict[str, Any]:
-    """The comparison of finished runs, found by their ids. Raises RunError, which names a run that is missing."""
-    from storylib.experiments.runs import find_run
+def publish_ablation(source: str, profile: str, preset: str = OURS) -> Path:
+    """Train what is missing of the planned arms and write the record. Raises RunError if the code is not committed."""
+    head, factor = ABLATION.start(source, profile, preset), ablation_factor()
+    check_selection(*(configure(profile, arm, preset) for arm in factor.arms))
+    arms = [
+        [configure(profile, arm, preset, source=source, seed=seed) for seed in seeds(profile)] for arm in factor.arms
+    ]
+    first, second = map(run_arm, arms)
+    return ABLATION.save(head | measured(first, second, factor))
 
-    first, second = (
-        [find_run(configure(profile, arm, source=source, seed=seed)) for seed in seeds(profile)] for arm in factor.arms
-    )
+
+def measured(first: Sequence[Run], second: Sequence[Run], factor: Factor) -> dict[str, Any]:
+    """The comparison of two arms, and the scores of each with its intervals and baselines."""
     data = first[0].record["data"]
+    scores = {arm: pooled_metrics(runs) for arm, runs in zip(factor.arms, (first, second), strict=True)}
     return {
-        "source": source,
-        "profile": profile,
-        "seeds": seeds(profile),
         "arms": list(factor.arms),
+        "encoders": data["encoders"],
         "test_stories": data["stories"]["test"],
         "test_windows": data["windows"]["test"],
         "runs": describe([*first, *second]).reset_index().to_dict("records"),
         "metrics": json.loads(compare(first, second, factor).frame.round(6).to_json(orient="records")),
+        "scores": {
+            arm: {name: {key: entry[key] for key in SCORED} for name, entry in metrics.items()}
+            for arm, metrics in scores.items()
+        },
     }
 
 
@@ -62,10 +78,3 @@ def comparison_of(record: Mapping[str, Any]) -> Comparison:
     frame = pd.DataFrame(record["metrics"]).reindex(columns=COLUMNS)
     frame.loc[frame["matters"].isna(), "verdict"] = ""
     return Comparison(frame, ablation_factor(record["arms"]))
-
-
-def publish_ablation(source: str, profile: str) -> Path:
-    """Write the record of the planned arms. Raises RunError if a run is missing or code uncommitted."""
-    factor = ablation_factor()
-    check_selection(*(configure(profile, arm) for arm in factor.arms))
-    return ABLATION.save(ABLATION.start(source, profile) | measured(source, profile, factor))

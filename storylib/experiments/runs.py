@@ -185,9 +185,10 @@ def evaluate_run(run: Run, data: Data) -> Run:
 
 
 def _baseline_rows(config: Config, data: Data, score: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The scores of the baselines, kept on disk: all runs on the same data share them."""
+    """The scores of the baselines, kept on disk: all runs on the same data share them, whatever the model."""
     decoders = [config.train.text_weight > 0, config.train.image_weight > 0]  # without one it has no baselines
-    key = [data.fingerprint, dataclasses.asdict(config.data), dataclasses.asdict(config.model), decoders]
+    predicted = [config.model.text_decoder, config.model.text_length, config.model.image_size]
+    key = [data.fingerprint, dataclasses.asdict(config.data), predicted, decoders]
     folder = cache_entry("baselines", slug(config.data.source), key, "evaluation")
     make_sealed(folder, lambda partial: score().to_parquet(partial / "rows.parquet", index=False))
     return pd.read_parquet(folder / "rows.parquet")

@@ -13,6 +13,8 @@ from storylib.data.store import write_atomically
 from storylib.experiments.provenance import RunError, publishable
 from storylib.experiments.records import Run
 
+OURS = "storyteller"  # the preset of every record that does not name another
+
 
 def published(name: str) -> dict[str, Any] | None:
     """``results/<name>.json`` of this project or else of the library; None if neither has it."""
@@ -26,41 +28,45 @@ def published(name: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class Study:
-    """One kind of published record: ``results/<kind>/<source>-<profile>.json``."""
+    """One kind of published record: ``results/<kind>/<source>-<profile>.json``, or ``...-<preset>.json``."""
 
     kind: str
     verb: str  # of the command that makes it: ``storylib <verb>``
 
-    def command(self, source: str, profile: str) -> str:
+    def command(self, source: str, profile: str, preset: str = OURS) -> str:
         """The command line that makes the record."""
-        return f"storylib {self.verb} --source {source} --profile {profile}"
+        of_preset = "" if preset == OURS else f" --preset {preset}"
+        return f"storylib {self.verb} --source {source} --profile {profile}{of_preset}"
 
-    def path(self, source: str, profile: str) -> Path:
+    def name(self, source: str, profile: str, preset: str = OURS) -> str:
+        """The record's name among the published ones."""
+        return f"{self.kind}/{build_name(source, profile)}" + ("" if preset == OURS else f"-{preset}")
+
+    def path(self, source: str, profile: str, preset: str = OURS) -> Path:
         """Where the record is written."""
-        return project_root() / "results" / self.kind / f"{build_name(source, profile)}.json"
+        return project_root() / "results" / f"{self.name(source, profile, preset)}.json"
 
-    def load(self, source: str, profile: str = "full") -> dict[str, Any]:
+    def load(self, source: str, profile: str = "full", preset: str = OURS) -> dict[str, Any]:
         """The published record. Raises RunError, which names the command that makes it."""
-        if record := published(f"{self.kind}/{build_name(source, profile)}"):
+        if record := published(self.name(source, profile, preset)):
             return record
-        missing = f"There is no published record of the {self.kind} on {source!r} with profile {profile!r}."
-        raise RunError(f"{missing} `{self.command(source, profile)}` makes it.")
+        missing = f"There is no published record {self.name(source, profile, preset)}."
+        raise RunError(f"{missing} `{self.command(source, profile, preset)}` makes it.")
 
-    def start(self, source: str, profile: str) -> dict[str, Any]:
+    def start(self, source: str, profile: str, preset: str = OURS) -> dict[str, Any]:
         """The head of a new record, before anything is trained. Raises RunError if the code is not committed."""
-        head = {"command": self.command(source, profile), "source": source, "profile": profile}
-        return head | {"seeds": seeds(profile)} | publishable()
+        head = {"command": self.command(source, profile, preset), "source": source, "profile": profile}
+        return head | {"preset": preset, "seeds": seeds(profile)} | publishable()
 
     def save(self, record: Mapping[str, Any]) -> Path:
         """Write a record that ``start`` began; returns its path."""
-        path = self.path(record["source"], record["profile"])
+        path = self.path(record["source"], record["profile"], record.get("preset", OURS))
         write_atomically(path, json.dumps(record, indent=1) + "\n")
         return path
 
 
 ABLATION = Study("ablation", "ablation")
 SWEEPS = Study("sweeps", "sweep")
-PRESETS = Study("presets", "presets")
 AUDIT = Study("audit", "audit")
 
 

@@ -44,7 +44,7 @@ def arm_configs(source: str, profile: str, diff: Mapping[str, Any]) -> list[list
     first, second = (plan["arms"][arm] for arm in ablation_factor().arms)
     shared = {name: value for name, value in diff.items() if name not in plan["ablation"]["only_with"]}
     changes = (first | dict(diff), shared | second)
-    configs = [configure(profile, source=source, **WITHOUT_DECODERS, **arm) for arm in changes]
+    configs = [configure(profile, source=source, **WITHOUT_DECODERS | arm) for arm in changes]
     return [[config.replace(seed=seed) for seed in seeds(profile)] for config in configs]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from storylib.config import experiments
 from storylib.experiments.comparison import cells
 from storylib.experiments.provenance import RunError, origin
-from storylib.experiments.studies import Factor, Study
+from storylib.experiments.studies import ABLATION, OURS, Factor, Study, ablation_factor
 from storylib.experiments.sweeps import sweep_frame
 from storylib.metrics.registry import METRICS, VERDICTS
 
@@ -19,24 +21,52 @@ FACTS = ["off", "on", "difference", "low", "high", "verdict", "matters", "detect
 def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: str) -> tuple[dict[str, Any], str]:
     """Published records by kind and source, and a list in Markdown of their origins and of what is missing.
 
-    profiles: in order of preference; of a source and kind the first that is published is taken.
+    The ablation of another preset is at "source, preset". profiles: in order of preference; of each record the first
+    that is published is taken.
     """
     records: dict[str, Any] = {study.kind: {} for study in studies}
     lines = []
     for study in studies:
-        for source in sources:
-            published = (profile for profile in profiles if study.path(source, profile).exists())
+        for source, preset in itertools.product(sources, experiments()["presets"] if study is ABLATION else [OURS]):
+            published = (profile for profile in profiles if study.path(source, profile, preset).exists())
             try:
-                record = records[study.kind][source] = study.load(source, next(published, profiles[0]))
+                record = study.load(source, next(published, profiles[0]), preset)
+                records[study.kind][source if preset == OURS else f"{source}, {preset}"] = record
                 lines.append(f"- {study.kind}: {origin(record)}")
             except RunError as error:
                 lines.append(f"- {study.kind}: {error}")
     return records, "\n".join(lines)
 
 
+def label(name: str) -> str:
+    """A source, or "source, preset", as figures and tables call it: picture books, System A."""
+    source, _, preset = name.partition(", ")
+    return ", ".join(filter(None, [source.replace("_", " "), preset.replace("_", " ").title()]))
+
+
+def systems(records: Mapping[str, Mapping[str, Any]], source: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """A row per system and arm, and for chance and the best baseline; a column per metric. records: of ablations."""
+    factor = ablation_factor()
+    rows: dict[str, dict[str, str]] = {"chance": {}, "best baseline": {}}
+    for name, record in records.items():
+        if name.partition(", ")[0] != source:
+            continue
+        system = label(f", {record.get('preset', OURS)}")
+        for arm, words in zip(factor.arms, factor.labels, strict=True):
+            scores = record.get("scores", {}).get(arm, {})
+            row = rows[f"{system}, {words}"] = dict.fromkeys(metrics, "not predicted")
+            for metric in (METRICS[metric] for metric in metrics if metric in scores):
+                entry = scores[metric.name]
+                best, baselines = entry["best_baseline"], entry["baselines"]
+                row[metric.name] = metric.interval_text(entry["value"], *entry["interval"])
+                rows["best baseline"][metric.name] = f"{metric.text(baselines[best])} ({best})"
+                rows["chance"][metric.name] = metric.text(baselines["chance"]) if metric.task else ""
+    return pd.DataFrame([*rows.values()], [*rows]).fillna("").rename(columns=lambda name: METRICS[name].title)
+
+
 def sweep_rows(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """The points of several sweep records, as by ``sweep_frame``, with the source of each. records: by source."""
-    frames = [sweep_frame(record).assign(source=source.replace("_", " ")) for source, record in records.items()]
+    frames = [sweep_frame(record).assign(source=label(source)) for source, record in records.items()]
     columns = ["source", "sweep", "value", "metric", "verdict", "detectable"]
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 

@@ -178,7 +178,7 @@ def test_every_published_profile_and_arm_is_valid(profile, arm):
 def test_the_presets_have_the_settings_of_the_two_systems():
     default, a, b = (configure(preset=name).flat() for name in ("storyteller", "system_a", "system_b"))
     assert default == configure().flat()
-    assert (a["fusion"], a["temporal"], a["contrastive_weight"]) == ("cross_attention", "lstm", 0.0)
+    assert (a["fusion"], a["temporal"], a["next_text_weight"]) == ("cross_attention", "lstm", 0.0)
     assert (b["fusion"], b["temporal"], b["contrastive_weight"]) == ("concat", "lstm", 0.5)
     assert (b["temperature"], b["learned_temperature"], b["learning_rate"]) == (0.07, False, 1e-4)
     assert b["image_encoder"].startswith("resnet50 or ") and b["text_encoder"].startswith("distilbert or ")

@@ -147,6 +147,25 @@ def test_the_targets_own_frame_reaches_no_prediction(build, tiny_sets, fusion):
     assert torch.equal(output["image_shared"][:, :-1], changed["image_shared"][:, :-1])
 
 
+@pytest.mark.parametrize(
+    ("inputs", "read"),
+    [("both", {0, 3}), ("pictures", {0}), ("texts", {3}), ("target picture", {0, 2, 3}), ("target text", {0, 3, 5})],
+)
+def test_a_model_reads_the_inputs_that_it_is_given(build, tiny_sets, inputs, read):
+    """Of pictures and then of texts: the first frame, the last of the context, the target."""
+    model, batch = leave_zero(build(inputs=inputs).eval()), batch_of(tiny_sets["train"])
+    state = model(batch)["state"]
+    moved = set()
+    for i in range(6):
+        parts = [batch["image"].clone(), batch["text"].frozen.clone()]
+        parts[i // 3][:, (0, 3, 4)[i % 3]] += 1
+        if not torch.equal(model(batch | {"image": parts[0], "text": FrameTexts(parts[1])})["state"], state):
+            moved.add(i)
+    hidden = {"target picture": {1}, "target text": {4}}.get(inputs, set())  # the last frame's, which it replaces
+    kept = {"pictures": {1}, "texts": {4}}.get(inputs, {1, 4})
+    assert moved == read | kept - hidden
+
+
 def test_the_true_text_reaches_only_its_own_likelihood(build, tiny_sets):
     model, batch = build().eval(), batch_of(tiny_sets["train"])
     other = batch | {"tokens": batch["tokens"].flip(0)}

@@ -10,21 +10,19 @@ import pytest
 from storylib.analysis.leaks import trained
 from storylib.config import project_root
 from storylib.experiments.ablation import comparison_of
-from storylib.experiments.presets import preset_table
 from storylib.experiments.provenance import RunError
-from storylib.experiments.studies import ABLATION, AUDIT, PRESETS, SWEEPS
+from storylib.experiments.studies import ABLATION, AUDIT, SWEEPS
 from storylib.experiments.studies import published as published_record
 from storylib.experiments.sweeps import sweep_frame
 from storylib.metrics.registry import METRICS, ORACLE, VERDICTS
 
-STUDIES = (ABLATION, SWEEPS, PRESETS, AUDIT)
+STUDIES = (ABLATION, SWEEPS, AUDIT)
 STALE = ("floor", "page", "in story", "_a_", "python -m storylib")  # words that records had before they were renamed
 
 
 def published(study):
     for path in sorted((project_root() / "results" / study.kind).glob("*.json")):
-        source, _, profile = path.stem.rpartition("-")
-        yield study.load(source, profile)
+        yield study.load(*path.stem.split("-"))
 
 
 def keys(value):
@@ -62,9 +60,7 @@ def test_published_sweeps_are_read():
             assert row["baseline"] not in (ORACLE, *METRICS[row["metric"]].limits)
 
 
-def test_published_presets_and_leaks_are_read():
-    for record in published(PRESETS):
-        assert preset_table(record, ["frame_mrr", "image_l1"]).shape == (2, 2 + len(record["presets"]))
+def test_published_leaks_are_read():
     leaks = published_record("leaks")
     assert not [key for key in keys(leaks) if any(word in key for word in STALE)]
     for part in ("rows", "differences"):
@@ -94,13 +90,13 @@ def test_nothing_is_started_for_uncommitted_code(monkeypatch):
     state = {"commit": "0", "dirty": True, "python": "3", "versions": {}, "machine": ""}
     monkeypatch.setattr("storylib.experiments.provenance.provenance", lambda device: state)
     with pytest.raises(RunError, match="Commit"):
-        PRESETS.start("storyworld", "quick")
+        ABLATION.start("storyworld", "quick")
 
 
 def test_records_and_metrics_are_read_without_torch():
     code = (
         "import sys\n"
-        "from storylib.experiments import ablation, comparison, presets, studies, sweeps\n"
+        "from storylib.experiments import ablation, comparison, studies, sweeps\n"
         "from storylib.metrics import intervals, registry, summary, text\n"
         "ablation.comparison_of(studies.ABLATION.load('storyworld', 'quick')).table\n"
         "sweeps.sweep_frame(studies.SWEEPS.load('storyworld'))\n"

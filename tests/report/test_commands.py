@@ -151,7 +151,6 @@ def test_verbs_call_the_function_of_their_module(monkeypatch, tmp_path, capsys):
     calls = []
     for name in (
         "experiments.ablation.publish_ablation",
-        "experiments.presets.publish_presets",
         "experiments.sweeps.publish_sweeps",
         "audit.ladders.publish",
         "report.gallery.make_gallery",
@@ -161,7 +160,7 @@ def test_verbs_call_the_function_of_their_module(monkeypatch, tmp_path, capsys):
         monkeypatch.setattr(f"storylib.{name}", lambda *arguments, name=name: calls.append((name, arguments)) or 0)
     for line in (
         "ablation --source a --profile p",
-        "presets",
+        "ablation --preset system_a",
         "sweep --only weight --only loss",
         "audit --profile full",
         "gallery --output g.html",
@@ -170,10 +169,10 @@ def test_verbs_call_the_function_of_their_module(monkeypatch, tmp_path, capsys):
     ):
         assert main(line.split()) == 0
     arguments = dict(calls)
-    assert arguments["experiments.ablation.publish_ablation"] == ("a", "p")
+    assert calls[0][1] == ("a", "p", "storyteller") and calls[1][1] == ("storyworld", "quick", "system_a")
     assert arguments["experiments.sweeps.publish_sweeps"] == ("storyworld", "quick", ["weight", "loss"])
     assert arguments["report.notebooks.run_notebook"][2] == {"seed": "3"}
-    assert len(arguments) == 7
+    assert len(arguments) == 6
 
 
 def test_a_failed_notebook_is_an_error(monkeypatch, capsys):

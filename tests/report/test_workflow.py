@@ -134,7 +134,7 @@ def test_only_what_depends_on_a_change_is_done_again(tree, capsys):
     assert make(tree) == (0, ["render"])
     add(tree / "storylib" / "baselines.py", "\nADDED = 1\n")
     plan = tree / "experiments.yml"
-    plan.write_text(plan.read_text().replace("contrastive_weight: 0.0  # the", "contrastive_weight: 0.1  # the"))
+    plan.write_text(plan.read_text().replace("contrastive_weight: 0.0  # one", "contrastive_weight: 0.1  # one"))
     code, done = make(tree)
     assert code == 0 and done.count("evaluate") == 1 and {"03_evaluate", "chapters", "render"} <= set(done)
     assert not {"features", "credits"} & set(done)
@@ -157,7 +157,7 @@ def test_the_full_profile_publishes_every_record(tree):
     (tree / "done.txt").unlink()
     assert run_workflow("runs", "storyworld", "full", 4) == 0
     options = "--profile full"
-    expected = [f"{verb} {options}" for verb in ("ablation", "presets", "audit")]
+    expected = [f"audit {options}", *(f"ablation {options} --preset {name}" for name in PLAN["presets"])]
     expected += [f"sweep {options} --only {name}" for name in PLAN["sweeps"]]
     lines = (tree / "done.txt").read_text().splitlines()
     assert sorted(line for line in lines if "--receipt" not in line) == sorted(expected)
