@@ -35,17 +35,23 @@ def load_stories(
     a path, STORYLIB_FOLDER and STORYLIB_AFRICAN_STORYBOOK do. Options may follow, as in
     "hugging_face:<path or repository>?images=pictures&texts=captions"; a path that exists is never cut at its "?".
     limit: at most this many stories. strict: raise SourceError for anything that cannot be used; otherwise it is left
-    out with a warning. options: those of the source, see ``load`` in its module.
+    out with a warning. options: those of the source, see ``load`` in its module, and of every source ``licences``, those
+    that are wanted, as in "picture_books:?licences=CC-BY,CC-BY 4.0".
     """
     name, options_in_name = name_and_options(source)
     options = options_in_name | options
+    licences = [licence.strip() for licence in options.pop("licences", "").split(",") if licence.strip()]
     load = importlib.import_module(f"{__name__}.{name}").load
     parameters = inspect.signature(load).parameters
     if "strict" in parameters:
         options["strict"] = strict
     if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         check_known("option", options, parameters.keys() - {"limit"}, f"The source {name!r}: ")
-    stories = _usable(load(limit=limit, **options), strict)
+    stories = load(limit=None if licences else limit, **options)
+    if licences:
+        check_known("licence", licences, {story.licence for story in stories}, f"The source {name!r}: ")
+        stories = [story for story in stories if story.licence in licences][:limit]
+    stories = _usable(stories, strict)
     if not stories:
         raise SourceError(f"The source {source!r} has no frame with a text and a picture; the log says why.")
     return stories

@@ -189,3 +189,13 @@ def test_a_changed_parquet_file_changes_the_fingerprint(tmp_path, monkeypatch):
     (tmp_path / name).write_bytes(b"other")
     seen.add(source_fingerprint(f"story_reasoning:{tmp_path}"))
     assert len(seen) == 3
+
+
+def test_licences_are_chosen_before_the_limit(monkeypatch):
+    stories = [Story(str(i), "t", (Frame("a.png", "A text."),), "CC-BY" if i % 2 else "CC-BY-NC") for i in range(6)]
+    monkeypatch.setattr("storylib.sources.folder.load", lambda limit=None: stories[:limit])
+    monkeypatch.setattr("storylib.sources._usable", lambda stories, strict: stories)
+    assert [story.id for story in load_stories("folder:?licences=CC-BY", limit=2)] == ["1", "3"]
+    assert len(load_stories("folder", licences="CC-BY, CC-BY-NC")) == 6
+    with pytest.raises(SourceError, match="Unknown licence 'CC0'.* Known: CC-BY, CC-BY-NC"):
+        load_stories("folder:?licences=CC0")
