@@ -45,7 +45,7 @@ def fit(
     """Train the model to its epoch with the best validation loss. Resumes after the last whole epoch if it was killed.
 
     folder: gets ``history.csv`` (one row per epoch, written as training goes), ``model.safetensors`` (the best epoch),
-    ``tensorboard`` and, until training ends, ``checkpoint.pt``. Several processes share one folder.
+    and until training ends ``checkpoint.pt``. Several processes share one folder.
     Raises DivergedError at the first loss or gradient that is not finite; what was saved before stays.
     """
     if not any(getattr(config, f"{name}_weight") for name in SELECTION_LOSSES):
@@ -92,11 +92,6 @@ class Trainer:
         self.step, self.seconds = 0, time.perf_counter() - began
         self._resume()
         self.started = time.perf_counter() - self.seconds
-        self.board: Any = None
-        if group.rank == 0:
-            from torch.utils.tensorboard import SummaryWriter  # takes a second, and only a training needs it
-
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=self.step + 1)  # drops what a kill left
         title = f"train, seed {config.seed}"
         self.bar = tqdm(total=steps, initial=self.step, desc=title, unit="step", mininterval=2, disable=self.quiet)
 
@@ -113,7 +108,7 @@ class Trainer:
             self._check_finite("loss", loss.detach(), batch)
             self.engine.backward(loss)
             training.add(losses, self.group.total(torch.tensor(len(batch["target"]), device=self.engine.device)))
-            self._update(loss.detach(), batch)
+            self._update(batch)
         validation = validate(self.model, self.validation, self.config)  # whole in every process
         score = sum(validation.get(name, 0.0) for name in SELECTION_LOSSES)  # of the losses that all arms share
         self._check_finite("validation loss", score, batch)
@@ -124,7 +119,7 @@ class Trainer:
         row |= {f"validation_{name}": value for name, value in validation.items()}
         self._save(self.group.agree(row))
 
-    def _update(self, loss: Tensor, batch: Batch) -> None:
+    def _update(self, batch: Batch) -> None:
         norm = self.engine.clip_grad_norm_(self.network.parameters(), self.config.clip or math.inf)
         if not self.engine.scaler:  # which skips such a step itself and lowers its scale
             self._check_finite("gradient", norm, batch)
@@ -133,9 +128,6 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self.bar.update()
-        if self.board:
-            for name, value in (("loss", loss), ("gradient", norm), ("learning_rate", self.schedule.get_last_lr()[0])):
-                self.board.add_scalar(f"step/{name}", float(value), self.step)
 
     def _check_finite(self, name: str, value: Any, batch: Batch) -> None:
         if math.isfinite(value):
@@ -153,17 +145,12 @@ class Trainer:
         """The main process writes the epoch; the checkpoint comes last, so that a kill before it loses nothing."""
         self.history.append(row)
         random = self.group.collect(random_state(self.engine.device))
-        if not self.board:
+        if self.group.rank:
             return
         if self.best_epoch == row["epoch"]:
             save_weights(self.model, self.folder / "model.safetensors")
         table = pd.DataFrame(self.history)
         write_atomically(self.folder / "history.csv", table.to_csv(index=False, float_format="%.6g"))
-        for name, value in row.items():
-            part, _, title = name.partition("_")
-            if title:
-                self.board.add_scalar(f"{part}/{title}", value, self.step)
-        self.board.flush()
         state = {"history": self.history, "step": self.step, "seconds": self.seconds, "random": random}
         state |= {name: part.state_dict() for name, part in self._parts().items()}
         replace_atomically(self._checkpoint, lambda path: torch.save(state, path))
@@ -191,8 +178,6 @@ class Trainer:
     def finish(self) -> None:
         """The model at its best epoch; the checkpoint is deleted."""
         self.bar.close()
-        if self.board:
-            self.board.close()
         self.group.agree(None)  # the main process has written the last epoch
         load_weights(self.model, self.folder / "model.safetensors")
         if self.group.rank == 0:

@@ -59,7 +59,7 @@ def test_a_run_leaves_its_files(tiny_runs):
     run = tiny_runs[1.0, 0]
     assert {path.name for path in run.path.iterdir()} == {
         "run.json", "history.csv", "metrics.json", "per_window.parquet", "generations.jsonl",
-        "model.safetensors", "vocabulary.json", "pictures.npy", "tensorboard",
+        "model.safetensors", "vocabulary.json", "pictures.npy",
     }  # fmt: skip
     assert run.history["epoch"].tolist() == [1, 2] and len(run.metrics) > 40
 
