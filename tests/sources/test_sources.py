@@ -197,5 +197,5 @@ def test_licences_are_chosen_before_the_limit(monkeypatch):
     monkeypatch.setattr("storylib.sources._usable", lambda stories, strict: stories)
     assert [story.id for story in load_stories("folder:?licences=CC-BY", limit=2)] == ["1", "3"]
     assert len(load_stories("folder", licences="CC-BY, CC-BY-NC")) == 6
-    with pytest.raises(SourceError, match="Unknown licence 'CC0'.* Known: CC-BY, CC-BY-NC"):
+    with pytest.raises(SourceError, match=r"Unknown licence 'CC0'.* Known: CC-BY, CC-BY-NC"):
         load_stories("folder:?licences=CC0")
