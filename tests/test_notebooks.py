@@ -166,4 +166,4 @@ def test_chapters_that_only_read_records_run_without_torch_and_glue_what_pages_u
     assert result["torch"] is False
     for home, name, end in chapters:
         assert end or glue_references(name) <= set(result["glued"][f"{home} {name}"]), name
-    assert {path.stem for path in tmp_path.glob("*.svg")} >= {"findings_cross_modal", "audit"}
+    assert {path.stem for path in tmp_path.glob("*.svg")} >= {"findings_endpoints", "audit"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,6 +59,46 @@ def beside_baselines(metrics: Mapping[str, Mapping[str, Any]], names: Sequence[s
     alt = "; ".join(f"{METRICS[name].title}: model {metrics[name]['value']:.3g}" for name in names)
     caption = "The model (blue, with its 95 % interval) and the baselines (grey). Hollow: an oracle."
     return describe(figure, alt, caption)
+
+
+def answer(records: Mapping[str, Mapping[str, Any]], factor: Factor) -> Figure:
+    """A row per source and a panel per primary endpoint: both arms with 95 % intervals, linear map and best baseline.
+
+    records: published ablations by what their stories are called.
+    """
+    names = [name for name in factor.endpoints if all(name in r["scores"][factor.arms[0]] for r in records.values())]
+    figure, axes = panels(len(records) * len(names), max(1, len(names)), (2.7, 1.7))
+    alt = []
+    for axis, (source, name) in zip(axes, itertools.product(records, names), strict=True):
+        metric, arms = METRICS[name], [records[source]["scores"][arm][name] for arm in factor.arms]
+        baselines = arms[0]["baselines"]
+        shown = {
+            baseline: baselines[baseline]
+            for baseline in (arms[0]["best_baseline"], "linear map")
+            if baseline in baselines
+        }
+        levels = [*((label, arm["value"], arm["interval"]) for label, arm in zip(factor.words, arms, strict=True)),
+                  *((baseline, value, [value, value]) for baseline, value in shown.items())]  # fmt: skip
+        colours = [ON, OFF, *[BASELINE_COLOUR] * len(shown)]
+        for y, ((_, value, ends), colour) in enumerate(zip(levels, colours, strict=True)):
+            _interval(axis, y, value, ends, colour)
+            axis.annotate(metric.text(value), (value, y), (0, 4), textcoords="offset points", ha="center", fontsize=8)
+        axis.set(ylim=(len(levels) - 0.5, -0.8), yticks=range(len(levels)))
+        axis.set_yticklabels([textwrap.fill(label, 12) for label, *_ in levels], fontsize=9)
+        axis.set_title(textwrap.fill(f"{source}: {metric.title}", 28), fontsize=9)
+        axis.margins(x=0.2)
+        axis.tick_params(axis="x", labelsize=8)
+        if not metric.higher_is_better:
+            axis.invert_xaxis()
+        alt.append(
+            f"{source}, {metric.title}: {metric.text(arms[1]['value'])} without, {metric.text(arms[0]['value'])} with"
+        )
+    first, second = factor.labels
+    caption = (
+        f"Held-out stories {first} (blue) and {second} (orange), with 95 % intervals, beside the best baseline and the "
+    )
+    caption += "closed-form linear map (grey). Right is better."
+    return describe(figure, "; ".join(alt), caption)
 
 
 def endpoints(comparisons: Mapping[str, Comparison]) -> Figure:

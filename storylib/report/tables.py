@@ -9,13 +9,15 @@ from typing import Any
 import pandas as pd
 
 from storylib.config import experiments
-from storylib.experiments.comparison import cells
+from storylib.experiments.comparison import Comparison, cells
 from storylib.experiments.provenance import RunError, origin
 from storylib.experiments.studies import ABLATION, OURS, Factor, Study, ablation_factor
 from storylib.experiments.sweeps import sweep_frame
 from storylib.metrics.registry import METRICS, VERDICTS
 
 FACTS = ["off", "on", "difference", "low", "high", "verdict", "matters", "detectable", "chance", "candidates"]
+
+SAID = ("change", "difference", "verdict", "detectable", "baseline")
 
 
 def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: str) -> tuple[dict[str, Any], str]:
@@ -41,7 +43,7 @@ def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: st
 def label(name: str) -> str:
     """A source, or "source, preset", as figures and tables call it: picture books, System A."""
     source, _, preset = name.partition(", ")
-    return ", ".join(filter(None, [source.replace("_", " "), preset.replace("_", " ").title()]))
+    return ", ".join(filter(None, [source.replace("_", " ").capitalize(), preset.replace("_", " ").title()]))
 
 
 def systems(records: Mapping[str, Mapping[str, Any]], source: str, metrics: Sequence[str]) -> pd.DataFrame:
@@ -78,6 +80,22 @@ def facts(rows: pd.DataFrame, **place: str) -> dict[str, Any]:
     found = rows.rename(columns={"a": "on", "b": "off"}).reindex(columns=FACTS).to_dict("records")
     row = found[0] if found else dict.fromkeys(FACTS, float("nan"))
     return row if isinstance(row["verdict"], str) and row["verdict"] else row | {"verdict": "not measured"}
+
+
+def sentence(comparison: Comparison | None, metric: str) -> dict[str, str]:
+    """What a sentence says of an endpoint: the parts of ``SAID`` as texts, "not measured" where there is no record."""
+    frame = comparison.frame if comparison else pd.DataFrame(columns=["metric"])
+    found = frame[frame["metric"] == metric].to_dict("records")
+    if not found:
+        return dict.fromkeys(SAID, "not measured")
+    row, text = found[0], METRICS[metric].text
+    return {
+        "change": f"{text(row['b'])} → {text(row['a'])}",
+        "difference": METRICS[metric].interval_text(row["difference"], row["low"], row["high"], "+"),
+        "verdict": row["verdict"] or "not judged",
+        "detectable": text(row["detectable"]),
+        "baseline": f"{text(row['baseline_value'])} ({row['baseline']})",
+    }
 
 
 def arms(rows: pd.DataFrame, metrics: Sequence[str], factor: Factor, sweep: str, value: str) -> pd.DataFrame:

@@ -68,6 +68,26 @@ def test_each_endpoint_has_its_interval_its_verdict_and_what_matters(comparison)
         assert (right > left) == METRICS[row["metric"]].higher_is_better  # to the right is better
 
 
+def test_the_answer_shows_both_arms_beside_the_linear_map_and_the_best_baseline():
+    def arm(value):
+        baselines = {"linear map": 9.0, "mean": 11.0, "chance": 1.0}
+        entry = {"value": value, "interval": [value - 2, value + 1], "baselines": baselines, "best_baseline": "mean"}
+        return dict.fromkeys(["frame_in_story_mrr", "nats_per_word"], entry)
+
+    record = {"scores": {"on": arm(8.0), "off": arm(7.0)}}
+    figure = figures.answer({"Books": record, "Tales": record}, FACTOR)
+    assert (
+        len(figure.axes) == 4
+        and [axis.get_title().split(":")[0] for axis in figure.axes] == ["Books"] * 2 + ["Tales"] * 2
+    )
+    for axis, higher in zip(figure.axes, (True, False, True, False), strict=True):
+        assert [label.get_text() for label in axis.get_yticklabels()] == ["with", "without", "mean", "linear map"]
+        assert [list(line.get_xdata()) for line in axis.lines] == [[6, 9], [5, 8], [11, 11], [9, 9]]
+        left, right = axis.get_xlim()
+        assert (right > left) == higher  # to the right is better
+    assert "Tales, nats per word of the true text: 7.00 without, 8.00 with" in figure.get_label()
+
+
 def test_a_sweep_shows_both_arms_and_the_baselines():
     table = pd.DataFrame({"value": ["1", "2"], "metric": "image_mrr", "chance": [1.0, 1.5], "baseline": "recency"})
     table = table.assign(baseline_value=1.8, off=[2.0, 4], off_low=[1.0, 3], off_high=[3.0, 5], candidates=7.5)

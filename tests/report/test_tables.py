@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import pandas as pd
 import pytest
 
+from storylib.experiments.comparison import Comparison
 from storylib.experiments.studies import SWEEPS, Factor
 from storylib.report import tables
 
@@ -31,7 +33,7 @@ def rows():
 
 def test_a_row_holds_both_arms_the_interval_the_baseline_and_the_verdict(rows):
     table = tables.arms(rows, [METRIC], Factor("dropout", ("a", "b")), "weight", "1")
-    row = table.loc[("real ones", f"{TITLE}, among 433")]
+    row = table.loc[("Real ones", f"{TITLE}, among 433")]
     assert row.to_dict() == {
         "without": "2.6",
         "with": "9.4",
@@ -48,14 +50,14 @@ def test_a_row_holds_both_arms_the_interval_the_baseline_and_the_verdict(rows):
 
 def test_verdicts_are_counted_per_source(rows):
     counts = tables.verdict_counts(rows, [METRIC])
-    real, drawn = (counts.loc[(source, TITLE)] for source in ("real ones", "drawn"))
+    real, drawn = (counts.loc[(source, TITLE)] for source in ("Real ones", "Drawn"))
     assert (real["better"], real["undetermined"], real["worse"], drawn["better"]) == (1, 1, 0, 2)
     assert tables.verdict_counts(rows.assign(verdict=""), [METRIC]).empty  # exploratory
     assert real["smallest detectable (median)"] == 3
 
 
 def test_facts_can_be_glued_and_missing_ones_are_marked(rows):
-    place = {"source": "real ones", "metric": METRIC, "sweep": "weight"}
+    place = {"source": "Real ones", "metric": METRIC, "sweep": "weight"}
     assert tables.facts(rows, **place, value="1") == {
         "off": 2.6, "on": 9.4, "difference": 6.8, "low": 4.0, "high": 9.7, "verdict": "better",
         "matters": 5, "detectable": 3.0, "chance": 2.3, "candidates": 433.2,
@@ -74,3 +76,47 @@ def test_missing_records_are_named_with_the_command_and_give_empty_tables():
     empty = tables.sweep_rows({})
     assert tables.verdict_counts(empty, [METRIC]).empty
     assert tables.facts(empty, metric=METRIC)["verdict"] == "not measured"
+
+
+def test_a_system_has_a_row_per_arm_below_chance_and_the_best_baseline():
+    def arm(value):
+        entry = ENTRY["on"] | {"value": value, "baselines": ENTRY["baselines"], "best_baseline": "linear map"}
+        return {METRIC: entry}
+
+    record = {"preset": "system_b", "scores": {"contrastive-on": arm(9.4), "contrastive-off": arm(2.6)}}
+    records = {
+        "books, system_b": record,
+        "tales": record | {"preset": "storyteller"},
+        "books": {"preset": "storyteller"},
+    }
+    table = tables.systems(records, "books", [METRIC, "meteor"])
+    assert table[TITLE].to_dict() == {
+        "chance": "2.3",
+        "best baseline": "9.9 (linear map)",
+        "System B, with the contrastive loss": "9.4 (7.0 to 12.0)",
+        "System B, without the contrastive loss": "2.6 (7.0 to 12.0)",
+        "Storyteller, with the contrastive loss": "not predicted",
+        "Storyteller, without the contrastive loss": "not predicted",
+    }
+    assert (
+        tables.label("picture_books, system_a") == "Picture books, System A"
+        and tables.label("storyworld") == "Storyworld"
+    )
+
+
+def test_a_sentence_says_what_changed_or_that_it_was_not_measured():
+    row = {"metric": METRIC, "a": 9.4, "b": 2.6, "baseline_value": 9.9, "baseline": "linear map"}
+    row |= {key: ENTRY[key] for key in ("difference", "low", "high")} | {"verdict": "better", "detectable": 3.0}
+    comparison = Comparison(pd.DataFrame([row]), Factor("dropout", ("a", "b")))
+    assert tables.sentence(comparison, METRIC) == {
+        "change": "2.6 → 9.4",
+        "difference": "+6.8 (+4.0 to +9.7)",
+        "verdict": "better",
+        "detectable": "3.0",
+        "baseline": "9.9 (linear map)",
+    }
+    assert (
+        set(tables.sentence(comparison, "meteor").values())
+        == {"not measured"}
+        == set(tables.sentence(None, METRIC).values())
+    )
