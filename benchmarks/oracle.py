@@ -4,7 +4,7 @@
 
 An oracle reads the target's own picture, and is judged by the words; another reads the target's own text, and is judged
 by the picture. Where even that does not help, no loss between pictures and texts can. Both are compared with the same
-model without the contrastive loss, paired by seed and window.
+model without the contrastive loss, paired by seed and window. Nothing is written, which would take most of the time.
 """
 
 from __future__ import annotations
@@ -15,30 +15,58 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import torch
+
 from benchmarks.records import write_record
+from storylib.baselines import Prediction
 from storylib.config import build_name, configure, project_root, seeds
-from storylib.experiments.comparison import compare
-from storylib.experiments.records import Run, describe
-from storylib.experiments.studies import Factor, ablation_factor, run_arm
+from storylib.data.device import cpu_threads
+from storylib.data.windows import WindowDataset
+from storylib.decoders import text_context
+from storylib.evaluation import Targets
+from storylib.experiments.comparison import compare_rows
+from storylib.experiments.records import Run, describe, pooled_rows
+from storylib.experiments.runs import Data, evaluate_run, prepare, train
+from storylib.experiments.storyteller import Storyteller
+from storylib.experiments.studies import Factor, ablation_factor
+from storylib.metrics.registry import MODEL
 
 JUDGED_BY = {"target picture": "nats_per_word", "target text": "picture_distance"}
 
 
-def runs(source: str, profile: str, count: int, **inputs: str) -> list[Run]:
-    """A run of each of the first seeds without the contrastive loss."""
-    _, without = ablation_factor().arms
-    return run_arm([configure(profile, without, source=source, seed=seed, **inputs) for seed in seeds(profile)[:count]])
+@torch.inference_mode()
+def score(run: Run, data: Data) -> pd.DataFrame:
+    """The likelihoods and pictures of a run, scored: one row per held-out window."""
+    storyteller = Storyteller.of_run(run)
+    model = storyteller.model.eval()
+    held_out = WindowDataset(data.features, data.splits.test, storyteller.vocabulary, run.config)
+    nll, pictures = [], []
+    for batch in held_out.batches("cpu"):
+        reading, tokens = model.read_windows(batch), batch["tokens"].clamp(min=0)
+        own, _ = model.text_decoder.ranked(reading["story"], tokens, text_context(batch))
+        nll.append(-(own * (batch["tokens"] != -100)).sum(1))
+        pictures.append(model.image_decoder(reading["state"], batch["context_pictures"]).clamp(0, 1))
+    prediction = Prediction(nll=torch.cat(nll), picture=torch.cat(pictures))
+    return Targets(held_out).score(prediction).assign(predictor=MODEL, seed=run.config.train.seed)
 
 
 def measure(source: str, profile: str, count: int) -> list[dict[str, Any]]:
     """The row of each oracle's endpoint in its comparison with the model, and the runs behind it."""
-    model, rows = runs(source, profile, count), []
+    factor = ablation_factor()
+    configs = [configure(profile, factor.arms[1], source=source, seed=seed) for seed in seeds(profile)[:count]]
+    data = prepare(configs[0])
+    model = pooled_rows([evaluate_run(train(config, data), data) for config in configs])
+    model = model[(model["predictor"] != MODEL) | model["tokens"].notna()]  # without frames that no window ends on
+    rows = []
     for inputs, metric in JUDGED_BY.items():
-        oracle = runs(source, profile, count, inputs=inputs)
-        factor = Factor(f"the {inputs}", (inputs, "both"), endpoints={metric: ablation_factor().endpoints[metric]})
-        frame = compare(oracle, model, factor).frame.set_index("metric", drop=False)
+        runs = [train(config.replace(inputs=inputs), data) for config in configs]
+        with cpu_threads(configs[0].train.threads):
+            oracle = pd.concat([score(run, data) for run in runs], ignore_index=True)
+        endpoint = Factor(f"the {inputs}", (inputs, "both"), endpoints={metric: factor.endpoints[metric]})
+        frame = compare_rows(oracle, model, endpoint).frame.set_index("metric", drop=False)
         row = json.loads(frame.loc[metric].to_json(double_precision=6))
-        rows.append({"inputs": inputs} | row | {"runs": describe(oracle).reset_index().to_dict("records")})
+        rows.append({"inputs": inputs} | row | {"runs": describe(runs).reset_index().to_dict("records")})
     return rows
 
 
@@ -53,10 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = measure(options.source, options.profile, options.seeds)
     for row in rows:
         print(row["inputs"], row["metric"], row["a"], row["b"], row["difference"], row["low"], row["high"])
-    command = (
-        f"python -m benchmarks.oracle --source {options.source} --profile {options.profile} --seeds {options.seeds}"
-    )
-    head = {"command": command, "source": options.source, "profile": options.profile}
+    command = f"python -m benchmarks.oracle --source {options.source} --profile {options.profile}"
+    head = {"command": f"{command} --seeds {options.seeds}", "source": options.source, "profile": options.profile}
     head |= {"seeds": seeds(options.profile)[: options.seeds]}
     write_record(options.record or project_root() / "results" / "oracle" / f"{name}.json", head | {"oracles": rows})
 

@@ -68,11 +68,15 @@ def compare(a: Sequence[Run], b: Sequence[Run], factor: Factor) -> Comparison:
 
     Raises RunError where the windows differ: other stories, another split or other seeds.
     """
-    tables = [pooled_rows(arm) for arm in (a, b)]
-    model_a, model_b = (t[t["predictor"] == MODEL].sort_values(KEYS, ignore_index=True) for t in tables)
+    return compare_rows(pooled_rows(a), pooled_rows(b), factor)
+
+
+def compare_rows(a: pd.DataFrame, b: pd.DataFrame, factor: Factor) -> Comparison:
+    """``compare`` of scored windows, as by ``pooled_rows``; the baselines are those of ``b``."""
+    model_a, model_b = (t[t["predictor"] == MODEL].sort_values(KEYS, ignore_index=True) for t in (a, b))
     if not model_a[KEYS].equals(model_b[KEYS]):
         raise RunError("The two arms were not evaluated on the same seeds and windows, so they cannot be paired.")
-    groups = {str(name): rows for name, rows in tables[1].groupby("predictor", sort=False) if name != MODEL}
+    groups = {str(name): rows for name, rows in b.groupby("predictor", sort=False) if name != MODEL}
     rows: dict[str, dict[str, Any]] = {}
     primary: dict[str, Difference] = {}
     for name, metric in METRICS.items():
