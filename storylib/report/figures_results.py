@@ -84,7 +84,7 @@ def answer(records: Mapping[str, Mapping[str, Any]], factor: Factor) -> Figure:
             _interval(axis, y, value, ends, colour)
             axis.annotate(metric.text(value), (value, y), (0, 4), textcoords="offset points", ha="center", fontsize=8)
         axis.set(ylim=(len(levels) - 0.5, -0.8), yticks=range(len(levels)))
-        axis.set_yticklabels([textwrap.fill(label, 12) for label, *_ in levels], fontsize=9)
+        axis.set_yticklabels([textwrap.fill(label, 17) for label, *_ in levels], fontsize=9)
         axis.set_title(textwrap.fill(f"{source}: {metric.title}", 28), fontsize=9)
         axis.margins(x=0.2)
         axis.tick_params(axis="x", labelsize=8)
