@@ -18,7 +18,7 @@ import yaml
 
 from storylib.config import project_root
 from storylib.report.notebooks import NO_GRAMMARS
-from storylib.report.pages import fill
+from storylib.report.pages import PACKAGE, fill
 
 # Loader, TeX input, SVG output (browsers block the fonts of pages opened from a folder), text for screen readers.
 MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/svg.js", "output/svg/fonts/tex.js", "a11y/assistive-mml.js")
@@ -47,7 +47,7 @@ def build_book(executed: Path, output: Path) -> Path:
         shutil.copy(executed / "credits.md", tree)  # book/credits.md includes it
         html = render(root, tree, Path(work))
         add_mathjax(html / "_static" / "mathjax")
-        polish(html)
+        polish(html, tree)
         shutil.copy(executed / "gallery.html", html)
         complain(check_html(html), "The pages are not fit to publish")
         (html / "book.json").write_text(json.dumps({"stories": executed.parent.name}), encoding="utf-8")
@@ -79,12 +79,13 @@ def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) ->
     for page in sorted((tree / "book").rglob("*.md")):
         page.write_text(fill(page.read_text(encoding="utf-8"), root), encoding="utf-8")
     shutil.copytree(root / "book" / "_static", tree / "_static")
-    shutil.copy(root / "experiments.yml", tree)  # a page quotes it
+    shutil.copy(root / "experiments.yml", tree)  # pages quote it, and functions
+    (tree / "storylib").symlink_to(PACKAGE)
     address = yaml.safe_load((root / "_config.yml").read_text(encoding="utf-8"))["repository"]["url"]
     (tree / "notebooks").mkdir()
     for chapter in chapters:
         notebook = json.loads(chapter.read_text(encoding="utf-8"))
-        add_captions(notebook)
+        prepare(notebook)
         text = colophon(notebook, chapter.name, address)
         notebook["cells"].append({"cell_type": "markdown", "id": "colophon", "metadata": {}, "source": text})
         (tree / "notebooks" / chapter.name).write_text(json.dumps(notebook), encoding="utf-8")
@@ -93,9 +94,15 @@ def assemble(root: Path, chapters: Sequence[Path], figures: Path, tree: Path) ->
     return tree
 
 
-def add_captions(notebook: dict[str, Any]) -> None:
-    """Show each figure of an executed notebook with the description and caption that ``style.save`` attached to it."""
+def prepare(notebook: dict[str, Any]) -> None:
+    """Show the parameters once, as they were set, and each figure with the description and caption of ``save``."""
     for cell in notebook["cells"]:
+        if "injected-parameters" in cell["metadata"].get("tags", []):
+            cell["metadata"]["tags"] = ["remove-cell"]
+        elif "parameters" in cell["metadata"].get("tags", []):
+            for name, value in notebook["metadata"]["papermill"]["parameters"].items():
+                line = re.compile(rf"^{name} = .*?(?=  #)", re.MULTILINE)
+                cell["source"] = line.sub(f"{name} = {value!r}".replace("\\", r"\\"), "".join(cell["source"]))
         for output in cell.get("outputs", []):
             facts = output.get("metadata", {}).get("image/svg+xml", {})
             if facts.get("alt"):  # pages refer to a figure by name: {numref}`figure-ablation`
@@ -104,19 +111,15 @@ def add_captions(notebook: dict[str, Any]) -> None:
 
 
 def colophon(notebook: dict[str, Any], name: str, url: str) -> str:
-    """How a page was made, as its last lines: notebook, commit, parameters, seconds."""
+    """How a page was made, as its last lines: notebook, commit, day, seconds, machine."""
     execution, origin = notebook["metadata"]["papermill"], notebook["metadata"]["storylib"]
     commit = origin["commit"]
     branch = commit if commit != "unknown" else "main"
-    parts = [f"Executed from [`notebooks/{name}`]({url}/blob/{branch}/notebooks/{name})"]
+    text = f"Executed from [`notebooks/{name}`]({url}/blob/{branch}/notebooks/{name})"
     if commit != "unknown":
-        changes = ", with uncommitted changes" if origin["dirty"] else ""
-        parts.append(f"at commit [`{commit[:8]}`]({url}/commit/{commit}){changes}")
-    day, seconds = execution["start_time"][:10], f"{execution['duration']:.0f}"
-    parts.append(f"on {day} in {seconds} seconds, on {origin['machine']} (Python {origin['python']})")
-    if execution["parameters"]:
-        parts.append("with " + ", ".join(f"`{key} = {value!r}`" for key, value in execution["parameters"].items()))
-    text = ", ".join(parts) + "."
+        text += f" at commit [`{commit[:8]}`]({url}/commit/{commit}){', with uncommitted changes' * origin['dirty']}"
+    text += f", on {execution['start_time'][:10]} in {execution['duration']:.0f} seconds, on {origin['machine']}"
+    text += f" (Python {origin['python']})."
     heading = "## How this page was made"
     return text if heading in json.dumps(notebook) else f"{heading}\n\n{text}"
 
@@ -152,17 +155,34 @@ REPAIRS = (
     (r'localStorage\.getItem\("mode"\) \|\| ""', 'localStorage.getItem("mode") || "auto"'),
     (r'<div role="list" class="citation-list">', '<div class="citation-list">'),
     (r' role="doc-biblioentry"', ""),
+    (r'(<div id="jb-print-docs-body"[^>]*>\s*)<h1>(.*?)</h1>', r'\1<p class="h1">\2</p>'),  # a second title, printed
     (r'<figure class="', '<figure tabindex="0" class="'),  # on a phone these scroll, also by keyboard
     (r'<div class="(math |pst-scrollable-table-container)', r'<div tabindex="0" class="\1'),
 )
 
 
-def polish(html: Path) -> None:
-    """Apply to every page the repairs that the theme has no setting for."""
+IMAGE = re.compile(r'<img [^>]*src="\.\./_images/([^"]*)"[^>]*>')
+
+
+def polish(html: Path, tree: Path) -> None:
+    """Apply to every page the repairs that the theme has no setting for, and let figures keep a readable size.
+
+    tree: the sources, with the figures' narrow forms.
+    """
+    opening = {}
+    for path in (html / "_images").glob("*.svg"):
+        if drawn := re.search(r'width="([\d.]+)pt".*?<dc:title>(.*?)</dc:title>', path.read_text(), re.DOTALL):
+            opening[path.name] = (
+                f'<picture style="--least: {float(drawn[1]):.0f}px">'  # a pixel per point, for its text
+            )
+            for narrow in tree.rglob(f"{drawn[2]}-phone.svg"):
+                shutil.copy(narrow, html / "_images")
+                opening[path.name] += f'<source media="(max-width: 576px)" srcset="../_images/{narrow.name}">'
     for page in html.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         for pattern, repaired in REPAIRS:
             text = re.sub(pattern, repaired, text, flags=re.DOTALL)
+        text = IMAGE.sub(lambda image: f"{opening.get(image[1], '<picture>')}{image[0]}</picture>", text)
         if 'class="math' not in text:
             text = re.sub(r"<script[^>]*mathjax/startup\.js[^>]*></script>", "", text)
         page.write_text(text, encoding="utf-8")
@@ -196,13 +216,9 @@ def check_html(html: Path) -> list[str]:
         loading += [tag[key] for key in ("src", "srcset", "poster") for tag in page.find_all(attrs={key: True})]
         remote = [url for url in loading if REMOTE.match(url)]
         problems += [f"{name} loads {url} from the network" for url in remote]
-        for image in page.find_all("img"):
-            alt = image.get("alt", "")
-            if not re.search(r"\w", alt) or alt.endswith((".svg", ".png", ".jpg", ".jpeg")):
-                problems.append(f"{name} has a picture without a description: {image.get('src', '')[:80]}")
         for code in page.find_all(["pre", "code", "script"]):  # these may mention what follows
             code.decompose()
-        mark = re.search(r"\{?glue:|pending_glue|system-message", str(page))
+        mark = re.search(r"\{?glue:|pending_glue|system-message|\$\{?[a-z]{2,}", str(page))
         if mark:
             problems.append(f"{name} contains {mark[0]!r}: a number or reference was not filled in")
     for sheet in sorted(html.rglob("*.css")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -23,44 +24,41 @@ BASELINES = {
 
 def ladders(record: dict[str, Any]) -> Figure:
     """Slope charts of both ladders: the first row is the protocol as published, each row below repairs one flaw."""
-    figure, (axes,) = subplots(1, 2, (12, 5.2))
-    for axis, system in zip(axes, ("a", "b"), strict=True):
+    figure, (axes,) = subplots(1, 2, (9.8, 4.8))
+    for axis, system in zip(axes, SCORES, strict=True):
         _ladder(axis, record["ladders"][system], system)
     source, stories = record["source"].replace("_", " ").title(), record["stories"]
-    figure.suptitle("Two published protocols, re-implemented and repaired one flaw at a time", color=INK, fontsize=14)
-    note = f"Score, 0 to 1. Bottom row: the protocol repaired. Hollow: baselines. {source}, {stories['train']} "
-    note += f"training stories, {stories['test']} held out; seeds: {len(record['settings']['seeds'])}."
-    figure.supxlabel(note, color=INK, fontsize=9)
-    alt = f"Two ladders of protocols on {source}."
-    for system, metric, title in (("a", "top1", "System A, top-1"), ("b", "bleu", "System B, BLEU")):
-        scores = headline(record, system, metric)
-        alt += f" {title}: {scores['published']:.2f} as published, {scores['repaired']:.3f} repaired."
-    caption = f"Two published protocols, re-implemented on {source}: each row repairs one flaw and keeps those above."
-    return describe(figure, alt, caption)
+    parts = []
+    for system, (metric, title, _) in ((system, scores[0]) for system, scores in SCORES.items()):
+        found = headline(record, system, metric)
+        parts.append(f"System {system.upper()}, {title}: {found['published']:.2f} to {found['repaired']:.3f}")
+    alt = f"Two ladders of protocols on {source}, from as published to repaired. {'; '.join(parts)}."
+    caption = f"Scores from 0 to 1 on {source}: {stories['train']} training stories, {stories['test']} held out, "
+    caption += f"{len(record['settings']['seeds'])} seeds. Each row repairs one flaw and keeps the repairs above. "
+    return describe(figure, alt, caption + "Triangles: as claimed. Hollow: without learning or with another story.")
 
 
 def _ladder(axis: Axes, steps: list[dict[str, Any]], system: str) -> None:
     rows = range(len(steps))
     for score, name, marker in BASELINES[system]:
         values = [step["mean"][score] for step in steps]
-        axis.scatter(values, rows, marker=marker, s=170, facecolors="none", edgecolors=INK, label=name, zorder=2)
+        axis.scatter(values, rows, marker=marker, s=150, facecolors="none", edgecolors=INK, label=name, zorder=2)
     for score, name, colour in SCORES[system]:
         values = [step["mean"][score] for step in steps]
         axis.plot(values, rows, color=colour, marker="o", linewidth=2.5, markersize=7, label=name, zorder=3)
         axis.scatter([CLAIMED[system][score]], [-0.8], marker="v", color=colour, s=60, zorder=3, clip_on=False)
         for row in (rows[0], rows[-1]):
             highest = max(steps[row]["mean"][other] for other, *_ in SCORES[system])
-            place = (16 if values[row] == highest else -16, 11 if row == 0 else -18)
+            place = (17 if values[row] == highest else -17, 11 if row == 0 else -19)
             axis.annotate(f"{values[row]:.2f}", (values[row], row), place, textcoords="offset points", ha="center",
-                          color=colour, fontsize=10, weight="bold")  # fmt: skip
+                          fontsize=10, weight="bold")  # fmt: skip
     axis.scatter([], [], marker="v", color=INK, label="as claimed")
-    axis.set_yticks(rows, [step["label"] for step in steps], fontsize=10)
-    axis.set(ylim=(len(steps) - 0.4, -1.0), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
-    axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    axis.set_yticks(rows, [textwrap.fill(step["label"], 22) for step in steps], fontsize=9)
+    axis.set(ylim=(len(steps) - 0.2, -1.0), xlim=(min(-0.06, axis.get_xlim()[0]), 1.08))
+    axis.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"], fontsize=9)
     claims = ", ".join(f"{name} {CLAIMED[system][score]:.2f}" for score, name, _ in SCORES[system])
-    axis.set_title(f"System {system.upper()}: “{claims}”", color=INK, loc="left", fontsize=12)
+    axis.set_title(f"System {system.upper()}, claimed:\n{claims}", loc="left", fontsize=11)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.axvline(0, color=INK, linewidth=0.8)
-    style = {"fontsize": 9, "labelcolor": INK, "markerscale": 0.7, "columnspacing": 1}
-    axis.legend(loc="upper center", bbox_to_anchor=(0.35, -0.07), ncol=3, **style)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.3, -0.08), ncol=2, fontsize=9, markerscale=0.7)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from textwrap import shorten
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from textwrap import fill, shorten
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
 from storylib.data.pictures import PictureLike
 from storylib.data.types import Frame, Story
 from storylib.experiments.records import Run
-from storylib.report.style import INK, OFF, ON, TRUTH, beside_samples, describe, show_frame, subplots
+from storylib.metrics.registry import METRICS
+from storylib.report.style import INK, OFF, ON, TRUTH, describe, show_frame, subplots
 
 if TYPE_CHECKING:
     from storylib.analysis.leaks import Twin
@@ -36,7 +38,8 @@ def _board(rows: Sequence[Sequence[Cell]], columns: int, width: float, height: f
     for line, cells in zip(axes, rows, strict=True):
         for axis, cell in zip(line, cells, strict=False):
             axis.axis("on")
-            show_frame(axis, cell.image, cell.text)
+            show_frame(axis, cell.image, "")
+            axis.set(anchor="N", xlabel=fill(cell.text, round(13 * width), max_lines=7, placeholder=" …"))
             axis.set_title(cell.title, fontsize=9, color=INK)
             if cell.colour:
                 axis.spines[:].set(visible=True, color=cell.colour, linewidth=2)
@@ -46,10 +49,10 @@ def _board(rows: Sequence[Sequence[Cell]], columns: int, width: float, height: f
 def story_strip(stories: Sequence[Story], frames: int = 5) -> Figure:
     """The first frames of some stories, each picture above its text."""
     rows = [[Cell(frame.image, frame.text) for frame in story.frames[:frames]] for story in stories]
-    figure, axes = _board(rows, frames, 2.0, 2.9)
+    figure, axes = _board(rows, frames, 2.1, 3.6)
     for line, story in zip(axes, stories, strict=True):
         line[0].set_title(shorten(story.title, 40, placeholder=" …"), loc="left", color=INK)
-    alt = "; ".join(f"{s.title}: {' '.join(f.text for f in s.frames[:frames])}" for s in stories)
+    alt = f"The first frames of {'; '.join(story.title for story in stories)}"
     return describe(figure, alt, "One story per row: each picture above its text.")
 
 
@@ -60,41 +63,38 @@ def twins(pairs: Sequence[Twin]) -> Figure:
         titles = [shorten(story.title, 22, placeholder=" …") for story in (pair.test_story, pair.train_story)]
         above.append(Cell(pair.test_frame.image, pair.test_frame.text, f"same {pair.kind}\n{titles[0]}"))
         below.append(Cell(pair.train_frame.image, pair.train_frame.text, titles[1]))
-    figure, axes = _board([above, below], max(5, len(pairs)), 1.75, 3.1)
+    figure, axes = _board([above, below], max(5, len(pairs)), 2.1, 3.8)
     for line, name in zip(axes, ("test", "training"), strict=True):
         line[0].set_ylabel(name, color=INK)
     alt = "; ".join(f"{p.test_story.title} has the {p.kind} of {p.train_story.title}" for p in pairs)
     return describe(figure, alt, "Test frames, each above a training frame that is nearly the same.")
 
 
-def storyboard(run: Run, stories: Sequence[Story], order: str = "best", n: int = 3) -> Figure:
-    """Held-out windows: the context, the target, and what the model drew, wrote and retrieved; one window per story.
+def storyboard(run: Run, stories: Sequence[Story], windows: Mapping[str, Any], score: str = "chrf") -> Figure:
+    """Held-out windows in two rows each: the context and the target, and what the model wrote, drew and retrieved.
 
-    order: "best", "median" or "worst", by the rank of the true frame.
+    windows: rows of ``run.model_rows`` by what they are called. score: of what the model wrote, and of the last text.
     """
     frames = {(story.id, frame.number): frame for story in stories for frame in story.frames}
-    windows = run.model_rows.dropna(subset=["frame_rank"]).reset_index(drop=True)
-    drawn = run.pictures
-    rank = windows["frame_rank"]
-    keys = {"best": rank, "worst": -rank, "median": (rank - rank.median()).abs()}
-    selected = windows.iloc[keys[order].argsort(kind="stable")].drop_duplicates("story").head(n)
-    k = run.config.data.context
-    rows, descriptions = [], []
-    for window in selected.itertuples():
-        context = [frames[window.story, window.frame - k + i] for i in range(k)]
-        cells = [Cell(frame.image, frame.text, f"context {i}") for i, frame in enumerate(context, 1)]
-        target = frames[window.story, window.frame]
-        picture = beside_samples(drawn[int(window.picture)]) if window.picture >= 0 else None
-        text = window.generation if isinstance(window.generation, str) else ""
-        retrieved = frames[window.retrieved_story, int(window.retrieved_frame)]
-        found = f"rank of the true frame: {window.frame_rank:g} of {window.frame_candidates:.0f}. {retrieved.text}"
-        cells.append(Cell(target.image, target.text, "target", TRUTH))
-        cells.append(Cell(picture, text or "(nothing)", "drawn and written", ON))
-        rows.append([*cells, Cell(retrieved.image, found, "retrieved", OFF)])
-        descriptions.append(f"{window.story}, frame {window.frame:g}: the model wrote “{text}”. {found}")
-    figure, _ = _board(rows, k + 3, 1.75, 2.9)
-    caption = "The context, the target (green), what the model drew, with two samples, and wrote (blue) and retrieved."
-    return describe(figure, "; ".join(descriptions), caption)
+    copied = run.per_window[run.per_window["predictor"] == "copy-last"].set_index(["story", "frame"])[score]
+    metric, k, rows = METRICS[score], run.config.data.context, []
+    for window in windows.values():
+        story, number = window["story"], int(window["frame"])
+        last = f"context {k}: {metric.title} {metric.text(copied[story, number])}"
+        titles = {number - k + i: f"context {i + 1}" for i in range(k)} | {number - 1: last, number: "target"}
+        above = [Cell(frames[story, i].image, frames[story, i].text, title) for i, title in titles.items()]
+        above[-1] = above[-1]._replace(colour=TRUTH)
+        drawn = map(Image.fromarray, run.pictures[int(window["picture"])]) if window["picture"] >= 0 else [None]
+        below = [Cell(picture, "", f"sample {i}", ON) for i, picture in enumerate(drawn)]
+        own = f"predicted: {metric.title} {metric.text(window[score])}"
+        below[0] = below[0]._replace(text=window["generation"], title=own)
+        retrieved = frames[window["retrieved_story"], int(window["retrieved_frame"])]
+        rows += [above, [*below, Cell(retrieved.image, retrieved.text, "retrieved", OFF)]]
+    figure, axes = _board(rows, k + 1, 2.1, 3.6)
+    for axis, name in zip(axes[::2, 0], windows, strict=True):
+        axis.set_ylabel(name, color=INK)
+    caption = "Above: context and target (green). Below: prediction, samples (blue) and retrieved frame (orange)."
+    return describe(figure, f"Held-out windows and what the model predicts: {', '.join(windows)}.", caption)
 
 
 def your_story(context: Sequence[Frame], predicted: NextFrame) -> Figure:
@@ -106,7 +106,7 @@ def your_story(context: Sequence[Frame], predicted: NextFrame) -> Figure:
     for known in predicted.nearest:
         known_text = f"{known.story.title}, frame {known.frame.number}: {known.frame.text}"
         below.append(Cell(known.frame.image, known_text, f"{known.similarity:.2f}", OFF))
-    figure, _ = _board([above, below], max(len(above), len(below)), 1.9, 3.1)
+    figure, _ = _board([above, below], max(len(above), len(below)), 2.1, 3.6)
     alt = f"Context: {' '.join(frame.text for frame in context)} Predicted: {text} Nearest known frames: "
     alt += "; ".join(cell.text for cell in below)
     caption = "Above, the context and the predicted frame (blue); below, the nearest known pictures, with similarity."

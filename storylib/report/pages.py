@@ -1,6 +1,6 @@
-"""Parts of pages that are generated: parameters, the library and negative results.
+"""Parts of pages that are generated: parameters, the library and the records of what did not help.
 
-A page requests one with a line of its own: ``<!-- generated: parameters -->``.
+A page requests one with a line of its own: ``<!-- generated: parameters -->``, ``<!-- generated: ideas training -->``.
 """
 
 from __future__ import annotations
@@ -17,14 +17,16 @@ from storylib import config
 from storylib.report.notebooks import read_cells
 
 PACKAGE = Path(__file__).parents[1]
-MARK = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+MARK = re.compile(r"^<!-- generated: (\w+) ?(\w*) -->$", re.MULTILINE)
+IDEA = ("stories", "source", "decoder", "idea")
+CHANGE = re.compile(r"\S+ \(([+-])(?!0\.000)\S+ to \1(?!0\.000)\S+\)")  # whose interval excludes zero
 PARTS = {"DataConfig": "Stories", "ModelConfig": "Model", "TrainConfig": "Training"}
 NO_RECORD = "*There is no published record of this yet.*"
 
 
 def fill(page: str, root: Path) -> str:
     """The page with its generated parts. root: the project. Raises KeyError for an unknown part."""
-    return MARK.sub(lambda mark: GENERATORS[mark[1]](root), page)
+    return MARK.sub(lambda mark: GENERATORS[mark[1]](root, *mark[2].split()), page)
 
 
 def parameters(root: Path) -> str:
@@ -66,19 +68,20 @@ def api(root: Path) -> str:
     return "\n\n".join(parts)
 
 
-def ideas(root: Path) -> str:
-    """Negative results: one section for each record in ``results/ideas``, in the words of the record."""
-    parts = []
-    for path in sorted((root / "results" / "ideas").glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        parts.append(f"## {record['title']}")
-        parts += [str(record[key]) for key in ("hypothesis", "result", "verdict", "conclusion") if record.get(key)]
-        if rows := record.get("rows"):
-            parts.append(table(tuple(rows[0]), [tuple(row.values()) for row in rows]))
-        script = record["script"]
-        origin = f"Script: `{script['path']}` at commit `{script['commit'][:8]}`."
-        parts.append(f"Record: `results/ideas/{path.name}`. {origin}")
-    return "\n\n".join(parts) or NO_RECORD
+def ideas(root: Path, name: str) -> str:
+    """The record ``results/ideas/<name>.json`` as a table, with changes in bold whose interval excludes zero."""
+    path = root / "results" / "ideas" / f"{name}.json"
+    if not path.exists():
+        return NO_RECORD
+    record = json.loads(path.read_text(encoding="utf-8"))
+    rows, script = record["rows"], record["script"]
+    head = [name for name in rows[0] if "idea" not in rows[0] or name in IDEA or name.endswith("default")]
+    cells = [
+        [CHANGE.sub(r"**\g<0>**", str(row[name])) for name in head] for row in rows if row.get("idea") != "default"
+    ]
+    origin = f"Record: `results/ideas/{path.name}`. Script: `{script['path']}` at commit `{script['commit'][:8]}`"
+    dirty = ", run with uncommitted changes" if record.get("provenance", record).get("dirty") else ""
+    return f"{table(head, cells)}\n\n{origin}{dirty}."
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import itertools
 import re
 import textwrap
 from pathlib import Path
@@ -15,13 +16,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from storylib.config import environment_folder, project_root
 from storylib.data.pictures import PictureLike, open_picture
 from storylib.data.store import write_atomically
 
-INK = "#767676"  # contrast of at least 4 on white and on near-black, so that one file serves both themes
+INK = "#767676"  # of all text: a contrast of 4.5 on white and on black, so that one file serves both themes
+SMALLEST = 9  # points, of text; the book shows every figure with at least one pixel per point
+PHONE = 4.9  # inches: the width of the narrow form of a figure, which a phone shows whole
 
 # Okabe and Ito (2008): safe for colour-blind readers.
 ON, OFF, TRUTH = "#0072B2", "#E69F00", "#009E73"
@@ -81,19 +85,48 @@ class Drawing(NamedTuple):
 
 
 def save(figure: Figure, name: str, folder: Path | None = None) -> Drawing:
-    """Write a figure as ``<name>.svg`` into STORYLIB_FIGURES, where the book finds it, and return it for display."""
+    """Write a figure as ``<name>.svg`` into STORYLIB_FIGURES, where the book finds it, and return it for display.
+
+    A wide figure has a narrow form beside it, ``<name>-phone.svg``. All text is in INK and at least SMALLEST.
+    """
     folder = folder or environment_folder("STORYLIB_FIGURES") or project_root() / "_build" / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     alt, caption = str(figure.get_label()), str(figure.get_gid() or "")
     figure.set_gid(None)  # otherwise the caption would become an id in the file
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Title": name, "Description": alt})
+    for text in figure.findobj(Text):
+        text.set(color=INK, fontsize=max(text.get_fontsize(), SMALLEST))
+    forms = {}
+    for form in (name, f"{name}-phone"):
+        if form != name and not _stack(figure):
+            break
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Title": name, "Description": alt})
+        svg = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", _as_jpeg, file.getvalue())
+        # Browsers that show the file itself, as Jupyter and Colab do, read the description from its root element.
+        forms[form] = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
+        write_atomically(folder / f"{form}.svg", forms[form])
     plt.close(figure)
-    svg = re.sub(r"data:image/png;base64,\s*([A-Za-z0-9+/=\s]+)", _as_jpeg, file.getvalue())
-    # Browsers that show the file itself, as Jupyter and Colab do, read the description from its root element.
-    svg = svg.replace("<svg ", f'<svg role="img" aria-label="{html.escape(alt)}" ', 1)
-    write_atomically(folder / f"{name}.svg", svg)
-    return Drawing(svg, alt, caption, name)
+    return Drawing(forms[name], alt, caption, name)
+
+
+def _stack(figure: Figure) -> bool:
+    """Put the panels of each row below each other, as many beside each other as fit a phone, if that changes any."""
+    places = {axis: place for axis in figure.axes if axis.axison and (place := axis.get_subplotspec())}
+    rows, columns = next(iter(places.values())).get_gridspec().get_geometry() if places else (1, 1)
+    beside, height = int(PHONE * columns / figure.get_figwidth()), figure.get_figheight() / rows
+    if not 0 < beside < columns:
+        return False
+    lines: list[list[Axes]] = []
+    for _, row in itertools.groupby(places, key=lambda axis: places[axis].rowspan.start):
+        panels = list(row)
+        lines += [panels[start : start + beside] for start in range(0, len(panels), beside)]
+    grid = figure.add_gridspec(len(lines), beside)
+    for i, line in enumerate(lines):
+        for j, axis in enumerate(line):
+            axis.set_subplotspec(grid[i, j])
+            axis.tick_params(labelleft=True)  # of axes that shared the ticks of their neighbour
+    figure.set_size_inches(PHONE, len(lines) * height)
+    return True
 
 
 def _as_jpeg(png: re.Match[str]) -> str:

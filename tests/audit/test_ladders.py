@@ -18,7 +18,7 @@ from storylib.audit import ladders
 from storylib.audit.checks import check
 from storylib.audit.data import AuditData, with_markup
 from storylib.audit.protocols import LADDER_A, LADDER_B, SCORING_ONLY, AuditSettings
-from storylib.audit.record import headline, headlines, table
+from storylib.audit.record import claims, headline, headlines
 from storylib.audit.system_a import SystemA
 from storylib.audit.system_b import SystemB, alignment_loss
 from storylib.config import ConfigError
@@ -203,12 +203,33 @@ def test_seeds_are_kept_apart_and_averaged(data, monkeypatch, tmp_path):
     assert step["mean"]["bleu"] == pytest.approx(np.mean([scores["bleu"] for scores in step["seeds"]]))
 
 
-def test_tables_and_headlines_come_from_the_record(record):
-    assert table(record, "a").shape == (7, 10) and table(record, "b").shape == (7, 9)
+def test_headlines_come_from_the_record(record):
     scores = headline(record, "a", "top1")
     assert scores["published"] == 1 and scores["repaired"] == record["ladders"]["a"][-1]["mean"]["top1"]
     rows = headlines([record])
     assert rows.loc[("tiny world", "A", "top-1"), "protocol as published"] == "1.000" and len(rows) == 5
+
+
+def test_each_claim_stands_beside_what_the_imitation_finds():
+    def step(**scores):
+        return {"mean": {f"{name}{end}": value for name, value in scores.items() for end in ENDS} | {"cosine": 0.69}}
+
+    ENDS = ("", "_majority", "_constant", "_copy_last", "_shuffled", "_pictures_change")
+    a = [step(top1=1.0, top5=1.0, cosine=0.3, shuffled=0.0), step(top1=0.2, top5=0.2, cosine=0.3, shuffled=0.4)]
+    b = [step(bleu=0.68, rouge_l=0.68, meteor=0.74), step(bleu=0.1, rouge_l=0.1, meteor=0.1)]
+    judged = [{"verdict": verdict} for verdict in ("better", "equivalent", "equivalent", "")]
+    found = claims({"ladders": {"a": a, "b": b}}, {"metrics": judged, "seeds": [0, 1]})
+    assert found["claimed"].tolist()[:3] == ["1.00", "1.00", "0.78"]  # theirs, never the imitation's
+    assert found["reproduced?"].tolist() == [
+        *("yes, 1.00", "yes, 1.00", "yes, 0.69", "no"),
+        *("no, 0.68", "yes, 0.68", "yes, 0.74", "better on 1 of 3 endpoints"),
+    ]
+    assert found.loc["A: top-1"].tolist()[2:] == [
+        "1.00 with the commonest tokens",
+        "0.20 when repaired; baseline 0.20",
+    ]
+    assert found.iloc[-1, 2:].tolist() == ["1 better, 2 equivalent", "both arms, held-out stories, 2 seeds"]
+    assert claims({"ladders": {"a": a, "b": b}})["reproduced?"].iloc[-1] == "not measured"
 
 
 def test_the_record_holds_no_sentence_of_the_stories(record):

@@ -38,7 +38,8 @@ def plan(monkeypatch):
 def test_the_projects_sweeps_are_all_that_the_chapter_promises():
     names = {sweep for sweep, _, _ in points("african_storybook", "quick")}
     assert names == {
-        "weight", "loss", "inputs", "fusion", "temporal", "training stories", "split", "temperature", "batch size", "text encoder"
+        "weight", "loss", "inputs", "fusion", "temporal", "training stories", "split", "temperature", "batch size",
+        "text encoder",
     }  # fmt: skip
     assert all(len(values) > 1 for values in experiments()["sweeps"].values())
 

@@ -15,5 +15,5 @@ def test_the_published_record_is_drawn_with_its_first_and_last_scores(tmp_path):
         steps = record["ladders"][system]
         assert f"{steps[0]['mean'][score]:.2f}" in svg and f"{steps[-1]['mean'][score]:.2f}" in svg
     assert 'aria-label="Two ladders of protocols on Storyworld' in svg
-    labels = [text.get_text() for text in ladders(record).axes[0].get_yticklabels()]
+    labels = [" ".join(text.get_text().split()) for text in ladders(record).axes[0].get_yticklabels()]
     assert labels == [step["label"] for step in record["ladders"]["a"]]

@@ -8,6 +8,7 @@ import warnings
 import xml.etree.ElementTree as ET
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -59,30 +60,35 @@ def test_a_test_frame_stands_above_the_training_frame_that_leaks_it(tiny_data):
     assert [figure.axes[place].get_ylabel() for place in (0, 5)] == ["test", "training"]
 
 
-@pytest.mark.parametrize("order", ["best", "worst", "median"])
-def test_a_storyboard_shows_one_window_per_story_in_order(run, tiny_data, order):
-    figure = figures.storyboard(run, tiny_data.stories, order, n=3)
-    assert len(figure.axes) == 3 * 7 and all(len(axis.images) == 1 for axis in figure.axes)
-    captions = [" ".join(axis.get_xlabel().split()) for axis in figure.axes[6::7]]
-    ranks = [float(caption.split(": ")[1].split(" of")[0]) for caption in captions]
-    if order == "median":
-        every = run.model_rows["frame_rank"].dropna()
-        assert abs(ranks[0] - every.median()) == (every - every.median()).abs().min()
-    else:
-        assert ranks == sorted(ranks, reverse=order == "worst")
-
-
-def test_a_storyboard_shows_context_target_text_and_retrieved_frame(run, tiny_data):
-    figure = figures.storyboard(run, tiny_data.stories, n=1)
+def test_a_storyboard_shows_each_window_with_what_was_predicted_for_it(run, tiny_data, monkeypatch):
+    pictures = np.random.default_rng(0).integers(0, 256, (len(run.pictures), 3, 16, 16, 3), dtype=np.uint8)
+    monkeypatch.setattr(type(run), "pictures", pictures)  # the likeliest one and two samples
+    rows = run.model_rows.dropna(subset=["chrf"]).sort_values("chrf")
+    windows = {"best": rows.iloc[-1], "worst": rows.iloc[0]}
+    figure = figures.storyboard(run, tiny_data.stories, windows)
+    frames = {(story.id, frame.number): frame.text for story in tiny_data.stories for frame in story.frames}
     shown = [" ".join(axis.get_xlabel().split()) for axis in figure.axes]
-    rows = run.model_rows.dropna(subset=["frame_rank"]).reset_index()
-    row = rows.loc[rows["frame_rank"].idxmin()]
-    stories = {story.id: story for story in tiny_data.stories}
-    frame = int(row["frame"])  # the first frame of a story is frame 1
-    assert shown[:5] == [f.text for f in stories[row["story"]].frames[frame - 5 : frame]]
-    assert shown[5] == (row["generation"] or "(nothing)")
-    retrieved = stories[row["retrieved_story"]].frames[int(row["retrieved_frame"]) - 1]
-    assert shown[6].endswith(retrieved.text)
+    titles = [axis.get_title() for axis in figure.axes]
+    copied = run.per_window.query("predictor == 'copy-last'").set_index(["story", "frame"])["chrf"]
+    for i, window in enumerate(windows.values()):
+        above, below = slice(10 * i, 10 * i + 5), slice(10 * i + 5, 10 * i + 9)
+        story, number = window["story"], int(window["frame"])
+        assert shown[above] == [frames[story, n] for n in range(number - 4, number + 1)]
+        assert titles[above][3:] == [f"context 4: chrF {copied[story, number]:.1f}", "target"]
+        retrieved = frames[window["retrieved_story"], int(window["retrieved_frame"])]
+        assert shown[below] == [" ".join(window["generation"].split()), "", "", retrieved]
+        assert titles[below][0] == f"predicted: chrF {window['chrf']:.1f}"
+        drawn = [axis.images[0].get_array() for axis in figure.axes[below][:3]]
+        assert all((a == b).all() for a, b in zip(drawn, pictures[int(window["picture"])], strict=True))
+    assert [figure.axes[place].get_ylabel() for place in (0, 10)] == ["best", "worst"]
+
+
+def test_the_whole_of_a_long_sentence_is_shown(tiny_data):
+    text = (
+        "In the middle of the day the friendly pig Pavel took shelter by the fireplace because thunder had grumbled far"
+    )
+    figure = figures.story_strip(with_text(tiny_data.stories[:1], text))
+    assert " ".join(figure.axes[0].get_xlabel().split()) == text
 
 
 def test_your_story_shows_the_prediction_and_the_nearest_frames(tiny_data):
@@ -98,7 +104,8 @@ def test_no_text_of_a_story_breaks_a_figure(run, tiny_data):
     stories = with_text(tiny_data.stories, ODD)
     text = readable(figures.story_strip(stories[:1]))
     assert "$5 & $6" in text and "<script>" in text
-    figure = figures.storyboard(run, stories, n=1)
+    window = run.model_rows.dropna(subset=["chrf"]).iloc[0]
+    figure = figures.storyboard(run, stories, {"odd": window})
     FigureCanvasAgg(figure).draw()
     readable(figure)
     assert readable(figures.story_strip(with_text(stories, "")[:1])) == ""

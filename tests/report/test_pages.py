@@ -38,15 +38,37 @@ def test_bars_do_not_break_a_table():
 
 
 def test_ideas_are_read_from_their_records(tmp_path):
-    assert "no published record" in ideas(tmp_path)
     folder = tmp_path / "results" / "ideas"
     folder.mkdir(parents=True)
-    record = {"title": "Bigger", "hypothesis": "More is more.", "rows": [{"arm": "big", "gain": -0.1}]}
-    record["script"] = {"path": "benchmarks/big.py", "commit": "0123456789"}
+    assert "no published record" in ideas(tmp_path, "bigger")
+    record = {"rows": [{"arm": "big", "gain": -0.1}], "script": {"path": "benchmarks/big.py", "commit": "0123456789"}}
     (folder / "bigger.json").write_text(json.dumps(record))
-    page = ideas(tmp_path)
-    assert "## Bigger" in page and "More is more." in page and "| big | -0.1 |" in page
-    assert "bigger.json" in page and "`benchmarks/big.py` at commit `01234567`" in page
+    page = fill("<!-- generated: ideas bigger -->", tmp_path)
+    assert "| big | -0.1 |" in page and "bigger.json" in page and "uncommitted" not in page
+    assert "`benchmarks/big.py` at commit `01234567`" in page
+    (folder / "bigger.json").write_text(json.dumps(record | {"provenance": {"dirty": True}}))
+    assert "uncommitted changes" in ideas(tmp_path, "bigger")
+
+
+@pytest.mark.parametrize(
+    ("change", "bold"),
+    [("+0.010 (+0.003 to +0.021)", True), ("-0.230 (-0.256 to -0.204)", True), ("+0.006 (-0.204 to +0.243)", False),
+     ("+0.001 (+0.000 to +0.001)", False), ("-0.002 (-0.004 to -0.000)", False)],
+)  # fmt: skip
+def test_a_change_is_bold_if_its_interval_excludes_zero(change, bold, tmp_path):
+    rows = [{"source": "here", "idea": idea, "score": "1", "score − default": change} for idea in ("default", "big")]
+    record = {"rows": rows, "script": {"path": "a.py", "commit": "0123456789"}}
+    (tmp_path / "results" / "ideas").mkdir(parents=True)
+    (tmp_path / "results" / "ideas" / "a.json").write_text(json.dumps(record))
+    head, _, *lines = ideas(tmp_path, "a").partition("\n\n")[0].splitlines()
+    shown = f"**{change}**" if bold else change
+    assert head == "| source | idea | score − default |" and lines == [f"| here | big | {shown} |"]
+
+
+def test_every_record_of_an_idea_is_on_its_page():
+    page = (ROOT / "book" / "negative_results.md").read_text()
+    records = {path.stem for path in (ROOT / "results" / "ideas").glob("*.json")}
+    assert records and set(re.findall(r"generated: ideas (\w+)", page)) == records
 
 
 def test_the_reference_names_every_module_in_the_order_of_the_layers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -56,6 +57,26 @@ def test_every_figure_is_described(path):
     undescribed = [f.name for f in figures if "return describe(" not in ast.unparse(f)]
     assert figures and not undescribed
     importlib.import_module(f"storylib.report.{path.stem}")
+
+
+def test_text_is_large_enough_and_in_ink():
+    figure, ((axis,),) = style.subplots(1, 1, (3, 2))
+    axis.text(0, 0, "tiny", fontsize=5, color="#f0e442")
+    svg = style.save(style.describe(figure, "a", "b"), "ink").svg
+    tiny = re.search(r'<text style="([^"]*)"[^>]*>tiny<', svg)[1]
+    assert f"{style.SMALLEST}px" in tiny and style.INK in tiny and "f0e442" not in svg
+
+
+@pytest.mark.parametrize(("columns", "width", "rows"), [(4, 2.4, 2), (3, 4.0, 3), (2, 6.0, None), (1, 4.0, None)])
+def test_a_wide_figure_has_a_narrow_form_for_phones(tmp_path, columns, width, rows):
+    figure, axes = style.panels(columns, columns, (width, 2), sharey=True)
+    style.save(style.describe(figure, "a", "b"), "wide")
+    assert (tmp_path / "wide-phone.svg").exists() == (rows is not None)
+    if rows:
+        root = ET.parse(tmp_path / "wide-phone.svg").getroot()
+        assert (root.get("width"), root.get("height")) == (f"{style.PHONE * 72:g}pt", f"{rows * 2 * 72}pt")
+        assert ET.parse(tmp_path / "wide.svg").getroot().get("width") == f"{width * columns * 72:g}pt"
+        assert all(axis.yaxis.get_major_ticks()[0].label1.get_visible() for axis in axes)
 
 
 def test_panels_are_as_many_as_asked():
