@@ -25,7 +25,7 @@ from storylib.model import StoryModel
 
 BATCH = 64
 INPUTS = ("picture", "text")
-PREDICTIONS = ("next picture", "next text", "its words")  # in 1 - cosine, 1 - cosine, and nats per word
+PREDICTIONS = ("next picture", "next text", "true words")  # in 1 - cosine, 1 - cosine, and nats per word
 
 
 def arm_influences(source: str, profile: str, count: int | None = None) -> pd.DataFrame:
