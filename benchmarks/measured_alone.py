@@ -80,13 +80,11 @@ def steps(model: StoryModel, parts: dict[str, WindowDataset], config: Config) ->
                     batch = {name: value.to(trainer.engine.device) for name, value in batch.items()}
                     loss = sum(trainer.network(batch).values())
                     trainer.engine.backward(loss)
-                    trainer._update(loss.detach(), batch)
+                    trainer._update(batch)
                     windows = torch.tensor(len(batch["target"]), device=trainer.engine.device)
                     yield int(trainer.group.total(windows))
         finally:
             trainer.bar.close()
-            if trainer.board:
-                trainer.board.close()
 
 
 def cost(loop: Iterator[int], windows: int, rounds: int, device: str) -> dict[str, Any]:

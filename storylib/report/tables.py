@@ -29,7 +29,9 @@ def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: st
     records: dict[str, Any] = {study.kind: {} for study in studies}
     lines = []
     for study in studies:
-        for source, preset in itertools.product(sources, experiments()["presets"] if study is ABLATION else [OURS]):
+        for source, preset in itertools.product(
+            sources, experiments().get("presets", [OURS]) if study is ABLATION else [OURS]
+        ):
             published = (profile for profile in profiles if study.path(source, profile, preset).exists())
             try:
                 record = study.load(source, next(published, profiles[0]), preset)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import tiny_config
 
-from storylib.analysis.influence import influence, measure_influence
+from storylib.analysis.influence import arm_influences, influence, measure_influence
 from storylib.data.windows import OtherStories, WindowDataset
 from storylib.training import build_model
 
@@ -23,7 +24,7 @@ def test_an_untrained_model_uses_the_frames_as_its_mixture_says(tiny_data, tiny_
     model, windows = build(tiny_data, tiny_sets)
     weights = [0.1, 0.2, 0.3, 0.4]
     moved = measure_influence(model, windows)
-    assert moved.shape == (2, 2, 4)
+    assert moved.shape == (3, 2, 4)
     assert moved[0, 1] == pytest.approx(np.zeros(4), abs=1e-6)  # the next picture is a mixture of pictures only
     assert moved[1, 0] == pytest.approx(np.zeros(4), abs=1e-6)
     for own in (moved[0, 0], moved[1, 1]):
@@ -42,7 +43,45 @@ def test_an_untrained_model_uses_the_frames_as_its_mixture_says(tiny_data, tiny_
 def test_a_model_without_a_mixture_uses_its_inputs(tiny_data, tiny_sets):
     model, windows = build(tiny_data, tiny_sets, next_embedding="linear")
     moved = measure_influence(model, windows)
-    assert moved.min() >= 0 and moved.max() > 0
+    assert moved[:2].min() >= 0 and moved[:2].max() > 0  # words may also become likelier
+
+
+def test_the_words_cost_what_the_story_state_no_longer_says(tiny_data, tiny_sets, monkeypatch):
+    model, windows = build(tiny_data, tiny_sets)
+    others = OtherStories(windows).frames
+    words = sum(len(windows.scored_texts[frame].split()) for frame in windows.frames[:, -1].tolist())
+    assert words > 2 * len(windows)
+    said = model.text_decoder.forward
+
+    def as_the_state_says(story, tokens, context):
+        """A decoder that gives each text as many nats as the fused frames of its story sum up to."""
+        return said(story, tokens, context) * 0 - story[:, :-1].sum((1, 2))[:, None] / tokens.shape[1]
+
+    monkeypatch.setattr(model.text_decoder, "forward", as_the_state_says)
+    moved = measure_influence(model, windows)[2]
+    for side in range(2):
+        frames = [windows.frames[:, :-1].clone() for _ in range(2)]
+        frames[side][:, 1] = others[:, 1]
+        nats = []
+        for images, texts in ((windows.frames[:, :-1],) * 2, frames):
+            reading = model.read(windows.image[images], windows.frame_texts(texts))
+            nats.append(reading["story"][:, :-1].sum().item())
+        assert moved[side, 1] == pytest.approx((nats[1] - nats[0]) / words, rel=1e-3, abs=1e-4)
+    assert abs(moved[:, 1]).max() > 1e-3
+
+
+def test_a_model_that_does_not_write_has_no_words(tiny_data, tiny_sets):
+    assert measure_influence(*build(tiny_data, tiny_sets, text_weight=0.0)).shape == (2, 2, 4)
+
+
+def test_both_arms_of_the_ablation_are_measured_on_their_own_runs(tiny_runs, tiny_data, monkeypatch):
+    found = lambda config: tiny_runs[float(config.train.contrastive_weight > 0), config.train.seed]  # noqa: E731
+    monkeypatch.setattr("storylib.analysis.influence.find_run", found)
+    monkeypatch.setattr("storylib.analysis.influence.prepare", lambda config: tiny_data)
+    table = arm_influences("storyworld", "quick", 1)
+    for arm, weight in (("with", 1.0), ("without", 0.0)):
+        pd.testing.assert_frame_equal(table.loc[arm], influence([tiny_runs[weight, 0]], tiny_data))
+    assert not np.allclose(table.loc["with"], table.loc["without"])
 
 
 def test_the_influence_of_an_arm_is_the_mean_over_its_trained_models(tiny_runs, tiny_data, tiny_sets):

@@ -225,7 +225,7 @@ def test_each_claim_stands_beside_what_the_imitation_finds():
         *("no, 0.68", "yes, 0.68", "yes, 0.74", "better on 1 of 3 endpoints"),
     ]
     assert found.loc["A: top-1"].tolist()[2:] == [
-        "1.00 with the commonest tokens",
+        "1.00 with constant tokens",
         "0.20 when repaired; baseline 0.20",
     ]
     assert found.iloc[-1, 2:].tolist() == ["1 better, 2 equivalent", "both arms, held-out stories, 2 seeds"]
