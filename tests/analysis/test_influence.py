@@ -54,8 +54,8 @@ def test_the_words_cost_what_the_story_state_no_longer_says(tiny_data, tiny_sets
     said = model.text_decoder.forward
 
     def as_the_state_says(story, tokens, context):
-        """A decoder that gives each text as many nats as the fused frames of its story sum up to."""
-        return said(story, tokens, context) * 0 - story[:, :-1].sum((1, 2))[:, None] / tokens.shape[1]
+        """A decoder that gives each text as many nats as a unit of its fused frames says."""
+        return said(story, tokens, context) * 0 - 1000 * story[:, :-1, 0].sum(1)[:, None] / tokens.shape[1]
 
     monkeypatch.setattr(model.text_decoder, "forward", as_the_state_says)
     moved = measure_influence(model, windows)[2]
@@ -65,7 +65,7 @@ def test_the_words_cost_what_the_story_state_no_longer_says(tiny_data, tiny_sets
         nats = []
         for images, texts in ((windows.frames[:, :-1],) * 2, frames):
             reading = model.read(windows.image[images], windows.frame_texts(texts))
-            nats.append(reading["story"][:, :-1].sum().item())
+            nats.append(1000 * reading["story"][:, :-1, 0].sum().item())
         assert moved[side, 1] == pytest.approx((nats[1] - nats[0]) / words, rel=1e-3, abs=1e-4)
     assert abs(moved[:, 1]).max() > 1e-3
 

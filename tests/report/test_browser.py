@@ -299,8 +299,7 @@ def test_the_gallery_shows_where_the_arms_disagree_and_marks_wrong_words(book, o
     page, errors, _ = open_page()
     go(page, book / "gallery.html")
     ranks = page.evaluate("facts.windows.map(window => window.arms.map(arm => arm.ranks[facts.ranks[0]][0]))")
-    page.goto((book / "gallery.html").as_uri() + "#order=gap")
-    page.reload()
+    page.goto((book / "gallery.html").as_uri() + "?order=gap")
     assert page.input_value("#order") == "gap"
     assert page.inner_text("#count").startswith(f"{sum(off != on for off, on in ranks)} of {len(ranks)} ")
     page.select_option("#order", "story")
