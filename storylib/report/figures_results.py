@@ -26,7 +26,7 @@ def training_curves(run: Run) -> Figure:
     """Every loss that was on, on training and validation windows, with the epoch that was kept."""
     history, best = run.history, run.record["best_epoch"]
     names = [column.removeprefix("train_") for column in map(str, history) if column.startswith("train_")]
-    figure, axes = panels(len(names), len(names), (2.2, 2.5))
+    figure, axes = panels(len(names), len(names), (2.15, 2.5))
     for axis, name in zip(axes, names, strict=True):
         for part, colour in (("train", BASELINE_COLOUR), ("validation", MODEL_COLOUR)):
             axis.plot(history["epoch"], history[f"{part}_{name}"], "o-", color=colour, markersize=5, label=part)
