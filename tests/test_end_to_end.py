@@ -28,7 +28,7 @@ def test_the_notebooks_make_runs_and_the_book_shows_them(small_home, small_book)
 def test_every_page_of_the_book_is_there_with_what_is_generated(small_book):
     pages = {page: (small_book / f"{page}.html").read_text() for page in toc_pages(project_root())}
     landing = re.sub(r"<[^>]*>", "", pages["book/index"])
-    assert len(re.findall(r",\s+(?:better|worse|equivalent|undetermined|not measured)\b", landing)) == 8  # 4 on 2 sources
+    assert len(re.findall(r",\s+(?:better|worse|equivalent|undetermined|not measured)\b", landing)) == 8  # 4 on 2
     assert '<svg id="architecture"' in pages["book/method"]
     assert "contrastive_weight" in pages["book/parameters"]
     assert 'id="storylib.model.StoryModel"' in pages["book/api"]

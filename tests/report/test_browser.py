@@ -239,7 +239,7 @@ def test_the_first_figure_is_seen_without_scrolling(book, open_page):
     page, *_ = open_page(LAPTOP)
     go(page, book / "book" / "index.html")
     box = page.locator("main figure img").first.bounding_box()
-    assert box["width"] > 300 and box["height"] > 150
+    assert box["width"] > 300 and box["height"] > 100
     assert box["y"] >= 0 and box["y"] + box["height"] <= LAPTOP["height"]
 
 
