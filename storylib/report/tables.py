@@ -9,13 +9,11 @@ from typing import Any
 import pandas as pd
 
 from storylib.config import experiments
-from storylib.experiments.comparison import Comparison, cells
+from storylib.experiments.comparison import Comparison
 from storylib.experiments.provenance import RunError, origin
-from storylib.experiments.studies import ABLATION, OURS, Factor, Study, ablation_factor
+from storylib.experiments.studies import ABLATION, OURS, Study, ablation_factor
 from storylib.experiments.sweeps import sweep_frame
 from storylib.metrics.registry import METRICS, VERDICTS
-
-FACTS = ["off", "on", "difference", "low", "high", "verdict", "matters", "detectable", "chance", "candidates"]
 
 SAID = ("change", "difference", "verdict", "detectable", "baseline")
 
@@ -75,15 +73,6 @@ def sweep_rows(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
 
 
-def facts(rows: pd.DataFrame, **place: str) -> dict[str, Any]:
-    """FACTS of the first row at a place, such as ``metric="image_mrr"``; NaN and "not measured" where there is none."""
-    for column, value in place.items():
-        rows = rows[rows[column] == value]
-    found = rows.rename(columns={"a": "on", "b": "off"}).reindex(columns=FACTS).to_dict("records")
-    row = found[0] if found else dict.fromkeys(FACTS, float("nan"))
-    return row if isinstance(row["verdict"], str) and row["verdict"] else row | {"verdict": "not measured"}
-
-
 def sentence(comparison: Comparison | None, metric: str) -> dict[str, str]:
     """What a sentence says of an endpoint: the parts of ``SAID`` as texts, "not measured" where there is no record."""
     frame = comparison.frame if comparison else pd.DataFrame(columns=["metric"])
@@ -98,14 +87,6 @@ def sentence(comparison: Comparison | None, metric: str) -> dict[str, str]:
         "detectable": text(row["detectable"]),
         "baseline": f"{text(row['baseline_value'])} ({row['baseline']})",
     }
-
-
-def arms(rows: pd.DataFrame, metrics: Sequence[str], factor: Factor, sweep: str, value: str) -> pd.DataFrame:
-    """One row per source and metric of a point: both arms, their difference, baselines, and a primary's verdict."""
-    here = rows[(rows["sweep"] == sweep) & (rows["value"] == value) & rows["metric"].isin(metrics)]
-    renamed = here.rename(columns={"on": "a", "off": "b"}).to_dict("records")
-    shown = [{"source": row["source"]} | cells(row, factor) for row in renamed]
-    return pd.DataFrame(shown).set_index(["source", "metric"]) if shown else pd.DataFrame()
 
 
 def verdict_counts(rows: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 import pytest
 
 from storylib.experiments.comparison import Comparison
-from storylib.experiments.studies import SWEEPS, Factor
+from storylib.experiments.studies import Factor
 from storylib.report import tables
 
 METRIC, TITLE = "cross_modal_recall@10", "picture and text find each other, recall@10"
@@ -31,51 +29,12 @@ def rows():
     return tables.sweep_rows({"real_ones": record("undetermined", "better"), "drawn": record("better", "better")})
 
 
-def test_a_row_holds_both_arms_the_interval_the_baseline_and_the_verdict(rows):
-    table = tables.arms(rows, [METRIC], Factor("dropout", ("a", "b")), "weight", "1")
-    row = table.loc[("Real ones", f"{TITLE}, among 433")]
-    assert row.to_dict() == {
-        "without": "2.6",
-        "with": "9.4",
-        "difference (95 % interval)": "+6.8 (+4.0 to +9.7)",
-        "verdict": "better",
-        "matters from": "5.0",
-        "best baseline": "9.9 (linear map)",
-        "chance": "2.3",
-    }
-    beside = tables.arms(rows, [METRIC], Factor("dropout", ("a", "b")), "weight", "0")["verdict"].tolist()
-    assert beside == ["undetermined (smallest detectable: 3.0)", "better"]
-    assert len(table) == 2 and tables.arms(rows, [METRIC], Factor("", ("a", "b")), "weight", "9").empty
-
-
 def test_verdicts_are_counted_per_source(rows):
     counts = tables.verdict_counts(rows, [METRIC])
     real, drawn = (counts.loc[(source, TITLE)] for source in ("Real ones", "Drawn"))
     assert (real["better"], real["undetermined"], real["worse"], drawn["better"]) == (1, 1, 0, 2)
     assert tables.verdict_counts(rows.assign(verdict=""), [METRIC]).empty  # exploratory
     assert real["smallest detectable (median)"] == 3
-
-
-def test_facts_can_be_glued_and_missing_ones_are_marked(rows):
-    place = {"source": "Real ones", "metric": METRIC, "sweep": "weight"}
-    assert tables.facts(rows, **place, value="1") == {
-        "off": 2.6, "on": 9.4, "difference": 6.8, "low": 4.0, "high": 9.7, "verdict": "better",
-        "matters": 5, "detectable": 3.0, "chance": 2.3, "candidates": 433.2,
-    }  # fmt: skip
-    missing = tables.facts(rows, **place, value="9")
-    assert math.isnan(missing["on"]) and missing["verdict"] == "not measured"
-    assert tables.facts(rows.assign(verdict=""), **place, value="1")["verdict"] == "not measured"
-    compared = rows.rename(columns={"on": "a", "off": "b"})
-    assert tables.facts(compared, metric=METRIC, value="1") == tables.facts(rows, metric=METRIC, value="1")
-
-
-def test_missing_records_are_named_with_the_command_and_give_empty_tables():
-    records, origins = tables.load_records([SWEEPS], ["folder", "storyworld"], "full")
-    assert "`storylib sweep --source folder --profile full` makes it" in origins and "sweeps: ○" in origins
-    assert list(records["sweeps"]) == ["storyworld"]
-    empty = tables.sweep_rows({})
-    assert tables.verdict_counts(empty, [METRIC]).empty
-    assert tables.facts(empty, metric=METRIC)["verdict"] == "not measured"
 
 
 def test_a_system_has_a_row_per_arm_below_chance_and_the_best_baseline():
