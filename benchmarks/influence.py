@@ -11,9 +11,22 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from benchmarks.records import write_record
-from storylib.analysis.influence import arm_influences
-from storylib.config import build_name, project_root, seeds
+from storylib.analysis.influence import influence
+from storylib.config import build_name, configure, project_root, seeds
+from storylib.experiments.runs import find_run, prepare
+from storylib.experiments.studies import ablation_factor
+
+
+def arm_influences(source: str, profile: str, count: int) -> pd.DataFrame:
+    """``influence`` by arm of the ablation, of the runs of the first seeds. Raises RunError if one is missing."""
+    factor, tables = ablation_factor(), {}
+    for arm, words in zip(factor.arms, factor.words, strict=True):
+        configs = [configure(profile, arm, source=source, seed=seed) for seed in seeds(profile)[:count]]
+        tables[words] = influence([find_run(config) for config in configs], prepare(configs[0]))
+    return pd.concat(tables, names=["arm"])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,28 +13,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from storylib.config import configure, seeds
 from storylib.data.device import cpu_threads
 from storylib.data.windows import Batch, WindowDataset, other_story
 from storylib.decoders import text_context
 from storylib.experiments.records import Run
-from storylib.experiments.runs import Data, find_run, prepare
+from storylib.experiments.runs import Data
 from storylib.experiments.storyteller import Storyteller
-from storylib.experiments.studies import ablation_factor
 from storylib.model import StoryModel
 
 BATCH = 64
 INPUTS = ("picture", "text")
 PREDICTIONS = ("next picture", "next text", "true words")  # in 1 - cosine, 1 - cosine, and nats per word
-
-
-def arm_influences(source: str, profile: str, count: int | None = None) -> pd.DataFrame:
-    """``influence`` by arm of the ablation, of the runs of the first seeds. Raises RunError if one is missing."""
-    factor, tables = ablation_factor(), {}
-    for arm, words in zip(factor.arms, factor.words, strict=True):
-        configs = [configure(profile, arm, source=source, seed=seed) for seed in seeds(profile)[:count]]
-        tables[words] = influence([find_run(config) for config in configs], prepare(configs[0]))
-    return pd.concat(tables, names=["arm"])
 
 
 def influence(runs: Sequence[Run], data: Data) -> pd.DataFrame:

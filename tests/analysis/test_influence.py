@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import tiny_config
 
-from storylib.analysis.influence import arm_influences, influence, measure_influence
+from storylib.analysis.influence import influence, measure_influence
 from storylib.data.windows import OtherStories, WindowDataset
 from storylib.training import build_model
 
@@ -72,16 +71,6 @@ def test_the_words_cost_what_the_story_state_no_longer_says(tiny_data, tiny_sets
 
 def test_a_model_that_does_not_write_has_no_words(tiny_data, tiny_sets):
     assert measure_influence(*build(tiny_data, tiny_sets, text_weight=0.0)).shape == (2, 2, 4)
-
-
-def test_both_arms_of_the_ablation_are_measured_on_their_own_runs(tiny_runs, tiny_data, monkeypatch):
-    found = lambda config: tiny_runs[float(config.train.contrastive_weight > 0), config.train.seed]  # noqa: E731
-    monkeypatch.setattr("storylib.analysis.influence.find_run", found)
-    monkeypatch.setattr("storylib.analysis.influence.prepare", lambda config: tiny_data)
-    table = arm_influences("storyworld", "quick", 1)
-    for arm, weight in (("with", 1.0), ("without", 0.0)):
-        pd.testing.assert_frame_equal(table.loc[arm], influence([tiny_runs[weight, 0]], tiny_data))
-    assert not np.allclose(table.loc["with"], table.loc["without"])
 
 
 def test_the_influence_of_an_arm_is_the_mean_over_its_trained_models(tiny_runs, tiny_data, tiny_sets):
