@@ -13,22 +13,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from storylib.config import configure, seeds
 from storylib.data.device import cpu_threads
-from storylib.data.windows import OtherStories, WindowDataset
+from storylib.data.windows import Batch, WindowDataset, other_story
+from storylib.decoders import text_context
 from storylib.experiments.records import Run
-from storylib.experiments.runs import Data
+from storylib.experiments.runs import Data, find_run, prepare
 from storylib.experiments.storyteller import Storyteller
+from storylib.experiments.studies import ablation_factor
 from storylib.model import StoryModel
 
 BATCH = 64
-PREDICTIONS, INPUTS = ("next picture", "next text"), ("picture", "text")
+INPUTS = ("picture", "text")
+PREDICTIONS = ("next picture", "next text", "true words")  # in 1 - cosine, 1 - cosine, and nats per word
+
+
+def arm_influences(source: str, profile: str, count: int | None = None) -> pd.DataFrame:
+    """``influence`` by arm of the ablation, of the runs of the first seeds. Raises RunError if one is missing."""
+    factor, tables = ablation_factor(), {}
+    for arm, words in zip(factor.arms, factor.words, strict=True):
+        configs = [configure(profile, arm, source=source, seed=seed) for seed in seeds(profile)[:count]]
+        tables[words] = influence([find_run(config) for config in configs], prepare(configs[0]))
+    return pd.concat(tables, names=["arm"])
 
 
 def influence(runs: Sequence[Run], data: Data) -> pd.DataFrame:
     """The influence of each input on the held-out windows, its mean over some runs: a row per prediction and input.
 
     Columns are the context frames, oldest first. Values: the mean of 1 - cosine between the predicted embeddings before
-    and after the input is swapped. An input with influence 0 is not used.
+    and after the input is swapped, and how many nats per word more the true text then costs. There only the story state
+    reads the other input; the texts that the decoder itself reads stay. An input with influence 0 is not used.
     """
     moved = []
     for run in runs:
@@ -37,28 +51,35 @@ def influence(runs: Sequence[Run], data: Data) -> pd.DataFrame:
         with cpu_threads(run.config.train.threads):
             moved.append(measure_influence(storyteller.model, windows))
     mean = np.mean(moved, axis=0)
-    index = pd.MultiIndex.from_product([PREDICTIONS, INPUTS], names=["prediction", "swapped input"])
+    index = pd.MultiIndex.from_product([PREDICTIONS[: len(mean)], INPUTS], names=["prediction", "swapped input"])
     return pd.DataFrame(mean.reshape(len(index), -1), index, range(1, mean.shape[-1] + 1)).rename_axis(columns="frame")
 
 
 def measure_influence(model: StoryModel, windows: WindowDataset) -> np.ndarray:
-    """(2, 2, K) by prediction, input and context frame, see ``influence``."""
+    """(P, 2, K) by prediction, input and context frame, see ``influence``; without a text decoder P is 2."""
 
-    def predict(image_frames: Tensor, text_frames: Tensor) -> tuple[Tensor, Tensor]:
-        """The next picture (B, Di) and text (B, Dt) from the pictures and the texts of frames, (B, K) each."""
-        reading = model.read(windows.image[image_frames], windows.frame_texts(text_frames))
-        return reading["next_image"], reading["next_text"]
+    def predict(images: Tensor, texts: Tensor, batch: Batch) -> list[Tensor]:
+        """The next picture (B, Di) and text (B, Dt) from frames (B, K) each, and the true text's nats (B,)."""
+        reading = model.read(windows.image[images], windows.frame_texts(texts))
+        predictions = [reading["next_image"], reading["next_text"]]
+        if windows.writes:
+            tokens = batch["tokens"].clamp(min=0)
+            predictions.append(-model.text_decoder(reading["story"], tokens, text_context(batch)).sum(1))
+        return predictions
 
-    context, other_context = windows.frames[:, :-1], OtherStories(windows).frames[:, :-1]
-    moved = torch.zeros(2, 2, context.shape[1])
+    context = windows.frames[:, :-1]
+    other_context = context[other_story(windows.story_id[context[:, 0]])]
+    words = sum(len(windows.scored_texts[target].split()) for target in windows.frames[:, -1].tolist())
+    counts = torch.tensor([len(context), len(context), words][: 2 + windows.writes]).clamp(min=1)
+    moved = torch.zeros(len(counts), 2, context.shape[1])
     with torch.inference_mode():
         for rows in torch.arange(len(context)).split(BATCH):
-            frames, others = context[rows], other_context[rows]
-            before = predict(frames, frames)
+            batch, frames = windows.__getitems__(rows.tolist()), context[rows]
+            before = predict(frames, frames, batch)
             for k in range(context.shape[1]):
                 swapped = frames.clone()
-                swapped[:, k] = others[:, k]
-                for side, after in enumerate((predict(swapped, frames), predict(frames, swapped))):
-                    for head in range(2):
-                        moved[head, side, k] += (1 - F.cosine_similarity(before[head], after[head], dim=-1)).sum()
-    return (moved / max(1, len(context))).numpy()
+                swapped[:, k] = other_context[rows, k]
+                for side, after in enumerate((predict(swapped, frames, batch), predict(frames, swapped, batch))):
+                    for i, (a, b) in enumerate(zip(before, after, strict=True)):
+                        moved[i, side, k] += ((b - a) if i == 2 else 1 - F.cosine_similarity(a, b, dim=-1)).sum()
+    return (moved / counts[:, None, None]).numpy()
