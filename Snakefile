@@ -67,12 +67,12 @@ def records(*kinds):
 
 # What each chapter reads. One that is not named here reads every run.
 READS = {
-    "00_findings": records("ablation", "audit", "sweeps"),
+    "00_findings": records("ablation", "audit", "sweeps", "oracle"),
     "01_data": [FEATURES, *records(".", "benchmarks")],
     "02_train": runs(COMPARED[:1], SEEDS[:1]),
     "03_evaluate": runs(COMPARED[:1]),
-    "04_ablation": [*runs(COMPARED), *records("ablation", "sweeps")],
-    "05_audit": [*runs(COMPARED[:1], SEEDS[:1]), *records("audit")],
+    "04_ablation": [*runs(COMPARED), *records("ablation", "sweeps", "oracle", "influence")],
+    "05_audit": [*runs(COMPARED[:1], SEEDS[:1]), *records("audit", "ablation")],
     "06_cost": [*runs(), *records("benchmarks")],  # and the costs of the jobs until then
     "07_your_story": [str(path) for path in sorted(Path("storylib/report/bundled").glob("*"))],
     "08_rerun": runs(COMPARED[:1], SEEDS[:1]),
