@@ -9,18 +9,15 @@ model without the contrastive loss, paired by seed and window. Nothing is writte
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from benchmarks.records import write_record
+from benchmarks.records import publish_study
 from storylib.baselines import Prediction
-from storylib.config import build_name, configure, project_root, seeds
+from storylib.config import configure, seeds
 from storylib.data.device import cpu_threads
 from storylib.data.windows import WindowDataset
 from storylib.decoders import text_context
@@ -51,7 +48,7 @@ def score(run: Run, data: Data) -> pd.DataFrame:
     return Targets(held_out).score(prediction).assign(predictor=MODEL, seed=run.config.train.seed)
 
 
-def measure(source: str, profile: str, count: int) -> list[dict[str, Any]]:
+def measure(source: str, profile: str, count: int) -> dict[str, Any]:
     """The row of each oracle's endpoint in its comparison with the model, and the runs behind it."""
     factor = ablation_factor()
     configs = [configure(profile, factor.arms[1], source=source, seed=seed) for seed in seeds(profile)[:count]]
@@ -67,25 +64,8 @@ def measure(source: str, profile: str, count: int) -> list[dict[str, Any]]:
         frame = compare_rows(oracle, model, endpoint).frame.set_index("metric", drop=False)
         row = json.loads(frame.loc[metric].to_json(double_precision=6))
         rows.append({"inputs": inputs} | row | {"runs": describe(runs).reset_index().to_dict("records")})
-    return rows
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.oracle")
-    parser.add_argument("--source", default="picture_books")
-    parser.add_argument("--profile", default="full")
-    parser.add_argument("--seeds", type=int, default=3, help="the first so many of the profile")
-    parser.add_argument("--record", type=Path, help="default: results/oracle/<source>-<profile>.json")
-    options = parser.parse_args(arguments)
-    name = build_name(options.source, options.profile)
-    rows = measure(options.source, options.profile, options.seeds)
-    for row in rows:
-        print(row["inputs"], row["metric"], row["a"], row["b"], row["difference"], row["low"], row["high"])
-    command = f"python -m benchmarks.oracle --source {options.source} --profile {options.profile}"
-    head = {"command": f"{command} --seeds {options.seeds}", "source": options.source, "profile": options.profile}
-    head |= {"seeds": seeds(options.profile)[: options.seeds]}
-    write_record(options.record or project_root() / "results" / "oracle" / f"{name}.json", head | {"oracles": rows})
+    return {"oracles": rows}
 
 
 if __name__ == "__main__":
-    main()
+    publish_study("oracle", measure)

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-# The layers of the package from the ground up: each imports only from those before it. The only such list.
+# The layers of the package from the ground up: each imports only from earlier ones. The only such list.
 LAYERS = (
     "config data metrics sources decoders model losses training baselines evaluation experiments analysis audit report"
 ).split()

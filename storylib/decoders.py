@@ -30,7 +30,7 @@ MODES: dict[str, dict[str, Any]] = {
 }
 FROM_SCRATCH = {"gpt2-shallow": (256, 1), "gpt2-small": (256, 3), "gpt2-tiny": (128, 3)}  # width and layers
 CORRECTION_RANK, CORRECTION_DROPOUT = 128, 0.3  # of a pretrained language model's states
-SAMPLED_PIECES = 2048  # of those that no training text has
+SAMPLED_PIECES = 2048  # of the pieces that no training text has
 WRITTEN_TOGETHER = 16  # texts that a pretrained language model writes at once
 ROWS = 512  # whose logits over all pieces are in memory at once: 100 MB
 LENGTH_GROUPS = 4  # parts of a batch that the text decoder reads apart, so that little of each is padding

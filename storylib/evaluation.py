@@ -49,7 +49,7 @@ def evaluate(
     """Scores of the model and of every baseline on held-out windows: one row per predictor and frame.
 
     encoders: without them the meaning of texts and the features of pictures are not scored. seed: of what is sampled.
-    baseline_rows: those of ``score_baselines``, if they are known already.
+    baseline_rows: the result of ``score_baselines``, if it is known already.
 
     Rows are indexed by predictor, story and frame (the target's number). A frame that no window ends on still has a
     row, for cross-modal retrieval. The model's rows also hold what it wrote (``generation``), the frame it retrieved
@@ -160,7 +160,7 @@ def predict(
 def shared(model: StoryModel, data: WindowDataset, descriptions: bool = False) -> tuple[Tensor, Tensor]:
     """(F, W) pictures and texts (or descriptions) of all frames in the space that the contrastive loss aligns."""
     device = next(model.parameters()).device
-    # States of trained layers are large, so those frames are taken a few at a time.
+    # States of trained layers are large, so their frames are taken a few at a time.
     blocks = torch.arange(len(data.keys)).split(64 if data.states else max(1, len(data.keys)))
     texts = (data.frame_texts(block, descriptions).to(device) for block in blocks)
     pairs = [model.shared(data.image[block].to(device), text) for block, text in zip(blocks, texts, strict=True)]

@@ -142,7 +142,7 @@ def compute_losses(output: ModelOutput, batch: Batch, config: TrainConfig, group
 
 
 def _next_frame_loss(kind: str, output: Any, batch: Any, in_story_weight: float) -> Tensor:
-    """The choice among all candidates, plus the weighted choice among those of the target's own story."""
+    """The choice among all candidates, plus the weighted choice among the frames of the target's own story."""
     similarity = F.normalize(output[f"next_{kind}"], dim=-1) @ batch[f"{kind}_bank"].T
     excluded = batch[f"{kind}_excluded"]
     loss = next_embedding_loss(similarity, batch["target"], excluded, output[f"next_{kind}_scale"])

@@ -344,7 +344,7 @@ def accelerator(config: TrainConfig) -> Any:
     if config.precision == "fp16" and device == "cpu":
         raise ConfigError("precision='fp16' needs a GPU. On a CPU use 'bf16' or 'no'.")
     _fresh_state(device)
-    distributed = DistributedDataParallelKwargs(find_unused_parameters=True)  # those of a loss that is off
+    distributed = DistributedDataParallelKwargs(find_unused_parameters=True)  # of a loss that is off
     return Accelerator(cpu=device == "cpu", mixed_precision=config.precision, kwargs_handlers=[distributed])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,7 +12,6 @@ from storylib.audit.protocols import CLAIMED
 from storylib.metrics.registry import VERDICTS
 
 TITLES = {"top1": "top-1", "top5": "top-5", "bleu": "BLEU", "rouge_l": "ROUGE-L", "meteor": "METEOR"}
-HEADLINES = (("a", "top1"), ("a", "cosine"), ("b", "bleu"), ("b", "rouge_l"), ("b", "meteor"))
 # What reaches the score of a published protocol without what is claimed.
 CONTROLS = {"majority": "constant tokens", "constant": "a constant vector", "shuffled": "another story's context"}
 WITHIN = 0.1  # of a published score: then it is reproduced
@@ -52,14 +51,3 @@ def claims(record: Mapping[str, Any], ablation: Mapping[str, Any] | None = None)
     columns = ["claim", "claimed", "reproduced?", "evidence", "what changed"]
     rows.sort(key=lambda row: row[0][0])  # by system
     return pd.DataFrame(rows, columns=columns).set_index("claim")
-
-
-def headlines(records: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """One row per source and score: under the published protocol, fully repaired, and the best baseline there."""
-    rows = []
-    for record in records:
-        for system, metric in HEADLINES:
-            place = (record["source"].replace("_", " "), system.upper(), TITLES.get(metric, metric))
-            rows.append((*place, *headline(record, system, metric).values()))
-    columns = ["source", "system", "score", "protocol as published", "protocol repaired", "best baseline, repaired"]
-    return pd.DataFrame(rows, columns=columns).set_index(columns[:3]).map("{:.3f}".format)

@@ -111,7 +111,7 @@ class SystemB(System):
         return predicted.masked_fill(targets == self.data.pieces.pad, self.data.pieces.pad)
 
     def free_running(self, state: Tensor) -> Tensor:
-        """(B, T) most probable tokens, each after those predicted before."""
+        """(B, T) most probable tokens, each after the earlier predictions."""
         token = torch.full((len(state), 1), self.data.pieces.start)
         hidden, predicted = state[None], []
         for _ in range(TEXT_LENGTH_B - 1):

@@ -42,7 +42,7 @@ def load_or_compute(folder: Path, items: Sequence[Any], load: Callable[[], Compu
 
 
 def _compute(folder: Path, items: Sequence[Any], load: Callable[[], Compute], title: str) -> list[Path]:
-    """One file per batch, in order; those of an interrupted pass are kept.
+    """One file per batch, in order; files of an interrupted pass are kept.
 
     Each core computes batches of its own: cores that share one spend much of their time waiting for each other, and the
     last digits would depend on their number.

@@ -48,7 +48,7 @@ class LanguageModel:
         return self.network.get_output_embeddings()
 
     def prompt(self, context: Sequence[Sequence[int]], text_length: int) -> list[int]:
-        """The pieces before a target: those of each context text, at most ``text_length``, and the end of a text."""
+        """The pieces before a target: of each context text, at most ``text_length``, and the end of a text."""
         return [self.start, *(piece for text in context for piece in [*text[:text_length], self.end])]
 
     def pieces(self, texts: Sequence[str]) -> list[list[int]]:

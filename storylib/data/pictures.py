@@ -31,7 +31,7 @@ class PictureError(ValueError):
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The pictures of a folder in natural order, without hidden files but with those that cannot be opened here."""
+    """The pictures of a folder in natural order, without hidden files but with files that cannot be opened here."""
     suffixes = FOREIGN | {suffix for suffix, name in Image.registered_extensions().items() if name in Image.OPEN}
     visible = (path for path in folder.iterdir() if not path.name.startswith("."))  # a Mac writes ._1.png beside 1.png
     return sorted((path for path in visible if path.suffix.lower() in suffixes), key=natural_order)

@@ -37,7 +37,7 @@ def split_stories(stories: Sequence[Story], seed: int = 0, by: str = "group") ->
 
     by: "group" keeps every group whole; "story" splits at random, as most published systems do, and leaks; "source"
     tests on the stories of every source but the largest. With three groups or more no split is empty; with fewer, every
-    story is for training. Official splits are kept, and only those that are missing are drawn; but by "story", stories
+    story is for training. Official splits are kept, and only missing ones are drawn; but by "story", stories
     that repeat a frame of an official held-out story are left out. Raises ValueError for stories that cannot be split.
     """
     if by not in WAYS:
@@ -48,7 +48,7 @@ def split_stories(stories: Sequence[Story], seed: int = 0, by: str = "group") ->
     if by == "source":
         sources = Counter(s.source for s in stories).most_common()
         if len(sources) < 2:
-            raise ValueError("split_by='source' needs stories of several sources, such as those of 'picture_books'")
+            raise ValueError("split_by='source' needs stories of several sources, such as 'picture_books'")
         official = np.array(["train" if s.source == sources[0][0] else "test" for s in stories], dtype=object)
     leaking = _leaking(owners, clusters, official)
     kept = ~leaking[owners]

@@ -24,7 +24,7 @@ class Batch(TypedDict, total=False):
     image: Tensor  # (B, K + 1, Di) frozen picture features
     text: FrameTexts  # (B, K + 1) texts, as features and for the trained layers
     image_id: Tensor  # (B, K + 1) equal for equal pictures
-    text_id: Tensor  # (B, K + 1) equal for equal texts; of descriptions where those are aligned
+    text_id: Tensor  # (B, K + 1) equal for equal texts; of descriptions where they are aligned
     description: FrameTexts  # (B, K + 1) what the pictures show; only if the contrastive loss aligns it
     story_id: Tensor  # (B, K + 1)
     candidates: Tensor  # (C,) frames of the data set, ascending
@@ -90,7 +90,7 @@ class WindowDataset(Dataset):
         self.description_bank = _embedded(text_space, self.description) if self.described.any() else torch.zeros(0)
 
     def candidates(self, indices: Sequence[int]) -> Tensor:
-        """(C,) ascending frames that a batch chooses among: those of its stories, and others drawn for the batch."""
+        """(C,) ascending frames that a batch chooses among: all of its stories, and others drawn for the batch."""
         frames = torch.arange(len(self.keys))
         if len(frames) <= self.most_candidates:
             return frames

@@ -49,7 +49,7 @@ def write(
 
 @lru_cache(maxsize=1)
 def _ends_and_banned(model: LanguageModel) -> tuple[list[int], list[int]]:
-    """The pieces that end a text, and those that are never written."""
+    """The pieces that end a text, and the pieces that are never written."""
     pieces = model.tokenizer.batch_decode([[i] for i in range(model.output.out_features)])
     ends = {i for i, piece in enumerate(pieces) if "\n" in piece} | {model.start, model.end}
     banned = {i for i, piece in enumerate(pieces) if MARKUP.search(piece)} | set(model.tokenizer.all_special_ids)

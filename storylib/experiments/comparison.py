@@ -72,7 +72,7 @@ def compare(a: Sequence[Run], b: Sequence[Run], factor: Factor) -> Comparison:
 
 
 def compare_rows(a: pd.DataFrame, b: pd.DataFrame, factor: Factor) -> Comparison:
-    """``compare`` of scored windows, as by ``pooled_rows``; the baselines are those of ``b``."""
+    """``compare`` of scored windows, as by ``pooled_rows``; the baselines are taken from ``b``."""
     model_a, model_b = (t[t["predictor"] == MODEL].sort_values(KEYS, ignore_index=True) for t in (a, b))
     if not model_a[KEYS].equals(model_b[KEYS]):
         raise RunError("The two arms were not evaluated on the same seeds and windows, so they cannot be paired.")

@@ -57,7 +57,7 @@ def prepare(config: Config, strict: bool = False, training: bool = True) -> Data
     if (training or len(stories) > 2) and not all(any(windows(part, config.data.context)) for _, part in splits):
         raise ConfigError(
             f"A split has no window of {config.data.context + 1} consecutive frames: give three or more stories of "
-            "as many, one each to train, validate and test; those with similar pictures or texts stay together."
+            "as many, one each to train, validate and test; stories with similar pictures or texts stay together."
         )
     model, reader = config.model, None
     if config.train.text_weight and is_pretrained(model.text_decoder):

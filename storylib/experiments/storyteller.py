@@ -158,7 +158,7 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
                 raise PredictionError(f"Picture {number} has no text. Say in a sentence or two what happens in it.")
 
     def _retrieve(self, predicted: Tensor, context: Tensor, known: KnownPictures, count: int) -> tuple[Retrieved, ...]:
-        """The known pictures nearest to a predicted vector (Di,), without those of the context (K, Di)."""
+        """The known pictures nearest to a predicted vector (Di,), without the context's own (K, Di)."""
         space = self.model.image_space
         bank = space(known.vectors.to(predicted.device))
         scores = bank @ F.normalize(predicted, dim=-1)

@@ -85,7 +85,7 @@ class Metric:
 
 
 def best_baseline(values: Mapping[str, float], metric: Metric) -> str:
-    """The baseline that is hardest to beat, of those that compete. values: by baseline."""
+    """The baseline that is hardest to beat, of all that compete. values: by baseline."""
     return max(filter(metric.competes, values), key=lambda name: metric.merit(values[name]))
 
 

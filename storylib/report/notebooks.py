@@ -75,7 +75,7 @@ def run_chapters(contents: Sequence[Path], executed: Path, offered: Mapping[str,
     """Execute the chapters whose content has changed, in one kernel. Returns the content of each, by name.
 
     contents: files that name a chapter and hold all that it depends on. offered: parameters, for chapters that have
-    them. Raises NotebookError at the first that fails; those before it are kept.
+    them. Raises NotebookError at the first that fails; earlier ones are kept.
     """
     keys = {path.name: digest(path.read_text(encoding="utf-8")) for path in contents}
     notebooks = {name: project_root() / "notebooks" / f"{name}.ipynb" for name in keys}

@@ -35,7 +35,7 @@ def load_stories(
     a path, STORYLIB_FOLDER and STORYLIB_AFRICAN_STORYBOOK do. Options may follow, as in
     "hugging_face:<path or repository>?images=pictures&texts=captions"; a path that exists is never cut at its "?".
     limit: at most this many stories. strict: raise SourceError for anything that cannot be used; otherwise it is left
-    out with a warning. options: those of the source, see ``load`` in its module; every source has ``licences``, as in
+    out with a warning. options: of the source, see ``load`` in its module; every source has ``licences``, as in
     "picture_books:?licences=CC-BY,CC-BY 4.0", and then only stories under one of them.
     """
     name, options_in_name = name_and_options(source)

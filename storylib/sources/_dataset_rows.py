@@ -59,7 +59,7 @@ def rows(
 ) -> Iterator[Row]:
     """Every row, training split first. Only one shard is in memory, whatever the size of the data set.
 
-    root: a repository of the hub, a folder of Parquet files, or one file. columns: those to keep besides ``images``.
+    root: a repository of the hub, a folder of Parquet files, or one file. columns: to keep besides ``images``.
     limit: at most this many rows, 15 % of them from each held-out split. config: which, where a data set has several.
     Raises SourceError for a data set that cannot be read, StoreError for a cache that cannot be written.
     """

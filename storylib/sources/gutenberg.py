@@ -168,7 +168,7 @@ def _share(texts: list[list[str]]) -> None:
 
 
 def _inside(folder: Path, image: Any) -> Iterator[tuple[str, Path]]:
-    """The full picture to which an image links, then the image: those links that stay in a folder, with their paths."""
+    """The full picture to which an image links, then the image: links that stay in a folder, with their paths."""
     for link in (*image.xpath("ancestor::a[1]/@href"), image.get("src", "")):
         if PICTURE.fullmatch(unquote(link)):
             path = (folder / unquote(link)).resolve()
@@ -177,7 +177,7 @@ def _inside(folder: Path, image: Any) -> Iterator[tuple[str, Path]]:
 
 
 def _fetch_book(url: str) -> Path:
-    """A page of the web and those of its pictures that lie in the folder of the page, in a folder of the cache."""
+    """A page of the web and its pictures that lie in the folder of the page, in a folder of the cache."""
     root = cache_entry("gutenberg", "book", url, "data.download")
 
     def make(folder: Path) -> None:

@@ -92,7 +92,7 @@ def _blocks(markup: str) -> list[tuple[str, str]]:
 
 
 def _unescape(markup: str) -> str:
-    """Decode HTML entities, including those that were escaped more than once."""
+    """Decode HTML entities, also where they were escaped more than once."""
     markup = re.sub(r"&(?:amp;|#0*38;|#[xX]0*26;)+", "&", markup)
     markup = re.sub(r"&#0+(?=[0-9])", "&#", markup)
     # No character has so large a number, and html.unescape raises an error at thousands of digits.

@@ -1,4 +1,4 @@
-"""The benchmark of influence writes the table that the ablation page reads."""
+"""The benchmarks behind the page that explains the ablation: influence of each input, and oracles."""
 
 from __future__ import annotations
 
@@ -7,32 +7,38 @@ import json
 import numpy as np
 import pandas as pd
 
-from benchmarks import influence
+from benchmarks import influence, oracle
+from benchmarks.records import publish_study
+from storylib.metrics.registry import MODEL
 
 
-def test_the_record_holds_every_arm_prediction_and_frame(tmp_path, monkeypatch):
-    place = pd.MultiIndex.from_tuples(
-        [("with", "next text", "picture"), ("without", "next text", "text")],
-        names=["arm", "prediction", "swapped input"],
-    )
-    table = pd.DataFrame([[0.1, 0.25], [0.3, 1 / 3]], place, pd.RangeIndex(1, 3, name="frame"))
-    asked = []
-    monkeypatch.setattr(influence, "arm_influences", lambda *arguments: asked.append(arguments) or table)
-    influence.main(["--source", "tales", "--seeds", "2", "--record", str(tmp_path / "record.json")])
-    record = json.loads((tmp_path / "record.json").read_text())
-    assert asked == [("tales", "full", 2)] and record["seeds"] == [0, 1]
-    assert record["command"] == "python -m benchmarks.influence --source tales --profile full --seeds 2"
-    assert record["rows"] == [
-        {"arm": "with", "prediction": "next text", "swapped input": "picture", "1": 0.1, "2": 0.25},
-        {"arm": "without", "prediction": "next text", "swapped input": "text", "1": 0.3, "2": 0.333333},
-    ]
+def test_a_study_writes_what_it_measured_and_its_command(tmp_path):
+    path = tmp_path / "record.json"
+    arguments = ["--source", "tales", "--seeds", "2", "--record", str(path)]
+    publish_study("oracle", lambda *asked: {"asked": asked}, arguments)
+    record = json.loads(path.read_text())
+    assert record["asked"] == ["tales", "full", 2] and record["seeds"] == [0, 1]
+    assert record["command"] == "python -m benchmarks.oracle --source tales --profile full --seeds 2"
+    assert "commit" in record
 
 
 def test_both_arms_of_the_ablation_are_measured_on_their_own_runs(tiny_runs, tiny_data, monkeypatch):
     found = lambda config: tiny_runs[float(config.train.contrastive_weight > 0), config.train.seed]  # noqa: E731
     monkeypatch.setattr(influence, "find_run", found)
     monkeypatch.setattr(influence, "prepare", lambda config: tiny_data)
-    table = influence.arm_influences("storyworld", "quick", 1)
+    rows = pd.DataFrame(influence.measure("storyworld", "quick", 1)["rows"]).set_index("arm")
     for arm, weight in (("with", 1.0), ("without", 0.0)):
-        pd.testing.assert_frame_equal(table.loc[arm], influence.influence([tiny_runs[weight, 0]], tiny_data))
-    assert not np.allclose(table.loc["with"], table.loc["without"])
+        expected = influence.influence([tiny_runs[weight, 0]], tiny_data).reset_index()
+        assert rows.loc[arm, "prediction"].tolist() == expected["prediction"].tolist()
+        assert np.allclose(rows.loc[arm, ["1", "2"]].astype(float), expected[[1, 2]], atol=1e-6)
+    assert not np.allclose(rows.loc["with", "1"].astype(float), rows.loc["without", "1"].astype(float))
+
+
+def test_an_oracle_is_scored_as_the_evaluation_scores(tiny_runs, tiny_data):
+    run = tiny_runs[0.0, 0]
+    evaluated = run.per_window.query("predictor == @MODEL and tokens.notna()")
+    scored = oracle.score(run, tiny_data)
+    assert scored[["story", "frame"]].to_numpy().tolist() == evaluated[["story", "frame"]].to_numpy().tolist()
+    for column in ("nll", "image_l1", "picture_distance"):
+        assert np.allclose(scored[column], evaluated[column], rtol=1e-4), column
+    assert (scored["predictor"] == MODEL).all() and (scored["seed"] == 0).all()

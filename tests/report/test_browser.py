@@ -110,7 +110,7 @@ LAYOUT = """() => {
   const show = elements => elements.map(e => e.outerHTML.slice(0, 200));
   const tables = all("main table").filter(t => t.offsetWidth > t.parentElement.clientWidth + 1);
   const loose = tables.filter(table => {
-    const box = table.closest(".output, .pst-scrollable-table-container");
+    const box = table.closest(".output, .pst-scrollable-table-container") || table.parentElement;
     box.scrollLeft = 9999;
     return box.scrollLeft === 0 || Math.abs(at(table.rows[0].cells[0]).left - at(box).left) > 2;
   });

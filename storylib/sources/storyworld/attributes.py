@@ -75,7 +75,7 @@ def attribute_accuracy(
     """One row per attribute of the next scene, in percent.
 
     rows: one per window and seed, with the columns story, frame, seed, generation, retrieved_story and retrieved_frame:
-    ``Run.model_rows`` of one or more runs. stories: all stories. training_stories: those of the majority baseline.
+    ``Run.model_rows`` of one or more runs. stories: all stories. training_stories: of the majority baseline.
     drawn: the drawn and the true picture of each row, (N, S, S, 3) bytes each.
 
     written: what the generated text states, according to Storyworld's parser; an attribute that it does not state is

@@ -104,5 +104,5 @@ def work() -> None:
     job = json.load(sys.stdin)
     settings = Settings(**job["settings"])
     for number in job["tales"]:
-        # Unlike print, one write is never mixed with those of other processes.
+        # Unlike print, one write is never mixed with the output of other processes.
         os.write(1, b"%d\n" % _draw(make_tale(settings, number), settings, job["size"]))

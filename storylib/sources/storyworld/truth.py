@@ -69,7 +69,7 @@ class Window(NamedTuple):
         )  # fmt: skip
 
     def last_values(self) -> tuple[Value, ...]:
-        """The values of the last frame, in the same terms as those of the next."""
+        """The values of the last frame, in the same terms as the next."""
         action, state, cast, place, _, foul, (feeling, reason) = self.frames[-1]
         actor: Value = ("seen", cast[0])
         partner: Value = ("seen", cast[1]) if len(cast) > 1 else ("is", None)
