@@ -76,8 +76,10 @@ class Metric:
         return f"{value:{sign}.{self.digits}f}"
 
     def interval_text(self, value: float, low: float, high: float, sign: str = "") -> str:
-        """A value with its interval as tables show it."""
-        return f"{self.text(value, sign)} ({self.text(low, sign)} to {self.text(high, sign)})"
+        """A value with its interval as tables show it; one digit more where the interval would be rounded away."""
+        narrow = high - low < 2 * 10**-self.digits
+        text = replace(self, digits=self.digits + narrow).text
+        return f"{text(value, sign)} ({text(low, sign)} to {text(high, sign)})"
 
     def competes(self, baseline: str) -> bool:
         """Whether a baseline is there to be beaten: neither the oracle nor one of the limits."""

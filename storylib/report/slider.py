@@ -23,7 +23,7 @@ def slider(rows: pd.DataFrame, factor: Factor, label: str) -> HTML:
     panels = []
     for name, table in rows.groupby("metric", sort=False):
         metric, points = METRICS[str(name)], table.to_dict("records")
-        figure, ((axis,),) = subplots(1, 1, (4.6, 3.0))
+        figure, ((axis,),) = subplots(1, 1, (4.4, 3.0))
         texts = []
         for i, point in enumerate([points[0] | {"value": "0"}, *points]):
             value, *ends = (point[f"{'on' if i else 'off'}{end}"] for end in ("", "_low", "_high"))

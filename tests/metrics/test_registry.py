@@ -75,3 +75,9 @@ def test_the_primary_endpoints_are_metrics():
     endpoints = experiments()["ablation"]["endpoints"]
     assert set(endpoints) <= set(METRICS) and len(endpoints) == 4
     assert all(smallest_change(change, {"copy-last": 1.0}) > 0 for change in endpoints.values())
+
+
+def test_a_narrow_interval_is_not_rounded_away():
+    nats = METRICS["nats_per_word"]
+    assert nats.interval_text(0.0006, -0.0016, 0.0028, "+") == "+0.001 (-0.002 to +0.003)"
+    assert nats.interval_text(0.06, -0.16, 0.28) == "0.06 (-0.16 to 0.28)"
