@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,9 @@ from storylib.data import store
 from storylib.data.store import StoreError
 from storylib.sources import SourceError, storyworld
 from storylib.sources.storyworld import drawing, rendering, truth
+from storylib.sources.storyworld.attributes import scene_truth
+from storylib.sources.storyworld.lexicon import TITLES
+from storylib.sources.storyworld.world import Settings
 
 LOAD = "from storylib.sources import storyworld; print(storyworld.load(limit=2, size=32)[1].frames[0].image)"
 
@@ -46,6 +50,18 @@ def test_load_returns_stories(stories):
         for frame in story.frames:
             assert Image.open(frame.image).size == (32, 32)
             assert set(truth.ATTRIBUTES) <= set(frame.attributes) and json.dumps(frame.attributes)
+
+
+def test_a_story_of_two_chapters_names_the_plot_of_each_frame(cache):
+    (story,) = storyworld.load(limit=1, size=32, chapters=2)
+    plots = [frame.attributes["plot"] for frame in story.frames]
+    runs = [plot for plot, _ in itertools.groupby(plots)]
+    assert 9 <= len(plots) <= 14 and len(runs) == len(set(runs)) == 2
+    assert any(story.title == title.format(name=story.frames[0].attributes["name"]) for title in TITLES[runs[0]])
+    assert (
+        scene_truth([story]).loc["action", "ceiling, both"]
+        == 100 * truth.ceilings(Settings(chapters=2)).loc["action", "both"]
+    )
 
 
 def test_limit_is_a_prefix_and_the_second_load_draws_nothing(stories, monkeypatch):
@@ -138,7 +154,8 @@ def test_many_processes_draw_what_one_draws(stories, cache, monkeypatch):
     [
         {"limit": 0}, {"limit": 2.5}, {"limit": True}, {"size": 16}, {"size": 1024}, {"size": "large"}, {"seed": -1},
         {"seed": 1.5}, {"noise": 1.5}, {"digression": -0.1}, {"in_text": "often"}, {"in_picture": 2}, {"jitter": 3},
-        {"distractors": 100}, {"noize": 0.1},
+        {"distractors": 100}, {"chapters": 3}, {"chapters": 0}, {"chapters": 1.0}, {"chapters": True},
+        {"chapters": "2"}, {"noize": 0.1},
     ],
 )  # fmt: skip
 def test_bad_parameters_are_refused(bad):

@@ -106,6 +106,17 @@ def test_a_smaller_world_is_the_beginning_of_a_larger_one(tales, texts):
     assert texts[:20] == storyworld.write(tales[:20])
 
 
+def test_two_chapters_share_their_characters_their_places_and_their_object():
+    for number in range(200):
+        scenes = make_tale(Settings(chapters=2), number).scenes
+        assert 9 <= len(scenes) <= 14 and [s.number for s in scenes] == list(range(1, len(scenes) + 1))
+        assert len({s.plot for s in scenes}) == 2 and sum(s.reason == "new_day" for s in scenes) == 1
+        assert len({s.who for s in scenes}) <= 2 and len({s.where for s in scenes}) <= 3
+        assert len({s.object for s in scenes} - {None}) <= 1
+        hours = [world.TIMES.index(s.time) for s in scenes]
+        assert all((after - before) % 4 in (0, 1) for before, after in itertools.pairwise(hours))
+
+
 def test_other_seeds_are_other_worlds():
     assert make_tale(Settings(seed=1), 0) != make_tale(DEFAULT, 0)
 

@@ -13,7 +13,7 @@ from storylib.sources.storyworld import plots, truth, world
 from storylib.sources.storyworld.tales import make_tale
 from storylib.sources.storyworld.world import Dice, Settings
 
-DEFAULT = Settings()
+DEFAULT, TWO_CHAPTERS = Settings(), Settings(chapters=2)
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,15 @@ def table():
     return truth.ceilings()
 
 
-def test_ceilings_are_ordered(table):
+def test_ceilings_are_pinned(table):
+    """Of one chapter; if this fails, the worlds of the report have changed."""
+    pinned = {"where": 0.752107813103, "action": 0.794778114894, "weather": 0.759042396020, "feeling": 0.644970809947}
+    assert table.loc[list(pinned), "both"].to_dict() == pytest.approx(pinned, abs=1e-11)
+
+
+@pytest.mark.parametrize("settings", [DEFAULT, TWO_CHAPTERS])
+def test_ceilings_are_ordered(settings):
+    table = truth.ceilings(settings)
     assert ((table >= 0) & (table <= 1 + 1e-9)).all(axis=None)
     for reader in ("text", "pictures"):
         assert (table["both"] >= table[reader] - 1e-9).all()
@@ -48,11 +56,12 @@ def test_stating_everything_makes_text_as_good_as_both_where_pictures_add_nothin
     assert both["action"] > text["action"]
 
 
-def test_ceilings_agree_with_perfect_readers_of_simulated_stories(table):
+@pytest.mark.parametrize("settings", [DEFAULT, TWO_CHAPTERS])
+def test_ceilings_agree_with_perfect_readers_of_simulated_stories(settings):
     """The perfect reader's accuracy on simulated stories, within 4.5 standard errors over stories."""
-    stories = [make_tale(DEFAULT, number) for number in range(5000, 6500)]
+    stories, table = [make_tale(settings, number) for number in range(5000, 6500)], truth.ceilings(settings)
     for kind in truth.READERS:
-        reader = truth.PerfectReader(DEFAULT, kind)
+        reader = truth.PerfectReader(settings, kind)
         correct, windows = defaultdict(list), []
         for tale in stories:
             starts = range(len(tale.scenes) - 4)
@@ -90,6 +99,31 @@ def test_no_predictor_fitted_to_stories_beats_the_ceiling(table):
     on_counted = np.mean([predicted[key] == action for key, action in counted])
     on_others = np.mean([predicted.get(key) == action for key, action in windows(range(3000, 5000))])
     assert on_others - 0.03 < table.loc["action", "both"] < on_counted + 0.03
+
+
+@pytest.mark.parametrize("chapters", [1, 2])
+def test_windows_are_all_those_of_a_story(chapters):
+    """Their number is the mean number of windows of simulated stories."""
+    counts = np.array([len(make_tale(Settings(chapters=chapters), number).scenes) - 4 for number in range(3000)])
+    mean = sum(truth.PerfectReader(Settings(chapters=chapters)).windows.values())
+    assert mean == pytest.approx(counts.mean(), abs=4.5 * counts.std() / np.sqrt(len(counts)))
+
+
+def test_windows_of_two_chapters_are_those_of_whole_stories(monkeypatch):
+    """A world of two plots, whose whole stories are all enumerated."""
+    monkeypatch.setattr(plots, "PLOTS", {plot: plots.PLOTS[plot] for plot in ("race", "gift")})
+    sequences: dict = defaultdict(float)
+    for one, other in itertools.product(plots.paths(0.05, 0, True, False), plots.paths(0.05, 0, False, True)):
+        if one.plot != other.plot:
+            beats = one.beats + other.beats
+            for start in range(len(beats) - 4):
+                # Half the stories have each order of the two plots.
+                sequences[beats[start : start + 5]] += 2 * one.probability * other.probability
+    brute: dict = defaultdict(float)
+    for beats, weight in sequences.items():
+        views = truth.beat_views(beats)
+        brute[truth.window(views[:-1], views[-1])] += weight
+    assert truth.PerfectReader(Settings(noise=0.05, digression=0, chapters=2)).windows == pytest.approx(brute)
 
 
 def test_roles_are_counted_as_brute_force_counts_their_values(monkeypatch):
@@ -140,3 +174,5 @@ def test_bad_readers_are_refused():
         truth.PerfectReader(reader="smell")
     with pytest.raises(SourceError, match="context"):
         truth.PerfectReader(context=0)
+    with pytest.raises(SourceError, match="context must be from 1 to 5"):
+        truth.PerfectReader(TWO_CHAPTERS, context=6)

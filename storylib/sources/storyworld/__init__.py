@@ -38,8 +38,8 @@ CREDIT = "Storyworld, drawn by storylib"
 def load(limit: int | None = None, seed: int = 0, size: int = 224, **difficulty: Any) -> list[Story]:
     """The first ``limit`` stories (600 by default) of the world of a seed, with pictures of size x size pixels.
 
-    difficulty: fields of ``Settings``: noise, digression, in_text, in_picture, jitter, distractors. Pictures are drawn
-    once and kept in the cache. The attributes of a frame hold the truth of its scene.
+    difficulty: fields of ``Settings``: noise, digression, in_text, in_picture, jitter, distractors, chapters. Pictures
+    are drawn once and kept in the cache. The attributes of a frame hold the truth of its scene.
     """
     for name in difficulty:
         if name not in Settings.__dataclass_fields__:

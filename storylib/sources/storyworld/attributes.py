@@ -17,6 +17,8 @@ from storylib.data.types import Story
 from storylib.metrics.intervals import interval, story_sums
 from storylib.sources.storyworld import truth
 from storylib.sources.storyworld.grammar import parse
+from storylib.sources.storyworld.splits import plots_of
+from storylib.sources.storyworld.world import Settings
 
 VISIBLE_WITH = {"with": "who", "state": "object"}  # a picture that shows the second shows the first
 NOT_STATED = object()  # equal to no value; None is one: there is no such thing in the scene
@@ -28,7 +30,7 @@ def knows_truth(stories: Sequence[Story]) -> bool:
 
 
 def one_of_each_plot(stories: Sequence[Story], most: int = 10) -> list[Story]:
-    """The first story of every plot, or three stories from the whole list where plots are not known."""
+    """The first story that begins with each plot, or three stories from the whole list where plots are not known."""
     if not knows_truth(stories):
         return list(stories[:: max(1, len(stories) // 3)][:3])
     plots: dict[str, Story] = {}
@@ -46,7 +48,7 @@ def scene_truth(stories: Sequence[Story], context: int = 4) -> pd.DataFrame:
     """
     if not knows_truth(stories):
         return pd.DataFrame()
-    ceilings = 100 * truth.ceilings(context=context)
+    ceilings = 100 * truth.ceilings(_settings(stories), context)
     parsed_texts = [parse(frame.text) for story in stories for frame in story.frames]
     visible = []
     for story in stories:
@@ -101,7 +103,7 @@ def attribute_accuracy(
         from storylib.sources.storyworld.probe import read_pictures  # needs torch
 
         predictions |= dict(zip(("drawn", "probe"), map(read_pictures, drawn), strict=True))
-    ceilings = 100 * truth.ceilings(context=context)
+    ceilings = 100 * truth.ceilings(_settings(stories), context)
     majority = most_common([a for story in training_stories for a in _attributes(story)], list(ceilings.index))
     story_ids, seeds = rows["story"].to_numpy(), rows["seed"].to_numpy()
     table = {}
@@ -120,6 +122,11 @@ def attribute_accuracy(
             row[f"ceiling, {reader}"] = ceilings.loc[name, reader]
         table[name] = row
     return pd.DataFrame(table).T.infer_objects().rename_axis("attribute")
+
+
+def _settings(stories: Sequence[Story]) -> Settings:
+    """The default world with as many chapters as these stories have."""
+    return Settings(chapters=max((len(plots_of(story)) for story in stories), default=1))
 
 
 def most_common(attributes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ WORDS = (15, 25)  # number of words in a text, where the grammar allows
 
 
 def title(tale: Tale) -> str:
-    """The title of a tale, drawn from the titles of its plot."""
+    """The title of a tale, drawn from the titles of its first plot."""
     dice = Dice("title", tale.scenes[0].seed)
     return dice.pick(lexicon.TITLES[tale.plot]).format(name=tale.scenes[0].name)
 

@@ -173,9 +173,9 @@ ENDINGS: dict[tuple[bool, bool], str] = {
 }
 FITTING = 0.8  # probability of that ending
 CLIMAXES = dict.fromkeys(ENDINGS, 1 / len(ENDINGS))  # both feelings and both weathers are equally likely
-SUPPER = "eat . A none grateful hunger later"  # may follow the ending of a short story
+SUPPER = "eat . A none grateful hunger later"  # may follow the ending of a short story of one chapter
 SUPPER_PROBABILITY = 0.4
-LONGEST = 7  # beats without a digression
+LONGEST = 7  # beats of a chapter without a digression
 
 
 def mixed(probabilities: dict[str, float], noise: float) -> dict[str, float]:
@@ -184,37 +184,42 @@ def mixed(probabilities: dict[str, float], noise: float) -> dict[str, float]:
 
 
 @lru_cache(maxsize=8)
-def paths(noise: float, digression: float) -> tuple[Path, ...]:
-    """Every path that a story can take; the probabilities sum to one."""
+def paths(noise: float, digression: float, first: bool = True, last: bool = True) -> tuple[Path, ...]:
+    """Every path that a chapter can take, the first or last of its story or both; the probabilities sum to one.
+
+    The first chapter has the opening, the last one the digression, and a chapter that is the whole story the supper.
+    """
+    openings = [(read(opening),) for opening in OPENINGS] if first else [()]
     all_paths = []
     for plot in PLOTS:
-        for opening in OPENINGS:
-            for core, probability in _walks(plot, "start", noise, (read(opening),)):
-                share = probability / len(OPENINGS) / len(PLOTS)
-                all_paths.append(Path(plot, core, share * (1 - digression)))
-                all_paths += [Path(plot, b, share * digression * p) for b, p in _digressions(core)]
+        for opening in openings:
+            for core, probability in _walks(plot, "start", noise, opening, first and last):
+                share = probability / len(openings) / len(PLOTS)
+                digressing = digression if last else 0.0
+                all_paths.append(Path(plot, core, share * (1 - digressing)))
+                all_paths += [Path(plot, b, share * digressing * p) for b, p in _digressions(core)]
     return tuple(p for p in all_paths if p.probability > 0)
 
 
 Walk = tuple[tuple[Beat, ...], float]  # beats and their joint probability
 
 
-def _walks(plot: str, name: str, noise: float, before: tuple[Beat, ...]) -> Iterator[Walk]:
+def _walks(plot: str, name: str, noise: float, before: tuple[Beat, ...], whole: bool) -> Iterator[Walk]:
     line, following = PLOTS[plot][name]
     if END in following:
-        yield from _endings(line, noise, before)
+        yield from _endings(line, noise, before, whole)
         return
     for successor, p in mixed(following, noise).items():
-        for beats, q in _walks(plot, successor, noise, (*before, read(line))):
+        for beats, q in _walks(plot, successor, noise, (*before, read(line)), whole):
             yield beats, p * q
 
 
-def _endings(line: str, noise: float, before: tuple[Beat, ...]) -> Iterator[Walk]:
+def _endings(line: str, noise: float, before: tuple[Beat, ...], whole: bool) -> Iterator[Walk]:
     for (quiet, foul), p in CLIMAXES.items():
         climax = _climax(line, quiet, foul)
         for end, q in _ending_probabilities(quiet, foul, noise).items():
             beats = (*before, climax, _after(climax, end))
-            supper = SUPPER_PROBABILITY if len(beats) < LONGEST else 0.0
+            supper = SUPPER_PROBABILITY if whole and len(beats) < LONGEST else 0.0
             yield beats, p * q * (1 - supper)
             if supper:
                 yield (*beats, _after(beats[-1], SUPPER)), p * q * supper
@@ -257,10 +262,18 @@ def _digress(beats: tuple[Beat, ...], at: int, kind: tuple[str, str, str]) -> tu
     return (*beats[:at], aside, *beats[at:])
 
 
-def draw_beats(noise: float, digression: float, dice: Dice) -> tuple[str, tuple[Beat, ...]]:
-    """A plot and one way through it, drawn beat by beat; ``paths`` has the probability of every outcome."""
-    plot = dice.pick(tuple(PLOTS))
-    beats: tuple[Beat, ...] = (read(dice.pick(OPENINGS)),)
+def draw_chapters(noise: float, digression: float, chapters: int, dice: Dice) -> list[tuple[str, tuple[Beat, ...]]]:
+    """A different plot for each chapter, and one way through it; ``paths`` has the probability of every outcome."""
+    unused, drawn = list(PLOTS), []
+    for chapter in range(chapters):
+        plot = unused.pop(unused.index(dice.pick(unused)))
+        drawn.append((plot, _draw_chapter(plot, noise, digression, chapter == 0, chapter == chapters - 1, dice)))
+    return drawn
+
+
+def _draw_chapter(plot: str, noise: float, digression: float, first: bool, last: bool, dice: Dice) -> tuple[Beat, ...]:
+    """One way through a plot, drawn beat by beat."""
+    beats: tuple[Beat, ...] = (read(dice.pick(OPENINGS)),) if first else ()
     name = "start"
     while END not in PLOTS[plot][name][1]:
         line, following = PLOTS[plot][name]
@@ -268,8 +281,8 @@ def draw_beats(noise: float, digression: float, dice: Dice) -> tuple[str, tuple[
     quiet, foul = dice.weighted(CLIMAXES)
     climax = _climax(PLOTS[plot][name][0], quiet, foul)
     beats = (*beats, climax, _after(climax, dice.weighted(_ending_probabilities(quiet, foul, noise))))
-    if len(beats) < LONGEST and dice.chance(SUPPER_PROBABILITY):
+    if first and last and len(beats) < LONGEST and dice.chance(SUPPER_PROBABILITY):
         beats = (*beats, _after(beats[-1], SUPPER))
-    if dice.chance(digression):
+    if last and dice.chance(digression):
         beats = _digress(beats, 2 + int(dice.between(0, len(beats) - 2)), dice.pick(DIGRESSIONS))
-    return plot, beats
+    return beats

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from storylib.sources.storyworld.plots import draw_beats
+from storylib.sources.storyworld.plots import draw_chapters
 from storylib.sources.storyworld.world import (
     COLOURS,
     FAIR,
@@ -27,7 +27,7 @@ PATTERNS = ("plain", "plain", "stripes", "dots")
 class Scene:
     """Everything that is true of one frame. ``None``: the scene has no such thing."""
 
-    plot: str
+    plot: str  # of the chapter
     who: str  # species of the actor
     partner: str | None  # species of the other character; called "with" in the attributes
     where: str
@@ -63,7 +63,7 @@ class Tale:
     """One story before it is written and drawn."""
 
     number: int
-    plot: str
+    plot: str  # of the first chapter
     scenes: tuple[Scene, ...]
 
 
@@ -72,9 +72,9 @@ OPTIONAL_IN_PICTURE = ("object", "where")  # what a picture may leave out, if th
 
 
 def make_tale(settings: Settings, number: int) -> Tale:
-    """Tale ``number`` of a  It depends on nothing else."""
+    """Tale ``number`` of the world with these settings. It depends on nothing else."""
     dice = Dice("tale", settings.seed, number)
-    plot, beats = draw_beats(settings.noise, settings.digression, dice)
+    chapters = draw_chapters(settings.noise, settings.digression, settings.chapters, dice)
     species = dict(zip("HF", dice.sample(SPECIES, 2), strict=True))
     places = dict(zip("ABC", dice.sample(PLACES, 3), strict=True))
     colours = dict(zip("HF", dice.sample(COLOURS, 2), strict=True))
@@ -87,7 +87,7 @@ def make_tale(settings: Settings, number: int) -> Tale:
     in_text = frozenset(a for a in OPTIONAL_IN_TEXT if dice.chance(settings.in_text))
     in_picture = frozenset(a for a in OPTIONAL_IN_PICTURE if dice.chance(settings.in_picture) or a not in in_text)
     scenes = []
-    for position, beat in enumerate(beats, 1):
+    for position, (plot, beat) in enumerate(((plot, beat) for plot, beats in chapters for beat in beats), 1):
         hour += beat.later
         actor, partner = beat.cast[0], beat.cast[1:] or None
         scenes.append(
@@ -117,4 +117,4 @@ def make_tale(settings: Settings, number: int) -> Tale:
                 seed=f"{settings.seed}/{number}/{position}",
             )
         )
-    return Tale(number, plot, tuple(scenes))
+    return Tale(number, chapters[0][0], tuple(scenes))

@@ -3,7 +3,8 @@
 A perfect reader knows the plots and their probabilities, sees K consecutive frames of a story, and predicts for each
 attribute of the next frame its most probable value. It sees the texts, the pictures, or both. Windows that differ only
 in the characters and places that fill the roles (fox or owl, farm or beach) are equivalent, since these are drawn
-uniformly. So it is enough to sum over the paths of the plots, with roles numbered in their order of appearance.
+uniformly. So it is enough to sum over the paths of the plots, with roles numbered in their order of appearance. Two
+chapters of a story share only their roles: a window of both is the end of one path and the start of another.
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ import pandas as pd
 from storylib.data.store import cache_entry, make_sealed
 from storylib.sources._checks import SourceError
 from storylib.sources.storyworld import plots, world
-from storylib.sources.storyworld.plots import Beat
+from storylib.sources.storyworld.plots import Beat, Path
 from storylib.sources.storyworld.tales import OPTIONAL_IN_PICTURE, OPTIONAL_IN_TEXT, Scene
 from storylib.sources.storyworld.world import Settings
 
 READERS = ("both", "text", "pictures")
+LONGEST_CONTEXTS = {1: plots.LONGEST, 2: 5}  # by chapters; seven frames of two chapters would take 14 GB
 ATTRIBUTES = (
     "who", "with", "where", "action", "object", "state", "time", "weather", "garment", "name", "feeling", "reason",
 )  # fmt: skip
@@ -157,17 +159,42 @@ def best(weights: Mapping[Value, float]) -> tuple[Value, float]:
 
 
 @lru_cache(maxsize=4)
-def _windows(noise: float, digression: float, context: int) -> dict[Window, float]:
+def _windows(noise: float, digression: float, chapters: int, context: int) -> dict[Window, float]:
     """Every window with its mean number of occurrences per story."""
     sequences: dict[tuple[Beat, ...], float] = defaultdict(float)
-    for path in plots.paths(noise, digression):
+    paths_of = [plots.paths(noise, digression, i == 0, i == chapters - 1) for i in range(chapters)]
+    for path in itertools.chain(*paths_of):
         for start in range(len(path.beats) - context):
             sequences[path.beats[start : start + context + 1]] += path.probability
+    for before, after in itertools.pairwise(paths_of):
+        for beats, weight in _straddling(before, after, context + 1):
+            sequences[beats] += weight
     counts: dict[Window, float] = defaultdict(float)
     for beats, weight in sequences.items():
         views = beat_views(beats)
         counts[window(views[:-1], views[-1])] += weight
     return counts
+
+
+def _straddling(before: Sequence[Path], after: Sequence[Path], length: int) -> Iterator[tuple[tuple[Beat, ...], float]]:
+    """The last beats of a chapter and the first of the next, ``length`` together, with their probability."""
+    # The next plot is one of all but this one, while the probabilities of its paths are those among all.
+    share = len(plots.PLOTS) / (len(plots.PLOTS) - 1)
+    for count in range(1, length):
+        ends = _pieces(before, slice(-count, None), count)
+        starts = _pieces(after, slice(length - count), length - count)
+        for plot, other in itertools.permutations(plots.PLOTS, 2):
+            for (end, p), (start, q) in itertools.product(ends[plot].items(), starts[other].items()):
+                yield end + start, p * q * share
+
+
+def _pieces(paths: Sequence[Path], part: slice, length: int) -> dict[str, dict[tuple[Beat, ...], float]]:
+    """Plot -> a part of its paths -> probability. Paths that are shorter than the part are left out."""
+    pieces: dict[str, dict[tuple[Beat, ...], float]] = {plot: defaultdict(float) for plot in plots.PLOTS}
+    for path in paths:
+        if len(path.beats) >= length:
+            pieces[path.plot][path.beats[part]] += path.probability
+    return pieces
 
 
 # Context -> for each attribute: value -> mean number of occurrences per story. Values are in the terms of a reader who
@@ -176,9 +203,9 @@ Outcomes = dict[Hashable, tuple[dict[Value, float], ...]]
 
 
 @lru_cache(maxsize=32)
-def _outcomes(noise: float, digression: float, context: int, seen: frozenset[str]) -> Outcomes:
+def _outcomes(noise: float, digression: float, chapters: int, context: int, seen: frozenset[str]) -> Outcomes:
     table: Outcomes = {}
-    for whole, weight in _windows(noise, digression, context).items():
+    for whole, weight in _windows(noise, digression, chapters, context).items():
         frames = whole.context(seen)
         if frames not in table:
             table[frames] = tuple({} for _ in ATTRIBUTES)
@@ -221,14 +248,16 @@ class PerfectReader:
     def __init__(self, settings: Settings | None = None, reader: str = "both", context: int = 4) -> None:
         if reader not in READERS:
             raise SourceError(f"Storyworld: a reader is one of {', '.join(READERS)}, not {reader!r}.")
-        if not 1 <= context <= plots.LONGEST:
-            raise SourceError(f"Storyworld: context must be from 1 to {plots.LONGEST} frames, not {context!r}.")
         self.settings, self.reader, self.context = settings or Settings(), reader, context
-        self.windows = _windows(self.settings.noise, self.settings.digression, context)
+        most = LONGEST_CONTEXTS[self.settings.chapters]
+        if not 1 <= context <= most:
+            raise SourceError(f"Storyworld: context must be from 1 to {most} frames, not {context!r}.")
+        self._world = (self.settings.noise, self.settings.digression, self.settings.chapters)
+        self.windows = _windows(*self._world, context)
 
     def outcomes(self, seen: frozenset[str]) -> Outcomes:
         """What follows each context, for a reader who sees these attributes."""
-        return _outcomes(self.settings.noise, self.settings.digression, self.context, seen & CONTEXT)
+        return _outcomes(*self._world, self.context, seen & CONTEXT)
 
     def ceilings(self) -> dict[str, float]:
         """Exact accuracy, over all windows of all stories, of predicting the most probable value of each attribute."""

@@ -44,7 +44,7 @@ NAMES = {  # name -> pronoun; a name is independent of the species
 
 @dataclass(frozen=True)
 class Settings:
-    """The parameters of a world. Each controls one difficulty; the report uses the defaults."""
+    """The parameters of a world. Each controls one difficulty; the report uses the defaults, or two chapters."""
 
     seed: int = 0
     noise: float = 0.1  # share of each choice between next beats that ignores the plot's own probabilities
@@ -53,12 +53,15 @@ class Settings:
     in_picture: float = 0.9  # the same for where and object in the pictures, if the text states them
     jitter: float = 1.0  # how much places, sizes and postures vary between pictures of one scene
     distractors: float = 1.0  # mean number of irrelevant small animals in a picture
+    chapters: int = 1  # plots of a story, one after the other: 1 or 2
 
     def __post_init__(self) -> None:
         for name in ("noise", "digression", "in_text", "in_picture"):
             _check(name, getattr(self, name), 0, 1)
         _check("jitter", self.jitter, 0, 2)
         _check("distractors", self.distractors, 0, 6)
+        if type(self.chapters) is not int or self.chapters not in (1, 2):
+            raise SourceError(f"Storyworld: chapters must be 1 or 2, not {self.chapters!r}.")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise SourceError(f"Storyworld: seed must be a whole number of at least 0, not {self.seed!r}.")
 
