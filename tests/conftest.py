@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import gc
 import os
 import shutil
 import sys
@@ -28,6 +29,8 @@ _scratch = tempfile.mkdtemp(prefix="storylib-tests-")
 atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
 os.environ["STORYLIB_CACHE"] = os.path.join(_scratch, "cache")
 os.environ["STORYLIB_RUNS"] = os.path.join(_scratch, "runs")
+
+gc.set_threshold(100_000, 50, 100)  # what stays until the end is not searched again and again
 
 # The same examples every time, and no folder of failed ones in the checkout.
 settings.register_profile("storylib", database=None, derandomize=True, deadline=None)

@@ -50,18 +50,23 @@ def browser():
         browser.close()
 
 
+def watched(context):
+    """A page, the errors on its console, and every address that it requests."""
+    page, errors, requests = context.new_page(), [], []
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    return page, errors, requests
+
+
 @pytest.fixture
 def open_page(browser):
-    """A fresh window: the page, the errors on its console, and every address that it requests."""
+    """A fresh window, ``watched``."""
     contexts = []
 
     def opened(viewport=LAPTOP, scheme="light"):
         contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme))
-        page, errors, requests = contexts[-1].new_page(), [], []
-        page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda request: requests.append(request.url))
-        return page, errors, requests
+        return watched(contexts[-1])
 
     yield opened
     for context in contexts:
@@ -71,34 +76,6 @@ def open_page(browser):
 def go(page, path):
     page.goto(path.as_uri())
     page.evaluate("window.MathJax?.startup?.promise")  # until its equations are drawn
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_quiet_offline_and_legible(book, pages, open_page, scheme):
-    from axe_playwright_python.sync_playwright import Axe
-
-    page, errors, requests = open_page(PHONE, scheme)
-    faults = []
-    for path in pages:
-        requests.clear()
-        go(page, path)
-        name = path.relative_to(book)
-        faults += [f"{name}: {text}" for text in errors]
-        faults += [f"{name} requests {url}" for url in requests if not url.startswith(("file:", "data:", "blob:"))]
-        shown = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        dark = sum(map(int, re.findall(r"\d+", shown)[:3])) < 384 and shown != "rgba(0, 0, 0, 0)"
-        if dark != (scheme == "dark"):
-            faults.append(f"{name} is not {scheme}: {shown}")
-        options = {"resultTypes": ["violations"], "preload": False}
-        if name.name == "api.html":  # thousands of words in the same few styles; every other page has them, too
-            options["rules"] = {"color-contrast": {"enabled": False}}
-        elif scheme == "dark":  # the one rule that depends on colours
-            options["runOnly"] = ["color-contrast"]
-        for fault in Axe().run(page, options=options).response["violations"]:
-            if fault["impact"] in ("serious", "critical"):
-                faults.append(f"{name}: {fault['id']}, {len(fault['nodes'])} times: {fault['nodes'][0]['html'][:200]}")
-        errors.clear()
-    assert faults == []
 
 
 # What a page shows at one width. A table that is wider than its box scrolls there, and its first column must stay.
@@ -150,20 +127,85 @@ def drawn(browser):
     return read
 
 
-@pytest.mark.parametrize("width", [1400, 768, 390])
-def test_every_page_fits_and_is_readable(book, pages, open_page, drawn, width):
-    page, *_ = open_page({"width": width, "height": 900})
+def luminance(colour):
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+WIDTHS, SCHEMES = (390, 768, 1400), ("light", "dark")
+SETTLED = """() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => {
+  document.getAnimations().forEach(fading => { try { fading.finish() } catch { } });
+  return Promise.all([...document.images].map(image => image.decode().catch(() => null)));
+})"""
+
+
+@pytest.fixture(scope="session")
+def visits(book, pages, browser):
+    """What each page says, asks for and shows: loaded once, then seen at every width and in both schemes."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    with browser.new_context(viewport=PHONE, color_scheme="light") as context:
+        page, errors, requests = watched(context)
+        return {path.relative_to(book): visit(page, path, errors, requests, Axe()) for path in pages}
+
+
+def visit(page, path, errors, requests, axe):
+    errors.clear(), requests.clear()
+    page.set_viewport_size(PHONE)
+    page.emulate_media(color_scheme=SCHEMES[0])
+    go(page, path)
+    seen = {"background": {}, "faults": {}, "layout": {}, "figures": {}}
+    for scheme in SCHEMES:
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(SETTLED)
+        options = {"resultTypes": ["violations"], "preload": False}
+        if path.name == "api.html":  # thousands of words in the same few styles; every other page has them, too
+            options["rules"] = {"color-contrast": {"enabled": False}}
+        elif scheme == "dark":  # the one rule that depends on colours
+            options["runOnly"] = ["color-contrast"]
+        if path.name != "api.html" or scheme == "light":
+            seen["faults"][scheme] = axe.run(page, options=options).response["violations"]
+        seen["background"][scheme] = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        seen["figures"][scheme] = page.evaluate(LAYOUT)["figures"]
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        page.evaluate(SETTLED)
+        seen["layout"][width] = page.evaluate(LAYOUT)
+    seen["images"] = page.eval_on_selector_all("img", "all => all.map(i => [i.alt, i.src.slice(0, 200)])")
+    seen["drawings"] = page.eval_on_selector_all(".storylib-drawing svg", "all => all.map(s => s.textContent.trim())")
+    return seen | {"errors": [*errors], "requests": [*requests]}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_page_is_quiet_offline_and_legible(visits, scheme):
+    faults = []
+    for name, seen in visits.items():
+        faults += [f"{name}: {text}" for text in seen["errors"]]
+        foreign = [url for url in seen["requests"] if not url.startswith(("file:", "data:", "blob:"))]
+        faults += [f"{name} requests {url}" for url in foreign]
+        shown = seen["background"][scheme]
+        dark = sum(map(int, re.findall(r"\d+", shown)[:3])) < 384 and shown != "rgba(0, 0, 0, 0)"
+        if dark != (scheme == "dark"):
+            faults.append(f"{name} is not {scheme}: {shown}")
+        for fault in seen["faults"].get(scheme, []):
+            if fault["impact"] in ("serious", "critical"):
+                faults.append(f"{name}: {fault['id']}, {len(fault['nodes'])} times: {fault['nodes'][0]['html'][:200]}")
+    assert faults == [] and len(visits) > 10
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_page_fits_and_is_readable(visits, drawn, width):
     faults, titles, figures = [], {}, set()
-    for path in pages:
-        go(page, path)
-        seen, name = page.evaluate(LAYOUT), path.relative_to(book)
+    for name, visit in visits.items():
+        seen = visit["layout"][width]
         for fault in ("wide", "loose", "cut", "left", *(["tables"] if width >= 1400 else [])):
             faults += [f"{name}, {fault}: {what}" for what in seen[fault]]
         if seen["heads"] != 1:
             faults.append(f"{name} has {seen['heads']} titles of the first level")
         if (other := titles.setdefault(seen["title"], name)) != name:
             faults.append(f"{name} and {other} have the same title")
-        sizes = seen["drawn"]
+        sizes = [*seen["drawn"]]
         for url, shown, _ in seen["figures"]:
             figures.add(url)
             figure = drawn(url)
@@ -173,27 +215,31 @@ def test_every_page_fits_and_is_readable(book, pages, open_page, drawn, width):
     assert len(figures) >= 8
 
 
-def luminance(colour):
-    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_in_figures_has_contrast(book, pages, open_page, drawn, scheme):
-    page, *_ = open_page(scheme=scheme)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_text_in_figures_has_contrast(visits, drawn, scheme):
     faults, texts = [], 0
-    for path in pages:
-        go(page, path)
-        body = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        for url, _, own in page.evaluate(LAYOUT)["figures"]:
-            behind = luminance(body if own == "rgba(0, 0, 0, 0)" else own)
+    for name, seen in visits.items():
+        for url, _, own in seen["figures"][scheme]:
+            behind = luminance(seen["background"][scheme] if own == "rgba(0, 0, 0, 0)" else own)
             for text, _, colour in drawn(url)["texts"]:
                 low, high = sorted((behind, luminance(colour)))
                 texts += 1
                 if (high + 0.05) / (low + 0.05) < 4.5:
-                    faults.append(f"{path.name}: {text!r} is {colour}")
+                    faults.append(f"{name}: {text!r} is {colour}")
     assert faults == [] and texts > 50
+
+
+def test_every_picture_is_described_and_every_page_light(visits):
+    figures = 0
+    for name, seen in visits.items():
+        files = {Path(unquote(urlparse(url).path)) for url in seen["requests"] if url.startswith("file:")}
+        weight = sum(file.stat().st_size for file in files)
+        assert 10_000 < weight < WEIGHT, f"{name} weighs {weight:,} bytes"
+        for alt, source in seen["images"]:
+            assert len(re.findall(r"\w+", alt)) >= 2 and not source.endswith(alt), f"{name}: {source}"
+            figures += source.endswith(".svg")
+        assert all(seen["drawings"])
+    assert figures >= 8
 
 
 def test_every_icon_has_its_glyph_and_leaves_the_query_free(book, open_page):
@@ -208,23 +254,6 @@ def test_every_icon_has_its_glyph_and_leaves_the_query_free(book, open_page):
     field = page.locator(".bd-search-container input")
     padding = float(field.evaluate("e => parseFloat(getComputedStyle(e).paddingLeft)"))
     assert magnifier["x"] + magnifier["width"] <= field.bounding_box()["x"] + padding
-
-
-def test_every_picture_is_described_and_every_page_light(book, pages, open_page):
-    page, _, requests = open_page()
-    figures = 0
-    for path in pages:
-        requests.clear()
-        go(page, path)
-        files = {Path(unquote(urlparse(url).path)) for url in requests if url.startswith("file:")}
-        weight = sum(file.stat().st_size for file in files)
-        assert 10_000 < weight < WEIGHT, f"{path.relative_to(book)} weighs {weight:,} bytes"
-        for alt, source in page.eval_on_selector_all("img", "all => all.map(i => [i.alt, i.src.slice(0, 200)])"):
-            assert len(re.findall(r"\w+", alt)) >= 2 and not source.endswith(alt), f"{path.name}: {source}"
-            figures += source.endswith(".svg")
-        drawings = page.eval_on_selector_all(".storylib-drawing svg", "all => all.map(s => s.textContent.trim())")
-        assert all(drawings)
-    assert figures >= 8
 
 
 def test_search_finds_what_is_on_the_pages(book, open_page):
