@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.stories:
         settings["stories"] = options.stories
     base = with_available_encoders(configure("quick", **settings))
-    stories = load_stories(options.source, limit=base.data.stories)
+    stories = load_stories(options.source, limit=base.data.stories, **base.data.options)
     features = encode(stories, base.data.image_encoder, base.data.text_encoder, base.model.image_size)
     tables = []
     for seed in options.seeds:

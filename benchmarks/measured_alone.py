@@ -111,7 +111,7 @@ def measure_batch(source: str, device: str, batch_size: int, windows: int, round
 def measure_encoding(source: str, device: str, frames: int, **changes: Any) -> dict:
     """Cost of a frame with the real encoders, from files to stored features; all pictures and texts are new."""
     config = configure("quick", source=source, **changes)
-    stories = load_stories(source, limit=config.data.stories)
+    stories = load_stories(source, limit=config.data.stories, **config.data.options)
     unique_pictures = {str(frame.image): frame for story in stories for frame in story.frames}
     unique = list({frame.text: frame for frame in unique_pictures.values()}.values())[: frames + 8]
     warm_up, measured = (Story(name, "", tuple(part)) for name, part in (("first", unique[:8]), ("rest", unique[8:])))

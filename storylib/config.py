@@ -36,12 +36,18 @@ class DataConfig:
 
     source: str = "storyworld"  # a name of storylib.sources
     stories: int | None = None  # at most this many stories; None: all
+    chapters: int = 1  # plots of a story, 1 or 2; of Storyworld only
     context: int = 4  # K: frames before the one to predict
     train_stories: float | None = None  # at most this many training stories; below 1, this share
     split_seed: int = 0  # which stories are held out; independent of the training seed
     split_by: str = "group"  # "group": leak-free; "story": random, leaks; "source": the largest one trains
     image_encoder: str = "efficientnet_lite0"  # "a or b": the first whose weights this machine can get
     text_encoder: str = "minilm"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the source, for ``load_stories``."""
+        return {} if self.chapters == 1 else {"chapters": self.chapters}
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def prepare(config: Config, strict: bool = False, training: bool = True) -> Data
     """
     config = with_available_encoders(config)
     if strict:
-        load_stories(config.data.source, limit=config.data.stories, strict=True)
+        load_stories(config.data.source, limit=config.data.stories, strict=True, **config.data.options)
     stories, splits = _stories(config.data)
     if (training or len(stories) > 2) and not all(any(windows(part, config.data.context)) for _, part in splits):
         raise ConfigError(
@@ -82,7 +82,7 @@ def _prepare(
 
 @lru_cache(maxsize=2)
 def _stories(data: DataConfig) -> tuple[list[Story], Splits]:
-    stories = load_stories(data.source, limit=data.stories)
+    stories = load_stories(data.source, limit=data.stories, **data.options)
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
     if data.train_stories is None:
         return stories, splits
