@@ -26,9 +26,9 @@ def headline(record: Mapping[str, Any], system: str, metric: str) -> dict[str, f
 
 
 def claims(record: Mapping[str, Any], ablation: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """One row per published claim: whether our imitation reproduces it, what explains that, and what repairs change.
+    """One row per published claim: whether we reproduce it, what explains that, and what the repairs change.
 
-    ablation: the record of System B's, whose verdicts answer what it claims of its contrastive loss.
+    ablation: the record of System B, whose verdicts answer what it claims of its contrastive loss.
     """
     rows = []
     for system, metric in ((system, metric) for system, scores in CLAIMED.items() for metric in scores):
@@ -44,10 +44,11 @@ def claims(record: Mapping[str, Any], ablation: Mapping[str, Any] | None = None)
     rows.append(("A: aligned pictures and texts", "not tested", "yes" if one > 0 else "no",
                  f"outputs move by {one:.2f} with other pictures", f"{last:.2f} with one key per text"))  # fmt: skip
     verdicts = Counter(row["verdict"] for row in ablation["metrics"] if row["verdict"]) if ablation else Counter()
+    held = (ablation or {}).get("source", "stories").replace("_", " ")
     better = f"better on {verdicts['better']} of {verdicts.total()} endpoints" if ablation else "not measured"
     rows.append(("B: the loss improves stories", "no run without it", better,
                  ", ".join(f"{verdicts[name]} {name}" for name in VERDICTS if verdicts[name]),
-                 f"both arms, held-out stories, {len(ablation['seeds'])} seeds" if ablation else ""))  # fmt: skip
+                 f"both arms, held-out {held}, {len(ablation['seeds'])} seeds" if ablation else ""))  # fmt: skip
     columns = ["claim", "claimed", "reproduced?", "evidence", "what changed"]
     rows.sort(key=lambda row: row[0][0])  # by system
     return pd.DataFrame(rows, columns=columns).set_index("claim")

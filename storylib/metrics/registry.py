@@ -176,7 +176,7 @@ def _retrieval(task: str, title: str, group: str, *ks: int) -> list[Metric]:
 
 def _cross_modal(k: int) -> Metric:
     """Recall averaged over both directions, which ask equally often."""
-    tasks, title = ("image_to_text", "text_to_image"), "picture and text find each other"
+    tasks, title = ("image_to_text", "text_to_image"), "cross-modal retrieval"
     one, two = (_recall(task, title, "cross-modal", k) for task in tasks)
     return replace(one, name=f"cross_modal_recall@{k}", columns=lambda table: one.columns(table) + two.columns(table))
 
@@ -241,14 +241,14 @@ _METRICS = [
            _quotient("nll", "scored_words"), _ratio, False, 2),
     Metric("bits_per_character", "bits per character of the true text", "text",
            _quotient("nll", "scored_letters", scale=1 / np.log(2)), _ratio, False, 2),
-    Metric("context_gap_per_word", "nats per word lost when the context is another story's", "text",
+    Metric("context_gap_per_word", "extra nats per word when the context is another story's", "text",
            _quotient("nll_shuffled", "scored_words", "nll"), _ratio, True, 2, bounds=UNBOUNDED),
     Metric("cross_entropy", "cross-entropy, nats per token", "text", _quotient("nll", "tokens"), _ratio, False, 3),
     Metric("perplexity", "perplexity", "text", _quotient("nll", "tokens"), lambda s: np.exp(_ratio(s)), False),
-    Metric("top1", "next token guessed, %", "text", _quotient("top1", "tokens", scale=100), _ratio, bounds=PERCENT),
+    Metric("top1", "next-token accuracy, %", "text", _quotient("top1", "tokens", scale=100), _ratio, bounds=PERCENT),
     Metric("top5", "next token among the first five, %", "text",
            _quotient("top5", "tokens", scale=100), _ratio, bounds=PERCENT),
-    Metric("context_gap", "nats per token lost when the context is another story's", "text",
+    Metric("context_gap", "extra nats per token when the context is another story's", "text",
            _quotient("nll_shuffled", "tokens", "nll"), _ratio, True, 3, bounds=UNBOUNDED),
     Metric("bleu", "BLEU-4", "writing", lambda t: np.nan_to_num(t[BLEU_COLUMNS].to_numpy(float)),
            bleu_from_counts, True, 2, bounds=PERCENT),

@@ -1,6 +1,6 @@
 """What a report cost, as a table of what the workflow measured.
 
-Seconds of work are processor time, which does not depend on what else the machine does.
+Work is CPU time, which hardly depends on what else the machine does.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from storylib.config import build_name, project_root
 
 
 def workflow(source: str, profile: str, watts: float) -> pd.DataFrame:
-    """Jobs, minutes of work and by the clock one after another, peak memory and watt-hours of each step of this book.
+    """Jobs, CPU and wall-clock minutes of its jobs in turn, peak memory and watt-hours of each step of this book.
 
     watts: assumed power of a busy core. Empty where the workflow measured nothing.
     """

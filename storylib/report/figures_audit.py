@@ -33,9 +33,11 @@ def ladders(record: dict[str, Any]) -> Figure:
         found = headline(record, system, metric)
         parts.append(f"System {system.upper()}, {title}: {found['published']:.2f} to {found['repaired']:.3f}")
     alt = f"Two ladders of protocols on {source}, from as published to repaired. {'; '.join(parts)}."
-    caption = f"Scores from 0 to 1 on {source}: {stories['train']} training stories, {stories['test']} held out, "
-    caption += f"{len(record['settings']['seeds'])} seeds. Each row repairs one flaw and keeps the repairs above. "
-    return describe(figure, alt, caption + "Triangles: as claimed. Hollow: without learning or with another story.")
+    caption = f"Our re-implementations of Systems A and B on {source} ({stories['train']} training stories, "
+    caption += f"{stories['test']} held out; {len(record['settings']['seeds'])} seeds; encoders "
+    caption += f"{' and '.join(record['encoders'])}). Each row repairs one more flaw. Scores from 0 to 1. "
+    caption += "Triangles: claimed scores. Hollow: baselines, or the same model with the context of another story."
+    return describe(figure, alt, caption)
 
 
 def _ladder(axis: Axes, steps: list[dict[str, Any]], system: str) -> None:

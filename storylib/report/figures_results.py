@@ -20,6 +20,8 @@ from storylib.metrics.registry import METRICS, ORACLE, VERDICTS
 from storylib.report.style import BASELINE_COLOUR, INK, MODEL_COLOUR, OFF, ON, TRUTH, describe, panels
 
 VERDICT_COLOURS = dict(zip(VERDICTS, (TRUTH, "#D55E00", ON, INK), strict=True))
+COLOUR_NAMES = dict(zip(VERDICTS, ("green", "red", "blue", "grey"), strict=True))
+RIGHT = "Further right is better, so axes on which lower is better run backwards."
 
 
 def training_curves(run: Run) -> Figure:
@@ -34,7 +36,7 @@ def training_curves(run: Run) -> Figure:
         axis.set_title(name.replace("_", " "))
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(fontsize=9)
-    caption = "Each loss on training (grey) and validation windows (blue). Dotted: the epoch that was kept."
+    caption = "Each loss on training windows (grey) and validation windows (blue). Dotted: the epoch that was kept."
     return describe(figure, f"A curve for each of {', '.join(names)}, by epoch; epoch {best} was kept.", caption)
 
 
@@ -57,7 +59,10 @@ def beside_baselines(metrics: Mapping[str, Mapping[str, Any]], names: Sequence[s
         axis.set_title(textwrap.fill(metrics[name]["title"], 28), fontsize=10)
         axis.margins(x=0.1)
     alt = "; ".join(f"{METRICS[name].title}: model {metrics[name]['value']:.3g}" for name in names)
-    caption = "The model (blue, with its 95 % interval) and the baselines (grey). Hollow: an oracle."
+    caption = "The model (blue, with its 95 % interval) and the baselines (grey)."
+    caption += " Hollow: an oracle." if any(ORACLE in metrics[name]["baselines"] for name in names) else ""
+    lower = [METRICS[name].title for name in names if not METRICS[name].higher_is_better]
+    caption += f" Higher is better, except for {'; '.join(lower)}." if lower else " Higher is better."
     return describe(figure, alt, caption)
 
 
@@ -94,10 +99,8 @@ def answer(records: Mapping[str, Mapping[str, Any]], factor: Factor) -> Figure:
             f"{source}, {metric.title}: {metric.text(arms[1]['value'])} without, {metric.text(arms[0]['value'])} with"
         )
     first, second = factor.labels
-    caption = (
-        f"Held-out stories {first} (blue) and {second} (orange), with 95 % intervals, beside the best baseline and the "
-    )
-    caption += "closed-form linear map (grey). Right is better."
+    caption = f"The primary endpoints on held-out stories, {first} (blue) and {second} (orange), with 95 % intervals. "
+    caption += f"Grey: the best baseline and, for cross-modal retrieval, the closed-form linear map. {RIGHT}"
     return describe(figure, "; ".join(alt), caption)
 
 
@@ -109,7 +112,7 @@ def endpoints(comparisons: Mapping[str, Comparison]) -> Figure:
     tables = [comparison.primary.frame.assign(source=source) for source, comparison in comparisons.items()]
     rows = pd.concat(tables)
     names = rows["metric"].unique()
-    figure, axes = panels(len(names), 2, (4.2, 1.2 + 0.5 * len(tables)))
+    figure, axes = panels(len(names), 2, (4.5, 1.2 + 0.5 * len(tables)))
     for axis, name in zip(axes, names, strict=True):
         here, metric = rows[rows["metric"] == name].reset_index(drop=True), METRICS[name]
         for y, row in enumerate(here.to_dict("records")):
@@ -119,17 +122,21 @@ def endpoints(comparisons: Mapping[str, Comparison]) -> Figure:
             _interval(axis, y, row["difference"], [row["low90"], row["high90"]], colour)
             values = f"{metric.text(row['b'])} → {metric.text(row['a'])}, {row['verdict']}"
             if metric.task:
-                values += f"; chance {metric.text(row['chance'])}, among {row['candidates']:.1f}"
+                among = metric.label(row["candidates"]).removeprefix(metric.title)
+                values += f"; chance {metric.text(row['chance'])}{among}"
             axis.annotate(values, (0, y - 0.4), xycoords=("axes fraction", "data"), fontsize=7, color=colour)
         axis.axvline(0, color=INK, linewidth=0.8)
-        axis.set(ylim=(len(here) - 0.4, -0.7), yticks=range(len(here)), yticklabels=here["source"])
+        labels = [textwrap.fill(source, 14) for source in here["source"]]
+        axis.set_ylim(len(here) - 0.4, -0.7)
+        axis.set_yticks(range(len(here)), labels, fontsize=9)
         axis.set_title(textwrap.fill(metric.title, 40), fontsize=10)
         if not metric.higher_is_better:
             axis.invert_xaxis()
     a, b = next(iter(comparisons.values())).factor.labels
     alt = "; ".join(f"{METRICS[r['metric']].title}, {r['source']}: {r['verdict']}" for r in rows.to_dict("records"))
-    caption = f"{a.capitalize()} minus {b}; right is better. Thick: 90 % interval; thin: 95 %. Shaded: changes too "
-    caption += "small to matter. Green: better; red: worse; blue: equivalent; grey: undetermined."
+    caption = f"{a.capitalize()} minus {b}: the change in each primary endpoint. {RIGHT} Thick bars: 90 % intervals. "
+    shown = [f"{verdict} ({colour})" for verdict, colour in COLOUR_NAMES.items() if verdict in set(rows["verdict"])]
+    caption += f"Thin bars: 95 %. Shaded: changes too small to matter. Verdicts: {', '.join(shown)}."
     return describe(figure, alt, caption)
 
 
@@ -154,10 +161,15 @@ def sweeps(rows: pd.DataFrame, metric: str, factor: Factor, columns: int = 4) ->
             axis.errorbar(x + shift, table[arm], bars, fmt="o-", color=colour, markersize=4, linewidth=1, label=label)
         axis.set_title(field.replace("_", " "), fontsize=10)
         axis.set_xticks(x, values, fontsize=7, rotation=30 if len(values) > 3 else 0)
+    fewest, most = chosen["candidates"].min(), chosen["candidates"].max()
+    label = METRICS[metric].label(fewest) + (f" to {most:.0f}" if most > fewest else "")  # the splits differ in them
     for axis in axes[::columns]:
-        axis.set_ylabel(textwrap.fill(METRICS[metric].label(chosen["candidates"].mean()), 24), fontsize=9)
+        axis.set_ylabel(textwrap.fill(label, 24), fontsize=9)
     axes[0].legend(fontsize=7)
     fields = ", ".join(field.replace("_", " ") for field in tables)
+    title = "".join(f"{source}: " for source in chosen.get("source", pd.Series(dtype=str)).unique())
+    title += METRICS[metric].title
     on, off = factor.labels
-    caption = f"One setting changed at a time, {on} (blue) and {off} (orange); dotted lines are baselines."
-    return describe(figure, f"{METRICS[metric].title} by {fields}", caption)
+    caption = f"{title}, one setting changed at a time, {on} (blue) and {off} (orange), with 95 % intervals. Dotted: "
+    caption += "chance and the best baseline."
+    return describe(figure, f"{title}, by {fields}.", caption[0].upper() + caption[1:])

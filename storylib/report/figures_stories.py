@@ -52,8 +52,8 @@ def story_strip(stories: Sequence[Story], frames: int = 5) -> Figure:
     figure, axes = _board(rows, frames, 2.1, 3.6)
     for line, story in zip(axes, stories, strict=True):
         line[0].set_title(shorten(story.title, 40, placeholder=" …"), loc="left", color=INK)
-    alt = f"The first frames of {'; '.join(story.title for story in stories)}"
-    return describe(figure, alt, "One story per row: each picture above its text.")
+    alt = f"The first frames of {'; '.join(story.title for story in stories)}."
+    return describe(figure, alt, "The first frames of some stories, one story per row: each picture above its text.")
 
 
 def twins(pairs: Sequence[Twin]) -> Figure:
@@ -66,8 +66,9 @@ def twins(pairs: Sequence[Twin]) -> Figure:
     figure, axes = _board([above, below], max(5, len(pairs)), 2.1, 3.8)
     for line, name in zip(axes, ("test", "training"), strict=True):
         line[0].set_ylabel(name, color=INK)
-    alt = "; ".join(f"{p.test_story.title} has the {p.kind} of {p.train_story.title}" for p in pairs)
-    return describe(figure, alt, "Test frames, each above a training frame that is nearly the same.")
+    alt = "; ".join(f"{p.test_story.title} has the {p.kind} of {p.train_story.title}" for p in pairs) + "."
+    caption = "Test frames under a random split, each above a training frame with nearly the same picture or text."
+    return describe(figure, alt, caption)
 
 
 def storyboard(run: Run, stories: Sequence[Story], windows: Mapping[str, Any], score: str = "chrf") -> Figure:
@@ -93,7 +94,8 @@ def storyboard(run: Run, stories: Sequence[Story], windows: Mapping[str, Any], s
     figure, axes = _board(rows, k + 1, 2.1, 3.6)
     for axis, name in zip(axes[::2, 0], windows, strict=True):
         axis.set_ylabel(name, color=INK)
-    caption = "Above: context and target (green). Below: prediction, samples (blue) and retrieved frame (orange)."
+    caption = f"Held-out windows ({', '.join(windows)}), with the {metric.title} of the predicted and the last text. "
+    caption += "Above: context and target (green). Below: prediction and samples (blue), and retrieved frame (orange)."
     return describe(figure, f"Held-out windows and what the model predicts: {', '.join(windows)}.", caption)
 
 
@@ -108,6 +110,7 @@ def your_story(context: Sequence[Frame], predicted: NextFrame) -> Figure:
         below.append(Cell(known.frame.image, known_text, f"{known.similarity:.2f}", OFF))
     figure, _ = _board([above, below], max(len(above), len(below)), 2.1, 3.6)
     alt = f"Context: {' '.join(frame.text for frame in context)} Predicted: {text} Nearest known frames: "
-    alt += "; ".join(cell.text for cell in below)
-    caption = "Above, the context and the predicted frame (blue); below, the nearest known pictures, with similarity."
+    alt += "; ".join(f"{known.story.title}, frame {known.frame.number}" for known in predicted.nearest) + "."
+    caption = "Above: the context and the predicted frame (blue). Below: the most similar held-out pictures, with "
+    caption += "their centred cosine similarity to the prediction."
     return describe(figure, alt, caption)

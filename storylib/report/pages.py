@@ -62,10 +62,21 @@ def api(root: Path) -> str:
         modules += [f"storylib.{layer}.{path.parent.name}" for path in sorted((PACKAGE / layer).glob("*/__init__.py"))]
         parts.append(f"## {layer}")
         for module in modules:
-            options = "   :members:\n   :exclude-members: from_pretrained, push_to_hub, save_pretrained"
+            left_out = ["from_pretrained", "push_to_hub", "save_pretrained", *_tuple_fields(module)]
+            options = f"   :members:\n   :exclude-members: {', '.join(left_out)}"
             heading = f"### `{module}`\n\n" if module.count(".") > 1 else ""
             parts.append(f"{heading}```{{eval-rst}}\n.. automodule:: {module}\n{options}\n```")
     return "\n\n".join(parts)
+
+
+def _tuple_fields(module: str) -> list[str]:
+    """The fields of a module's named tuples, which Python documents as aliases for numbers."""
+    path = PACKAGE.parent / Path(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    classes = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ClassDef)]
+    tuples = [node for node in classes if "NamedTuple" in map(ast.unparse, node.bases)]
+    names = [part.target for node in tuples for part in node.body if isinstance(part, ast.AnnAssign)]
+    return sorted({ast.unparse(name) for name in names})
 
 
 def ideas(root: Path, name: str) -> str:

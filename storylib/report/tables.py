@@ -19,10 +19,10 @@ SAID = ("change", "difference", "verdict", "detectable", "baseline")
 
 
 def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: str) -> tuple[dict[str, Any], str]:
-    """Published records by kind and source, and a list in Markdown of their origins and of what is missing.
+    """Published records by kind and source, and a list in Markdown of their origins and of what is missing of ours.
 
-    The ablation of another preset is at "source, preset". profiles: in order of preference; of each record the first
-    that is published is taken.
+    The ablation of another preset is at "source, preset", if there is one. profiles: in order of preference; of each
+    record the first that is published is taken.
     """
     records: dict[str, Any] = {study.kind: {} for study in studies}
     lines = []
@@ -36,7 +36,7 @@ def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: st
                 records[study.kind][source if preset == OURS else f"{source}, {preset}"] = record
                 lines.append(f"- {study.kind}: {origin(record)}")
             except RunError as error:
-                lines.append(f"- {study.kind}: {error}")
+                lines += [f"- {study.kind}: {error}"] if preset == OURS else []
     return records, "\n".join(lines)
 
 
@@ -80,11 +80,12 @@ def sentence(comparison: Comparison | None, metric: str) -> dict[str, str]:
     if not found:
         return dict.fromkeys(SAID, "not measured")
     row, text = found[0], METRICS[metric].text
+    digits = METRICS[metric].digits + bool(row["detectable"] < 10 ** -METRICS[metric].digits)  # not rounded to zero
     return {
         "change": f"{text(row['b'])} → {text(row['a'])}",
         "difference": METRICS[metric].interval_text(row["difference"], row["low"], row["high"], "+"),
         "verdict": row["verdict"] or "not judged",
-        "detectable": text(row["detectable"]),
+        "detectable": f"{row['detectable']:.{digits}f}",
         "baseline": f"{text(row['baseline_value'])} ({row['baseline']})",
     }
 

@@ -9,7 +9,7 @@ from storylib.experiments.comparison import Comparison
 from storylib.experiments.studies import Factor
 from storylib.report import tables
 
-METRIC, TITLE = "cross_modal_recall@10", "picture and text find each other, recall@10"
+METRIC, TITLE = "cross_modal_recall@10", "cross-modal retrieval, recall@10"
 ENTRY = {
     "off": {"value": 2.6, "interval": [2, 3]},
     "on": {"value": 9.4, "interval": [7, 12]},
