@@ -55,7 +55,7 @@ class ModelConfig:
     """The trainable part; the encoders are frozen and run once, before training."""
 
     width: int = 256  # shared space, fused state and temporal state
-    inputs: str = "both"  # of the story state; one alone; or an oracle's, the target's own in the last frame's place
+    inputs: str = "both"  # what the story state reads; "target ...": an oracle's, in place of the last frame's
     fusion: str = "concat"  # "concat", "gate" or "cross_attention"
     temporal: str = "gru"  # "gru", "lstm" or "transformer"
     next_embedding: str = "mixture"  # of the context plus a correction; or "linear": from the story state alone
@@ -65,7 +65,6 @@ class ModelConfig:
     feature_dropout: float = 0.5  # of the frozen features, before the projections
     state_dropout: float = 0.5  # of the story state where it corrects a next embedding; 1: no correction
     correction_rank: int = 64  # principal directions along which a next embedding is corrected
-    trainable_text_layers: int = 0  # upper layers of the text encoder that are trained as well
     text_decoder: str = "gpt2-shallow"  # from scratch, "gpt2-small", "gpt2-tiny"; or pretrained, "smollm2", "hf:<repo>"
     text_length: int = 48  # word pieces of a text; the rest is cut
     word_dropout: float = 0.0  # share of the preceding words hidden from the text decoder in training
@@ -82,14 +81,14 @@ class TrainConfig:
     contrastive_loss: str = "infonce"  # "infonce" (CLIP) or "siglip"
     next_image_weight: float = 1.0
     next_text_weight: float = 1.0
-    candidates: int = 2560  # of both: training frames that a batch chooses among, at most
-    in_story_weight: float = 3.0  # within both: of the choice among the story's own frames, which teaches order
+    candidates: int = 2560  # for both next-frame losses: the largest number of candidate training frames per batch
+    in_story_weight: float = 3.0  # weight, within both, of the choice among the story's own frames, which teaches order
     text_weight: float = 1.0
     image_weight: float = 1.0
-    feature_weight: float = 0.2  # within the image loss: of the distance in a frozen network's first layers
-    divergence_weight: float = 0.001  # within the image loss: of a sampling decoder's divergence, in nats
-    pretraining: int = 3  # epochs of the text decoder alone on all training texts, first; 0: none
-    epochs: int = 10
+    feature_weight: float = 0.2  # weight, within the image loss, of the distance in a frozen network's first layers
+    divergence_weight: float = 0.001  # weight, within the image loss, of a sampling decoder's divergence, in nats
+    pretraining: int = 3  # epochs of pretraining for the text decoder alone, on all training texts; 0: none
+    epochs: int = 10  # passes over the training windows; the profiles set their own
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05

@@ -160,11 +160,9 @@ def predict(
 def shared(model: StoryModel, data: WindowDataset, descriptions: bool = False) -> tuple[Tensor, Tensor]:
     """(F, W) pictures and texts (or descriptions) of all frames in the space that the contrastive loss aligns."""
     device = next(model.parameters()).device
-    # States of trained layers are large, so their frames are taken a few at a time.
-    blocks = torch.arange(len(data.keys)).split(64 if data.states else max(1, len(data.keys)))
-    texts = (data.frame_texts(block, descriptions).to(device) for block in blocks)
-    pairs = [model.shared(data.image[block].to(device), text) for block, text in zip(blocks, texts, strict=True)]
-    return torch.cat([image for image, _ in pairs]).cpu(), torch.cat([text for _, text in pairs]).cpu()
+    texts = data.description if descriptions else data.text
+    image, text = model.shared(data.image[:].to(device), texts[:].to(device))
+    return image.cpu(), text.cpu()
 
 
 class Targets:

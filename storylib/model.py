@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from storylib.config import ModelConfig
 from storylib.data.features import Rows
 from storylib.data.language_model import is_pretrained
-from storylib.data.text_layers import FrameTexts, UpperLayers
 from storylib.data.vocabulary import Vocabulary
 from storylib.data.windows import Batch
 from storylib.decoders import IMAGE_DECODERS, PretrainedTextDecoder, TextDecoder, text_context
@@ -185,7 +184,7 @@ class StoryModel(nn.Module):
     """All trainable parts, over the two frozen spaces of dimensions Di and Dt.
 
     The parts that every arm of the ablation shares are built first and in one order, so that the same seed gives the
-    same initial weights whatever the arm. upper_layers: of the text encoder, if they are trained as well.
+    same initial weights whatever the arm.
     """
 
     def __init__(
@@ -194,8 +193,7 @@ class StoryModel(nn.Module):
         image_space: FrozenSpace,
         text_space: FrozenSpace,
         vocabulary: Vocabulary,
-        frames: int = 4,
-        upper_layers: UpperLayers | None = None,
+        frames: int,
     ) -> None:
         super().__init__()
         width = config.width
@@ -215,36 +213,33 @@ class StoryModel(nn.Module):
         log_scale = torch.tensor(1 / config.temperature).log()
         self.log_alignment_scale = nn.Parameter(log_scale, requires_grad=config.learned_temperature)
         self.alignment_bias = nn.Parameter(torch.tensor(-10.0))  # SigLIP only
-        self.upper_layers = upper_layers
 
-    def project(self, image: Tensor, text: FrameTexts) -> tuple[Tensor, Tensor]:
+    def project(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """(..., W) pictures and texts in the shared space: what the story is read from and the loss aligns."""
         return self.image_projection(self.dropout(self.image_space(image))), self.project_text(text)
 
-    def project_text(self, text: FrameTexts) -> Tensor:
+    def project_text(self, text: Tensor) -> Tensor:
         """(..., W) texts in the shared space."""
-        features = self.upper_layers(text) if self.upper_layers else text.frozen
-        return self.text_projection(self.dropout(self.text_space(features)))
+        return self.text_projection(self.dropout(self.text_space(text)))
 
-    def shared(self, image: Tensor, text: FrameTexts) -> tuple[Tensor, Tensor]:
+    def shared(self, image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
         """(..., W) the projections as unit vectors: what cross-modal retrieval compares."""
-        image, projected_text = self.project(image, text)
-        return F.normalize(image, dim=-1), F.normalize(projected_text, dim=-1)
+        image, text = self.project(image, text)
+        return F.normalize(image, dim=-1), F.normalize(text, dim=-1)
 
-    def read(self, image: Tensor, text: FrameTexts, projected: tuple[Tensor, Tensor] | None = None) -> ContextReading:
-        """Read a context. image: (B, K, Di) picture features. text: (B, K) texts. projected: of both, if known."""
+    def read(self, image: Tensor, text: Tensor, projected: tuple[Tensor, Tensor] | None = None) -> ContextReading:
+        """Read a context. image: (B, K, Di), text: (B, K, Dt) frozen features. projected: both, if known."""
         reads_image, reads_text = self.config.inputs != "texts", self.config.inputs != "pictures"
         projected_image, projected_text = projected or self.project(image, text)
         frames = self.fusion(reads_image * projected_image, reads_text * projected_text)  # (B, K, W)
         state = self.temporal(frames)[:, -1]
-        # Of frozen features even where text layers are trained: the space of every retrieval score must not move.
-        image, text_vectors = reads_image * self.image_space(image), reads_text * self.text_space(text.frozen)
-        similarity = pair_similarity(image, text_vectors)
+        image, text = reads_image * self.image_space(image), reads_text * self.text_space(text)
+        similarity = pair_similarity(image, text)
         return {
             "story": torch.cat([frames, state[:, None]], dim=1),
             "state": state,
             "next_image": self.next_image(state, image, similarity),
-            "next_text": self.next_text(state, text_vectors, similarity),
+            "next_text": self.next_text(state, text, similarity),
         }
 
     def read_windows(self, batch: Batch, projected: tuple[Tensor, Tensor] | None = None) -> ContextReading:

@@ -21,12 +21,10 @@ from tqdm import tqdm
 
 from storylib.config import SELECTION_LOSSES, Config, ConfigError, TrainConfig
 from storylib.data.device import cpu_threads, pick_device
-from storylib.data.encoders import load_text_encoder
 from storylib.data.features import Features, Rows
 from storylib.data.language_model import is_pretrained
 from storylib.data.splits import Splits
 from storylib.data.store import cache_entry, make_sealed, replace_atomically, write_atomically
-from storylib.data.text_layers import UpperLayers
 from storylib.data.vocabulary import Vocabulary, load_tokenizer
 from storylib.data.windows import Batch, WindowDataset, data_loader
 from storylib.decoders import PretrainedTextDecoder, TextDecoder
@@ -288,13 +286,11 @@ def build_vocabulary(features: Features, splits: Splits, config: Config) -> Voca
 
 def build_model(config: Config, features: Features, splits: Splits, vocabulary: Vocabulary) -> StoryModel:
     """An untrained model; its weights depend on the seed alone."""
-    layers = config.model.trainable_text_layers
-    upper_layers = UpperLayers(load_text_encoder(config.data.text_encoder), layers) if layers else None
     torch.manual_seed(config.train.seed)
     rows, rank = features.rows(splits.train), config.model.correction_rank
     image_space = FrozenSpace.fit(Rows(features.image_vectors, features.image_of[rows]), rank)
     text_space = FrozenSpace.fit(Rows(features.text_vectors, features.text_of[rows]), rank)
-    model = StoryModel(config.model, image_space, text_space, vocabulary, config.data.context, upper_layers)
+    model = StoryModel(config.model, image_space, text_space, vocabulary, config.data.context)
     if features.reading and features.reading.adaptation is not None:
         model.text_decoder.adaptation = features.reading.adaptation.clone()
     return model

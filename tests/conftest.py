@@ -89,14 +89,14 @@ def flip(path: Path, place: int = -1) -> None:
 TEXT_PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] the fox owl runs sleeps home .".split()
 
 
-def text_folder(folder: Path, kind: str, layers: int = 1) -> Path:
+def text_folder(folder: Path, kind: str) -> Path:
     """Write a tiny "bert" or "distilbert" with random weights and the words above, as a hub would give it."""
     import torch
     from transformers import AutoConfig, AutoModel, BertTokenizerFast
 
     sizes = {
-        "bert": {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": layers, "num_attention_heads": 2},
-        "distilbert": {"dim": 8, "hidden_dim": 8, "n_layers": layers, "n_heads": 2},
+        "bert": {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2},
+        "distilbert": {"dim": 8, "hidden_dim": 8, "n_layers": 1, "n_heads": 2},
     }[kind]
     torch.manual_seed(0)
     AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=len(TEXT_PIECES), **sizes)).save_pretrained(folder)

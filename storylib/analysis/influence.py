@@ -49,7 +49,7 @@ def measure_influence(model: StoryModel, windows: WindowDataset) -> np.ndarray:
 
     def predict(images: Tensor, texts: Tensor, batch: Batch) -> list[Tensor]:
         """The next picture (B, Di) and text (B, Dt) from frames (B, K) each, and the true text's nats (B,)."""
-        reading = model.read(windows.image[images], windows.frame_texts(texts))
+        reading = model.read(windows.image[images], windows.text[texts])
         predictions = [reading["next_image"], reading["next_text"]]
         if windows.writes:
             tokens = batch["tokens"].clamp(min=0)

@@ -70,9 +70,6 @@ class Features:
     texts: list[str]  # (frames,)
     keys: list[tuple[str, int]]  # (frames,) story id and frame number
     fingerprint: str  # of the data, both encoders and the code that encodes
-    # If upper text layers are trained: the states below them (word pieces of all unique texts, D), memory-mapped, and
-    # (unique texts + 1,) the first state of each text and the number of states.
-    text_states: tuple[np.ndarray, np.ndarray] | None = None
     reading: Reading | None = None  # of a pretrained language model that writes
 
     def rows(self, stories: Sequence[Story]) -> np.ndarray:
@@ -112,21 +109,18 @@ def encode(
     text: str = "minilm",
     image_size: int = 64,
     device: str = "cpu",
-    trainable_text_layers: int = 0,
     source: str = "these stories",
     strict: bool = False,
 ) -> Features:
     """Features of all frames: loaded if they are stored, otherwise computed; an interrupted pass is resumed.
 
     image, text: names of frozen encoders (see storylib.data.encoders). image_size: side of the thumbnails in pixels.
-    trainable_text_layers: for so many upper layers of the text encoder, the states below are kept too.
     source: what a message calls the stories. strict: raise EncoderError for texts that the text encoder cannot read.
     """
     inputs = _Inputs(stories, image, text, image_size)
     text_vectors, _ = encode_texts(inputs.unique_texts, text, device, source, strict)
     load = partial(_picture_encoding, image, image_size, device)
     images = load_or_compute(inputs.entry, inputs.images, load, f"encode pictures, {image}")
-    states = _text_states(inputs.unique_texts, text, trainable_text_layers, device) if trainable_text_layers else None
     return Features(
         image_vectors=images["vectors"],
         text_vectors=text_vectors,
@@ -137,7 +131,6 @@ def encode(
         texts=inputs.texts,
         keys=inputs.keys,
         fingerprint=inputs.fingerprint,
-        text_states=states,
     )
 
 
@@ -183,25 +176,6 @@ def _unique(texts: Sequence[str]) -> list[str]:
 
 def _text_entry(unique: list[str], name: str) -> Path:
     return cache_entry("features", "text", [encoder_fingerprint(name), unique], "data.encoders")
-
-
-def _text_states(texts: list[str], name: str, trained_layers: int, device: str) -> tuple[np.ndarray, np.ndarray]:
-    """Hidden states below the trained layers of a text encoder, one row per word piece, without padding."""
-
-    def load() -> Compute:
-        from storylib.data.text_layers import LowerLayers
-
-        lower = LowerLayers(load_text_encoder(name, device), trained_layers)
-
-        def compute(batch: Sequence[str]) -> Arrays:
-            states, mask = lower.states(batch)
-            return {"states": states[mask].numpy(), "lengths": mask.sum(1).numpy()}
-
-        return compute
-
-    entry = cache_entry("features", "states", [encoder_fingerprint(name), trained_layers, texts], "data.text_layers")
-    stored = load_or_compute(entry, texts, load, f"encode texts below {trained_layers} layers, {name}")
-    return stored["states"], np.concatenate([[0], np.cumsum(stored["lengths"])])
 
 
 def read_windows(

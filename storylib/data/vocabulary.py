@@ -25,13 +25,13 @@ class Vocabulary:
         self._id_of_piece = {piece: i + 3 for i, piece in enumerate(self.pieces)}
 
     @classmethod
-    def of(cls, texts: Sequence[str], tokenizer: Any, at_least: int = 2) -> Vocabulary:
-        """Pieces that occur ``at_least`` times; from the rarer ones the model learns the unknown piece."""
+    def of(cls, texts: Sequence[str], tokenizer: Any) -> Vocabulary:
+        """Pieces that occur twice or more; from the others the model learns the unknown piece."""
         counts: Counter[int] = Counter()
         for ids in tokenize(tokenizer, texts):
             counts.update(ids)
         report_unknown(tokenizer, texts, "The text decoder", "text_decoder='hf:<a model of that language>'")
-        frequent = {piece for piece, count in counts.items() if count >= at_least}
+        frequent = {piece for piece, count in counts.items() if count >= 2}
         return cls(tokenizer, sorted(frequent - set(tokenizer.all_special_ids)))
 
     @classmethod

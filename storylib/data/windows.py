@@ -13,7 +13,6 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from storylib.config import Config
 from storylib.data.features import Features, Rows
 from storylib.data.language_model import WindowTexts, is_pretrained
-from storylib.data.text_layers import FrameTexts, gather_states
 from storylib.data.types import Story, windows
 from storylib.data.vocabulary import Vocabulary
 
@@ -22,10 +21,10 @@ class Batch(TypedDict, total=False):
     """B windows of K context frames and their target, with C candidates for the target."""
 
     image: Tensor  # (B, K + 1, Di) frozen picture features
-    text: FrameTexts  # (B, K + 1) texts, as features and for the trained layers
+    text: Tensor  # (B, K + 1, Dt) frozen text features
     image_id: Tensor  # (B, K + 1) equal for equal pictures
     text_id: Tensor  # (B, K + 1) equal for equal texts; of descriptions where they are aligned
-    description: FrameTexts  # (B, K + 1) what the pictures show; only if the contrastive loss aligns it
+    description: Tensor  # (B, K + 1, Dt) of what the pictures show; only if the contrastive loss aligns it
     story_id: Tensor  # (B, K + 1)
     candidates: Tensor  # (C,) frames of the data set, ascending
     image_bank: Tensor  # (C, Di) their pictures in the frozen space
@@ -75,7 +74,6 @@ class WindowDataset(Dataset):
             self.reading_states, self.reading_rows = self.reading.states, torch.tensor(rows_of)  # (W,)
         self.vocabulary_size = len(vocabulary)
         self.writes, self.draws = training.text_weight > 0, training.image_weight > 0
-        self.states = features.text_states if config.model.trainable_text_layers else None
         self.image_bank = self.text_bank = self.description_bank = torch.zeros(0)
         self.most_candidates = len(rows)
 
@@ -101,13 +99,6 @@ class WindowDataset(Dataset):
         others = others[~own[others]][: max(0, self.most_candidates - int(own.sum()))]
         return torch.cat([frames[own], others]).sort().values
 
-    def frame_texts(self, frames: Tensor, descriptions: bool = False) -> FrameTexts:
-        """The texts of some frames (...), or what their pictures show, as a model reads them."""
-        vectors, ids = (self.description, self.description_id) if descriptions else (self.text, self.text_id)
-        if self.states is None:
-            return FrameTexts(vectors[frames])
-        return FrameTexts(vectors[frames], *gather_states(*self.states, ids[frames]))
-
     def __len__(self) -> int:
         return len(self.windows)
 
@@ -120,7 +111,7 @@ class WindowDataset(Dataset):
         every = len(candidates) == len(self.keys)
         batch: Batch = {
             "image": self.image[frames],
-            "text": self.frame_texts(frames),
+            "text": self.text[frames],
             "image_id": self.image_id[frames],
             "text_id": (self.description_id if self.aligns_descriptions else self.text_id)[frames],
             "story_id": self.story_id[frames],
@@ -133,7 +124,7 @@ class WindowDataset(Dataset):
             "same_story": self.story_id[target][:, None] == self.story_id[candidates],
         }
         if self.aligns_descriptions:
-            batch["description"] = self.frame_texts(frames, descriptions=True)
+            batch["description"] = self.description[frames]
         if self.writes:
             tokens = self.tokens[target]
             longest = int((tokens != Vocabulary.PAD).sum(1).max())

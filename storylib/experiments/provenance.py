@@ -51,7 +51,7 @@ def origin(record: Mapping[str, Any] | None = None) -> str:
         return "● *Executed in this build.*"
     facts = [str(record[key]) for key in ("source", "profile") if key in record]
     if "seeds" in record:
-        facts.append(f"{len(record['seeds'])} seeds")
+        facts.append(f"{len(record['seeds'])} seed" + "s" * (len(record["seeds"]) != 1))
     if "commit" in record:
         facts.append(f"commit `{record['commit'][:8]}`")
     return f"○ *Published record, not executed here: {', '.join(facts)}.*"

@@ -62,18 +62,16 @@ def prepare(config: Config, strict: bool = False, training: bool = True) -> Data
     model, reader = config.model, None
     if config.train.text_weight and is_pretrained(model.text_decoder):
         reader = model.text_decoder, model.text_length, config.train.pretraining
-    return _prepare(config.data, model.image_size, model.trainable_text_layers, reader, config.train.device, strict)
+    return _prepare(config.data, model.image_size, reader, config.train.device, strict)
 
 
 @lru_cache(maxsize=2)
-def _prepare(
-    data: DataConfig, image_size: int, layers: int, reader: tuple[str, int, int] | None, device: str, strict: bool
-) -> Data:
+def _prepare(data: DataConfig, image_size: int, reader: tuple[str, int, int] | None, device: str, strict: bool) -> Data:
     from storylib.data.device import pick_device
 
     stories, splits = _stories(data)
     device = pick_device(device)
-    features = encode(stories, data.image_encoder, data.text_encoder, image_size, device, layers, data.source, strict)
+    features = encode(stories, data.image_encoder, data.text_encoder, image_size, device, data.source, strict)
     if reader:
         reading = read_windows(stories, splits.train, *reader, data.context, device)
         features = dataclasses.replace(features, reading=reading)

@@ -21,7 +21,6 @@ from storylib.config import Config
 from storylib.data.encoders import load_image_encoder, load_text_encoder
 from storylib.data.features import Features, Rows
 from storylib.data.pictures import PictureLike, open_picture, thumbnail
-from storylib.data.text_layers import FrameTexts, LowerLayers, UpperLayers
 from storylib.data.types import Frame, Story
 from storylib.data.vocabulary import Vocabulary, load_tokenizer
 from storylib.data.windows import Batch, as_pixels
@@ -81,11 +80,10 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         super().__init__()
         self.settings, self.record = Config().replace(**settings), record or {}
         data, model = self.settings.data, self.settings.model
-        self.vocabulary, layers = Vocabulary(load_tokenizer(model.text_decoder), pieces), model.trainable_text_layers
+        self.vocabulary = Vocabulary(load_tokenizer(model.text_decoder), pieces)
         with torch.random.fork_rng(devices=[]):  # what is drawn here is overwritten by the weights
             spaces = [FrozenSpace(dim, model.correction_rank) for dim in dims]
-            upper_layers = UpperLayers(load_text_encoder(data.text_encoder), layers) if layers else None
-            self.model = StoryModel(model, spaces[0], spaces[1], self.vocabulary, data.context, upper_layers)
+            self.model = StoryModel(model, spaces[0], spaces[1], self.vocabulary, data.context)
 
     @classmethod
     def of_run(cls, run: Run) -> Storyteller:
@@ -133,14 +131,11 @@ class Storyteller(nn.Module, PyTorchModelHubMixin, library_name="storylib"):
         settings, device = self.settings.model, self.model.image_space.mean.device
         pictures = [open_picture(Path(image) if isinstance(image, str) else image) for image in images]
         image_encoder, text_encoder = self.encoders
-        layers = settings.trainable_text_layers
-        states = LowerLayers(text_encoder, layers).states(texts) if layers else ()
-        frame_texts = FrameTexts(text_encoder.embed(texts), *states)
         thumbnails = np.stack([thumbnail(picture, settings.image_size) for picture in pictures])  # (K, S, S, 3)
         image = image_encoder.embed([image_encoder.prepare(picture) for picture in pictures])
         return {
             "image": image[None].to(device),
-            "text": frame_texts[None].to(device),
+            "text": text_encoder.embed(texts)[None].to(device),
             "context_tokens": self.vocabulary.encode(texts, settings.text_length)[None].to(device),
             "context_pictures": as_pixels(torch.from_numpy(thumbnails))[None].to(device),
         }

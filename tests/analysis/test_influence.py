@@ -63,7 +63,7 @@ def test_the_words_cost_what_the_story_state_no_longer_says(tiny_data, tiny_sets
         frames[side][:, 1] = others[:, 1]
         nats = []
         for images, texts in ((windows.frames[:, :-1],) * 2, frames):
-            reading = model.read(windows.image[images], windows.frame_texts(texts))
+            reading = model.read(windows.image[images], windows.text[texts])
             nats.append(1000 * reading["story"][:, :-1, 0].sum().item())
         assert moved[side, 1] == pytest.approx((nats[1] - nats[0]) / words, rel=1e-3, abs=1e-4)
     assert abs(moved[:, 1]).max() > 1e-3

@@ -13,7 +13,6 @@ from conftest import tiny_config
 
 from storylib.baselines import Prediction, copy
 from storylib.data.scoring import ScoringEncoders
-from storylib.data.text_layers import FrameTexts
 from storylib.data.windows import WindowDataset, as_pixels
 from storylib.evaluation import EvaluationError, Targets, evaluate, predict, shared
 from storylib.metrics.frechet import frechet_distance, moments
@@ -213,7 +212,7 @@ def test_cross_modal_ranks_equal_a_loop(model, held_out, targets):
     table = targets.score(Prediction(shared=shared(model, held_out)))
     table = table.set_index(["story", "frame"]).loc[held_out.keys].reset_index()
     with torch.no_grad():
-        image, text = model.shared(held_out.image[:], FrameTexts(held_out.text[:]))
+        image, text = model.shared(held_out.image[:], held_out.text[:])
     for name, query, answer, ids in (
         ("image_to_text", image, text, held_out.text_id),
         ("text_to_image", text, image, held_out.image_id),

@@ -12,7 +12,6 @@ from conftest import tiny_config
 from storylib import model as model_module
 from storylib.baselines import mean_of_context
 from storylib.config import Config
-from storylib.data.text_layers import FrameTexts
 from storylib.data.windows import data_loader
 from storylib.losses import compute_losses
 from storylib.model import FrozenSpace
@@ -106,15 +105,15 @@ def test_the_state_depends_on_pictures_and_texts_of_all_frames(build, tiny_sets,
     state = model.read(image, text)["state"]
     for position in range(4):
         for which in range(2):
-            changed = [image.clone(), text.frozen.clone()]
+            changed = [image.clone(), text.clone()]
             changed[which][:, position] = changed[which][:, position].flip(-1)
-            assert not torch.allclose(model.read(changed[0], FrameTexts(changed[1]))["state"], state, atol=1e-6)
+            assert not torch.allclose(model.read(*changed)["state"], state, atol=1e-6)
 
 
 def test_the_order_of_the_frames_matters(build, tiny_sets):
     model = build().eval()
     image, text = context(batch_of(tiny_sets["train"]))
-    forward, backward = model.read(image, text), model.read(image.flip(1), FrameTexts(text.frozen.flip(1)))
+    forward, backward = model.read(image, text), model.read(image.flip(1), text.flip(1))
     assert not torch.allclose(forward["state"], backward["state"], atol=1e-5)
 
 
@@ -134,10 +133,10 @@ def test_the_targets_own_frame_reaches_no_prediction(build, tiny_sets, fusion):
     """Only the contrastive loss reads it, as one more pair."""
     model, batch = leave_zero(build(fusion=fusion).eval()), batch_of(tiny_sets["train"])
     other = dict(batch)
-    other["image"], text = batch["image"].clone(), batch["text"].frozen.clone()
+    other["image"], text = batch["image"].clone(), batch["text"].clone()
     other["image"][:, -1] = torch.randn_like(other["image"][:, -1])
     text[:, -1] = torch.randn_like(text[:, -1])
-    other["text"] = FrameTexts(text)
+    other["text"] = text
     other["picture"] = torch.rand_like(batch["picture"])
     other["target"] = batch["target"].flip(0)
     output, changed = model(batch), model(other)
@@ -157,9 +156,9 @@ def test_a_model_reads_the_inputs_that_it_is_given(build, tiny_sets, inputs, rea
     state = model(batch)["state"]
     moved = set()
     for i in range(6):
-        parts = [batch["image"].clone(), batch["text"].frozen.clone()]
+        parts = [batch["image"].clone(), batch["text"].clone()]
         parts[i // 3][:, (0, 3, 4)[i % 3]] += 1
-        if not torch.equal(model(batch | {"image": parts[0], "text": FrameTexts(parts[1])})["state"], state):
+        if not torch.equal(model(batch | {"image": parts[0], "text": parts[1]})["state"], state):
             moved.add(i)
     hidden = {"target picture": {1}, "target text": {4}}.get(inputs, set())  # the last frame's, which it replaces
     kept = {"pictures": {1}, "texts": {4}}.get(inputs, {1, 4})
@@ -180,7 +179,7 @@ def test_the_true_text_reaches_only_its_own_likelihood(build, tiny_sets):
 
 def test_shared_vectors_are_unit_vectors(build, tiny_sets):
     held_out = tiny_sets["test"]
-    for vectors in build().eval().shared(held_out.image[:], FrameTexts(held_out.text[:])):
+    for vectors in build().eval().shared(held_out.image[:], held_out.text[:]):
         assert torch.allclose(vectors.norm(dim=-1), torch.ones(len(vectors)), atol=1e-5)
 
 
@@ -204,7 +203,7 @@ def test_arms_start_equal(build, tiny_sets):
         output = model(batch)
         losses = compute_losses(output, batch, config.train)
         losses.pop("contrastive", None)
-        starts.append((model.state_dict(), batch | {"text": batch["text"].frozen}, output, losses))
+        starts.append((model.state_dict(), batch, output, losses))
     for other in starts[1:]:
         for one, two in zip(starts[0], other, strict=True):
             assert one.keys() == two.keys()

@@ -17,7 +17,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from storylib.data.pictures import PictureError
-from storylib.data.text_layers import FrameTexts
 from storylib.evaluation import predict
 from storylib.experiments import runs
 from storylib.experiments import storyteller as module
@@ -121,7 +120,7 @@ def test_the_nearest_known_pictures_are_none_of_the_context(storyteller, context
     text = torch.from_numpy(features.text_vectors[features.text_of])
     own = [i for i, (story, frame) in enumerate(frames) if story.id == "s11" and frame.number in (2, 3, 4, 5)]
     with torch.no_grad():
-        predicted = storyteller.model.read(image[own][None], FrameTexts(text[own][None]))["next_image"][0]
+        predicted = storyteller.model.read(image[own][None], text[own][None])["next_image"][0]
     cosine = F.cosine_similarity(space(image), predicted[None])
     expected = {}  # by picture: the first frame of each
     for i in cosine.argsort(descending=True).tolist():

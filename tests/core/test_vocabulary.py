@@ -17,7 +17,7 @@ def tokenizer():
 
 @pytest.fixture(scope="module")
 def vocabulary(tokenizer):
-    return Vocabulary.of(["the fox runs home.", "The FOX sleeps", "a fox runs"], tokenizer, at_least=2)
+    return Vocabulary.of(["the fox runs home.", "The FOX sleeps", "a fox runs"], tokenizer)
 
 
 def test_only_pieces_that_recur_are_words(vocabulary, tokenizer):

@@ -40,7 +40,7 @@ def test_a_batch_holds_the_content_of_the_stories(tiny_data, tiny_sets):
         for column, frame in enumerate((*window.context, window.target)):
             at = features.keys.index((window.story.id, frame.number))
             assert np.array_equal(batch["image"][row, column], features.image_vectors[features.image_of[at]])
-            assert np.array_equal(batch["text"].frozen[row, column], features.text_vectors[features.text_of[at]])
+            assert np.array_equal(batch["text"][row, column], features.text_vectors[features.text_of[at]])
         small = torch.from_numpy(np.array(features.thumbnails[features.image_of[at]])).permute(2, 0, 1) / 255
         assert torch.allclose(batch["picture"][row], small)
         assert dataset.keys[batch["target"][row]] == (window.story.id, window.target.number)
@@ -50,7 +50,6 @@ def test_a_batch_holds_the_content_of_the_stories(tiny_data, tiny_sets):
         context_tokens = vocabulary.encode([frame.text for frame in window.context], 16)
         assert torch.equal(batch["context_tokens"][row], context_tokens)
     assert batch["context_pictures"].shape == (2, 4, 3, 16, 16)
-    assert batch["text"].states is None and batch["text"].mask is None
 
 
 def test_the_context_and_copies_of_the_target_are_excluded(tiny_data, tiny_sets):

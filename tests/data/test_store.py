@@ -120,7 +120,7 @@ def test_an_entry_is_named_after_all_that_it_depends_on(cache, package):
     assert before.parent == cache / "features" and before.name.startswith("image-")
     others = [
         cache_entry("features", "image", ["weights", 32], "data.encoders"),
-        cache_entry("features", "image", ["weights", 64], "data.text_layers"),
+        cache_entry("features", "image", ["weights", 64], "data.language_model"),
     ]
     package("encoders", "clamp(min=1)", "clamp(min=2)")
     others.append(cache_entry("features", "image", ["weights", 64], "data.encoders"))
