@@ -277,6 +277,8 @@ profiles:
     width: 16
     feature_weight: 0.0
     sources: {storyworld: {stories: 10}}
+presets:
+  storyteller: {}
 arms:
   contrastive-off: {contrastive_weight: 0.0}
   contrastive-on: {contrastive_weight: 1.0}
@@ -356,3 +358,18 @@ def small_book(small_home: Path, small_executed: Path) -> Path:
 
     with at_home(small_home):
         return build_book(small_executed, small_home / "_build").parent
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """The Chromium of this machine, one for all tests of a worker; they skip where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    if not (path := next(filter(None, map(shutil.which, names)), None)):
+        pytest.skip("no Chromium on this machine: on Debian and Ubuntu, apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        # A sandbox needs rights that a container does not give; the pages are our own.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        yield browser
+        browser.close()

@@ -10,8 +10,11 @@ import pytest
 from bs4 import BeautifulSoup
 from conftest import SMALL_GROUP
 
-from storylib.config import project_root
+from storylib.config import experiments, project_root
+from storylib.experiments.studies import ABLATION
+from storylib.metrics.registry import VERDICTS
 from storylib.report.book import toc_pages
+from storylib.report.tables import load_records
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group(SMALL_GROUP)]
 
@@ -27,8 +30,12 @@ def test_the_notebooks_make_runs_and_the_book_shows_them(small_home, small_book)
 
 def test_every_page_of_the_book_is_there_with_what_is_generated(small_book):
     pages = {page: (small_book / f"{page}.html").read_text() for page in toc_pages(project_root())}
-    landing = re.sub(r"<[^>]*>", "", pages["book/index"])
-    assert len(re.findall(r",\s+(?:better|worse|equivalent|undetermined|not measured)\b", landing)) == 8  # 4 on 2
+    answer = BeautifulSoup(pages["book/index"], "html.parser").select_one(".admonition.tip p:not(.admonition-title)")
+    told = re.findall("|".join(VERDICTS), answer.get_text())
+    sources = ["picture_books", "storyworld"]
+    records = load_records([ABLATION], sources, "full", "quick")[0]["ablation"]
+    verdicts = [{row["metric"]: row["verdict"] for row in records[source]["metrics"]} for source in sources]
+    assert told == [found[name] for name in experiments()["ablation"]["endpoints"] for found in verdicts]
     assert '<svg id="architecture"' in pages["book/method"]
     assert "contrastive_weight" in pages["book/parameters"]
     assert 'id="storylib.model.StoryModel"' in pages["book/api"]

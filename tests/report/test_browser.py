@@ -9,19 +9,15 @@ from __future__ import annotations
 import functools
 import os
 import re
-import shutil
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
 import pytest
 from conftest import SMALL_GROUP
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
-GET_ONE = "no Chromium on this machine: on Debian and Ubuntu, apt-get install chromium"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group(SMALL_GROUP),
-    pytest.mark.skipif(BROWSER is None, reason=GET_ONE),
 ]
 
 PHONE, LAPTOP = {"width": 390, "height": 844}, {"width": 1366, "height": 768}
@@ -37,17 +33,6 @@ def book(request):
 @pytest.fixture(scope="session")
 def pages(book):
     return [*sorted(book.glob("book/*.html")), *sorted(book.glob("notebooks/*.html")), book / "gallery.html"]
-
-
-@pytest.fixture(scope="session")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        # A sandbox needs rights that a container does not give; the pages are our own.
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 def watched(context):

@@ -5,17 +5,16 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
 
 import pandas as pd
 import pytest
+from conftest import SMALL_GROUP
 
 from storylib.experiments.studies import Factor
 from storylib.report.slider import slider
 
 FACTOR = Factor("dropout", ("on", "off"))
 PLANTED = "</div><script>document.title = 'planted'</script><b>$x ${y}"
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 @pytest.fixture
@@ -53,27 +52,24 @@ def test_what_a_record_says_stays_text(page):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
-def test_the_keyboard_moves_it_and_without_a_script_the_figure_stays(page, tmp_path):
-    from playwright.sync_api import sync_playwright
-
+@pytest.mark.xdist_group(SMALL_GROUP)  # it shares their browser
+def test_the_keyboard_moves_it_and_without_a_script_the_figure_stays(page, browser, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(f"<!doctype html><meta charset=utf-8><title>Book</title>{page}", encoding="utf-8")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
-        opened, errors = browser.new_page(viewport={"width": 390, "height": 844}), []
-        opened.on("pageerror", lambda error: errors.append(str(error)))
-        opened.goto(path.as_uri())
-        opened.keyboard.press("Tab")
-        opened.keyboard.press("ArrowRight")
-        assert opened.locator("output").first.inner_text().startswith("20.0 (15.0 to 25.0)")
-        assert opened.get_attribute("input", "aria-valuetext") == "0.5"
-        opened.keyboard.press("End")
-        assert opened.locator("label b").inner_text() == PLANTED and opened.title() == "Book"
-        moved = opened.locator("g[id$='-cursor']").first.evaluate("g => g.style.transform")
-        assert re.fullmatch(r"translate\([1-9][\d.]*px, ?-[\d.]+px\)", moved)  # to the right, and up
-        assert opened.evaluate("document.documentElement.scrollWidth") == 390 and errors == []
-        plain = browser.new_context(java_script_enabled=False).new_page()
+    opened, errors = browser.new_page(viewport={"width": 390, "height": 844}), []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.goto(path.as_uri())
+    opened.keyboard.press("Tab")
+    opened.keyboard.press("ArrowRight")
+    assert opened.locator("output").first.inner_text().startswith("20.0 (15.0 to 25.0)")
+    assert opened.get_attribute("input", "aria-valuetext") == "0.5"
+    opened.keyboard.press("End")
+    assert opened.locator("label b").inner_text() == PLANTED and opened.title() == "Book"
+    moved = opened.locator("g[id$='-cursor']").first.evaluate("g => g.style.transform")
+    assert re.fullmatch(r"translate\([1-9][\d.]*px, ?-[\d.]+px\)", moved)  # to the right, and up
+    assert opened.evaluate("document.documentElement.scrollWidth") == 390 and errors == []
+    with browser.new_context(java_script_enabled=False) as context:
+        plain = context.new_page()
         plain.goto(path.as_uri())
         assert plain.locator("svg").count() == 2 and not plain.locator("input").is_visible()
-        browser.close()
+    opened.close()
