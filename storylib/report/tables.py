@@ -11,7 +11,7 @@ import pandas as pd
 from storylib.config import experiments
 from storylib.experiments.comparison import Comparison
 from storylib.experiments.provenance import RunError, origin
-from storylib.experiments.studies import ABLATION, OURS, Study, ablation_factor
+from storylib.experiments.studies import ABLATION, OURS, Study, ablation_factor, published
 from storylib.experiments.sweeps import sweep_frame
 from storylib.metrics.registry import METRICS, VERDICTS
 
@@ -30,9 +30,9 @@ def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: st
         for source, preset in itertools.product(
             sources, experiments().get("presets", [OURS]) if study is ABLATION else [OURS]
         ):
-            published = (profile for profile in profiles if study.path(source, profile, preset).exists())
+            found = (profile for profile in profiles if published(study.name(source, profile, preset)))
             try:
-                record = study.load(source, next(published, profiles[0]), preset)
+                record = study.load(source, next(found, profiles[0]), preset)
                 records[study.kind][source if preset == OURS else f"{source}, {preset}"] = record
                 lines.append(f"- {study.kind}: {origin(record)}")
             except RunError as error:
