@@ -76,14 +76,14 @@ def test_a_missing_record_names_the_command(study, tmp_path, monkeypatch):
 
 
 def test_a_record_is_found_in_the_project_before_the_package(tmp_path, monkeypatch):
-    packaged = SWEEPS.load("african_storybook", "full")
+    packaged = SWEEPS.load("picture_books", "full")
     monkeypatch.setenv("STORYLIB_HOME", str(tmp_path))
-    assert SWEEPS.load("african_storybook", "full") == packaged
+    assert SWEEPS.load("picture_books", "full") == packaged
     monkeypatch.setattr("storylib.experiments.studies.publishable", lambda: {"commit": "c0ffee"})
     monkeypatch.setattr("storylib.experiments.studies.seeds", lambda profile: [0])
-    path = SWEEPS.save(SWEEPS.start("african_storybook", "full") | {"points": []})
-    assert path == tmp_path / "results/sweeps/african_storybook-full.json"
-    assert SWEEPS.load("african_storybook", "full")["points"] == []
+    path = SWEEPS.save(SWEEPS.start("picture_books", "full") | {"points": []})
+    assert path == tmp_path / "results/sweeps/picture_books-full.json"
+    assert SWEEPS.load("picture_books", "full")["points"] == []
 
 
 def test_nothing_is_started_for_uncommitted_code(monkeypatch):
