@@ -35,7 +35,7 @@ def test_every_page_of_the_book_is_there_with_what_is_generated(small_book):
     sources = ["picture_books", "storyworld"]
     records = load_records([ABLATION], sources, "full", "quick")[0]["ablation"]
     verdicts = [{row["metric"]: row["verdict"] for row in records[source]["metrics"]} for source in sources]
-    assert told == [found[name] for name in experiments()["ablation"]["endpoints"] for found in verdicts]
+    assert told == [found[name] for found in verdicts for name in experiments()["ablation"]["endpoints"]]
     assert '<svg id="architecture"' in pages["book/method"]
     assert "contrastive_weight" in pages["book/parameters"]
     assert 'id="storylib.model.StoryModel"' in pages["book/api"]
