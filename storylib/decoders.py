@@ -190,7 +190,7 @@ class PretrainedTextDecoder(Writer):
 
     The correction depends on the state itself and on the story. It starts at zero, so that the untrained decoder is the
     language model alone. The states of the true next text are stored (``storylib.data.language_model``), so training
-    runs nothing but the correction and the rows of the output layer that it needs: those of the pieces that occur in
+    runs nothing but the correction and the rows of the output layer that it needs, for the pieces that occur in
     the training texts, and a random sample of the others, weighted to stand for all of them.
     """
 

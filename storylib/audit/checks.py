@@ -4,7 +4,7 @@
 
 A predictor has ``predict(images, texts)``, as ``Storyteller`` does: K pictures and their texts in, a text or an object
 with a ``text`` out. An evaluation that may read more is a function of windows that returns their texts. It may have
-``targets(windows)``, the reference texts where they are not those of the next frames, and ``inputs(windows)``, a list
+``targets(windows)``, the reference texts where they are not the next frames' own, and ``inputs(windows)``, a list
 of the texts that it reads for each window. The score is ROUGE-L, 0 to 1.
 """
 

@@ -12,7 +12,7 @@ from storylib.data.inspection import Picture, inspect
 from storylib.data.types import Frame, Story
 
 # Chosen by eye on African Storybook. Of its 989 pairs of frames whose pictures are up to 8 bits apart one is no
-# duplicate; of those 10 bits apart every second. The texts found are retellings of one story with other names.
+# duplicate; at 10 bits apart, every second. The texts found are retellings of one story with other names.
 DISTANCE = 8  # bits between the perceptual hashes of two pictures
 SIMILARITY = 0.5  # Jaccard similarity of the sets of word pairs of two texts
 WORDS = 10  # shorter texts are not compared: "Once upon a time there lived a girl" is no leak

@@ -152,7 +152,7 @@ def _picture_encoding(name: str, size: int, device: str) -> Compute:
 def encode_texts(
     texts: Sequence[str], name: str = "minilm", device: str = "cpu", source: str = "these texts", strict: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of unique texts (N, D), and the index of each text's vector (texts,); stored like those of ``encode``."""
+    """Vectors of unique texts (N, D), and the index of each text's vector (texts,); stored as by ``encode``."""
 
     unique = _unique(texts)
     reader = f"{source}: the text encoder {name!r}"

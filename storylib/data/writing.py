@@ -27,7 +27,7 @@ def write(
 ) -> list[str]:
     """The next text after each context: one line, without special pieces, markup or a chat turn.
 
-    correct: applied before the output layer to states (rows, T, D); with beams, those of a context follow each other.
+    correct: applied before the output layer to states (rows, T, D); the beams of a context follow each other.
     options: of the library's ``generate``. It is given no pieces of the prompt, only their embeddings, so that
     ``no_repeat_ngram_size`` counts the words that are written, and leaves names and refrains of the context alone.
     """

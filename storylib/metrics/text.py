@@ -191,7 +191,7 @@ def cider_d(hypotheses: Sequence[str], references: Sequence[str]) -> np.ndarray:
     """(N,) CIDEr-D in 0..10 (Vedantam, Zitnick and Parikh 2015): n-grams that are rare in the references count most.
 
     The mean over n = 1 to 4 of the cosine of tf-idf vectors of n-grams, with the hypothesis's counts clipped to the
-    reference's, times 10, times a Gaussian penalty on the difference in length. Document frequencies are those of the
+    reference's, times 10, times a Gaussian penalty on the difference in length. Document frequencies come from the
     references. As the authors' ``CiderDScorer``; pycocoevalcap has no CIDEr-D. In a single document the score is 0, and
     identical texts of m < 4 words score 2.5 m.
     """

@@ -35,7 +35,7 @@ ATTRIBUTES = (
 ALWAYS_IN_TEXT = frozenset({"name", "feeling", "reason"})
 ALWAYS_IN_PICTURE = frozenset({"weather", "garment", "who", "time"})
 
-# A value as a reader can express it: ("is", a plain value), ("seen", which of those seen in the context), or
+# A value as a reader can express it: ("is", a plain value), ("seen", which of the values seen in the context), or
 # ("new", the number of values that were not seen, all equally likely).
 Value = tuple[str, Any]
 SIZES = {"who": len(world.SPECIES), "where": len(world.PLACES), "object": len(world.OBJECTS), "time": len(world.TIMES),
@@ -178,7 +178,7 @@ def _windows(noise: float, digression: float, chapters: int, context: int) -> di
 
 def _straddling(before: Sequence[Path], after: Sequence[Path], length: int) -> Iterator[tuple[tuple[Beat, ...], float]]:
     """The last beats of a chapter and the first of the next, ``length`` together, with their probability."""
-    # The next plot is one of all but this one, while the probabilities of its paths are those among all.
+    # The next plot is one of all but this one, while the probabilities of its paths are among all plots.
     share = len(plots.PLOTS) / (len(plots.PLOTS) - 1)
     for count in range(1, length):
         ends = _pieces(before, slice(-count, None), count)
