@@ -174,7 +174,8 @@ rule run:
     log:
         f"{ROOT}/logs/{{job}}-seed{{seed}}.log",
     threads: 1
-    priority: 2  # the longest jobs first, so that no core is idle at the end
+    # The longest jobs first, and of them the seed that chapters wait for, so that no core is idle at the end.
+    priority: lambda w: 3 if int(w.seed) == SEEDS[0] else 2
     shell:
         "{STEP} {threads} {log} 'training and evaluating {params.names}, seed {wildcards.seed}'"
         " {STORYLIB} evaluate {OPTIONS} {params.arms} --seed {wildcards.seed} --receipt {output}"
