@@ -30,7 +30,7 @@ SOURCE = os.environ.setdefault("STORYLIB_SOURCE", "storyworld")
 PROFILE = config.get("profile", "quick")
 ROOT = f"_build/{build_name(SOURCE, PROFILE)}"
 STORYLIB = f"{shlex.quote(sys.executable)} -m storylib"
-STEP = "bash storylib/report/step.sh"
+STEP = f"{shlex.quote(sys.executable)} storylib/report/step.py"
 OPTIONS = f"--profile {PROFILE}"
 PLAN = experiments()
 ARMS = list(PLAN["arms"])
@@ -146,8 +146,6 @@ rule features:
         stories=source_fingerprint(SOURCE),  # of files that a user may change
         settings=dataclasses.asdict(configure(PROFILE, source=SOURCE).data),
         code=code_fingerprint(*FEATURES_CODE),
-    benchmark:
-        f"{ROOT}/costs/features.tsv"
     log:
         f"{ROOT}/logs/features.log",
     threads: workflow.cores or 4  # a job on a cluster requests four
@@ -169,10 +167,8 @@ rule run:
         arms=lambda w: " ".join(f"--arm {arm}" for arm in TRAININGS[w.job]),
         names=lambda w: " and ".join(TRAININGS[w.job]),
         code=code_fingerprint(*RUNS_CODE),
-    benchmark:
-        f"{ROOT}/costs/runs-{{job}}-seed{{seed}}.tsv"
     log:
-        f"{ROOT}/logs/{{job}}-seed{{seed}}.log",
+        f"{ROOT}/logs/runs-{{job}}-seed{{seed}}.log",
     threads: 1
     # The longest jobs first, and of them the seed that chapters wait for, so that no core is idle at the end.
     priority: lambda w: 3 if int(w.seed) == SEEDS[0] else 2
@@ -257,8 +253,6 @@ rule chapters:
     params:
         names=lambda w: ", ".join(KERNELS[w.kernel]),
         executed=f"{ROOT}/executed",
-    benchmark:
-        f"{ROOT}/costs/chapters-{{kernel}}.tsv"
     log:
         f"{ROOT}/logs/chapters-{{kernel}}.log",
     threads: 1
@@ -276,8 +270,6 @@ rule gallery:
         f"{ROOT}/executed/gallery.html",
     params:
         code=code_fingerprint("report.gallery", *RUNS_CODE),
-    benchmark:
-        f"{ROOT}/costs/gallery.tsv"
     log:
         f"{ROOT}/logs/gallery.log",
     threads: 1

@@ -15,13 +15,11 @@ def workflow(source: str, profile: str, watts: float) -> pd.DataFrame:
 
     watts: assumed power of a busy core. Empty where the workflow measured nothing.
     """
-    files = sorted((project_root() / "_build" / build_name(source, profile) / "costs").glob("*.tsv"))  # by Snakemake
+    files = sorted((project_root() / "_build" / build_name(source, profile) / "costs").glob("*.tsv"))  # by step.py
     jobs = [pd.read_csv(path, sep="\t").head(1).assign(step=path.stem.partition("-")[0]) for path in files]
     if not jobs:
         return pd.DataFrame(columns=["jobs", "minutes of work", "minutes", "peak memory, MB", "watt-hours"])
     table = pd.concat(jobs)
-    table["cpu_time"] = pd.to_numeric(table["cpu_time"], errors="coerce").fillna(table["s"])  # "-" for a short job
-    table["max_rss"] = pd.to_numeric(table["max_rss"], errors="coerce")
     steps = table.groupby("step", sort=False)
     work = steps["cpu_time"].sum() / 60
     columns = {"jobs": steps.size(), "minutes of work": work, "minutes": steps["s"].sum() / 60}
