@@ -26,7 +26,8 @@ from storylib.metrics.summary import summarise
 from storylib.training import build_model, build_vocabulary
 
 EVERY, NEAREST, WEIGHTS = 4, 10, (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # every fourth window: minutes on one core
-BASELINES, NUMBERS = ("copy-last", "recency"), ("value", "low", "high", "gain", "gain low", "gain high")
+JUDGES = ("language model", "language model, per piece")
+BASELINES = ("copy-last", "recency")
 
 
 @torch.inference_mode()
@@ -55,8 +56,8 @@ def ratios(model: LanguageModel, data: WindowDataset, wanted: Tensor, length: in
     return scores, scores / torch.tensor([len(text) for text in texts])
 
 
-def predict(targets: Targets, models: dict[str, LanguageModel], length: int) -> dict[str, dict[str, Tensor]]:
-    """(W, F) scores for each task by baselines, by language models alone (in-story) and by rerankings."""
+def predict(targets: Targets, model: LanguageModel, length: int) -> dict[str, dict[str, Tensor]]:
+    """(W, F) scores for each task by baselines, by the language model alone (in-story) and by rerankings."""
     data, bank, context = targets.held_out, targets.held_out.text_bank, targets.context
     recency = (bank[context] * torch.arange(1.0, context.shape[1] + 1)[:, None]).sum(1)
     means = zip(BASELINES, (bank[context[:, -1]], recency), strict=True)
@@ -64,17 +65,20 @@ def predict(targets: Targets, models: dict[str, LanguageModel], length: int) -> 
     cosine, split = story["recency"].double(), dict(story)
     near = (among := cosine.scatter(1, context, -torch.inf)) >= among.topk(NEAREST).values[:, -1:]
     own = (data.story_id == data.story_id[targets.target][:, None]).scatter(1, context, False)
-    for name, model in models.items():
-        for judge, scores in zip((name, f"{name}, per piece"), ratios(model, data, own | near, length), strict=True):
-            mixed = {f"recency + {weight} × {judge}": cosine + weight * scores for weight in WEIGHTS}
-            story |= {judge: scores} | mixed
-            split |= {mixture: torch.where(near, values, cosine - 1e6) for mixture, values in mixed.items()}
+    for judge, scores in zip(JUDGES, ratios(model, data, own | near, length), strict=True):
+        mixed = {f"recency + {weight} × {judge}": cosine + weight * scores for weight in WEIGHTS}
+        story |= {judge: scores} | mixed
+        split |= {mixture: torch.where(near, values, cosine - 1e6) for mixture, values in mixed.items()}
     return {"text_in_story": story, "text": split}
 
 
-def measure(parts: dict, task: str) -> list[dict]:
-    """Scores of each predictor on each part. Of all rerankings only the one that is best on validation is reported."""
-    tables, rows, column, mrr = {}, [], f"{task}_rank", METRICS[f"{task}_mrr"]
+def measure(parts: dict, task: str) -> tuple[list[dict], bool]:
+    """Scores of each predictor on each part, and whether the best reranking beats recency on validation.
+
+    Of all rerankings only the one that is best on validation is reported.
+    """
+    tables, rows, kept, column = {}, [], False, f"{task}_rank"
+    recall, mrr = METRICS[f"{task}_recall@1"], METRICS[f"{task}_mrr"]
     for part, (targets, scores) in parts.items():
         chance = targets.score(Prediction(random=True))[["story", column, f"{task}_candidates"]]
         ranks = {name: targets.candidates[task].ranks(values).numpy() for name, values in scores[task].items()}
@@ -84,12 +88,12 @@ def measure(parts: dict, task: str) -> list[dict]:
         others = ["recency"] if name == best else [other for other in ("chance", *BASELINES) if other != name]
         compared = [tables[part][other].assign(predictor=other) for other in others]
         scored = summarise(pd.concat([*compared, tables[part][name].assign(predictor=MODEL)]))
-        for metric in (METRICS[f"{task}_recall@1"], mrr):
-            entry = scored[metric.name]
-            row = {"windows": part, "scored by": name, "metric": entry["title"], "gain over": entry["best_baseline"]}
-            numbers = entry["value"], *entry["interval"], entry["gain"], *entry["gain_interval"]
-            rows.append(row | {key: round(number, metric.digits) for key, number in zip(NUMBERS, numbers, strict=True)})
-    return rows
+        gain, (low, high) = scored[mrr.name]["gain"], scored[mrr.name]["gain_interval"]
+        kept |= part == "validation" and name == best and low > 0
+        values = {m.title: m.interval_text(scored[m.name]["value"], *scored[m.name]["interval"]) for m in (recall, mrr)}
+        difference = f"{mrr.interval_text(gain, low, high, '+')} over {scored[mrr.name]['best_baseline']}"
+        rows.append({"windows": part, "scored by": name} | values | {"gain of the last": difference})
+    return rows, kept
 
 
 def main() -> None:
@@ -98,20 +102,20 @@ def main() -> None:
     vocabulary, model = build_vocabulary(data.features, data.splits, config), load_language_model(name)
     spaces = build_model(config, data.features, data.splits, vocabulary)
     record = {"command": "python -m benchmarks.order_judge", "title": "A language model as a judge of order"}
-    models, parts = {"language model": model}, {}
+    parts = {}
     for part in ("validation", "test"):
         held_out = WindowDataset(data.features, getattr(data.splits, part), vocabulary, config)
         held_out.frames = held_out.frames[::EVERY]
         held_out.embed_bank(spaces.image_space, spaces.text_space)
-        began, parts[part] = time.process_time(), (targets := Targets(held_out), predict(targets, models, length))
-        seconds = (time.process_time() - began) / len(models) / len(targets.target)
+        began, parts[part] = time.process_time(), (targets := Targets(held_out), predict(targets, model, length))
+        seconds = (time.process_time() - began) / len(targets.target)
         print(part, len(targets.target), "windows", round(seconds, 2), "processor seconds each", flush=True)
         record |= {f"{part} windows": len(targets.target), f"{part} processor seconds per window": round(seconds, 2)}
-    rows = [row for task in ("text_in_story", "text") for row in measure(parts, task)]
-    chosen = [row for row in rows if row["windows"] == "validation" and "×" in row["scored by"]]
-    verdict = " ".join(f"Reranked {row['metric']}: {'' if row['gain low'] > 0 else 'not '}kept." for row in chosen)
-    record |= {"every n-th window": EVERY, "verdict": verdict, "rows": rows}
-    write_record(project_root() / "results" / "ideas" / "language_model_order.json", record)
+    record |= {"every n-th window": EVERY}
+    for task, name in (("text_in_story", "in_story"), ("text", "split")):
+        rows, kept = measure(parts, task)
+        path = project_root() / "results" / "ideas" / f"language_model_order_{name}.json"
+        write_record(path, record | {"reranking kept": bool(kept), "rows": rows})
 
 
 if __name__ == "__main__":

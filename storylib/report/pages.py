@@ -85,12 +85,12 @@ def ideas(root: Path, name: str) -> str:
     if not path.exists():
         return NO_RECORD
     record = json.loads(path.read_text(encoding="utf-8"))
-    rows, script = record["rows"], record["script"]
+    rows, made = record["rows"], record.get("script", record)
     head = [name for name in rows[0] if "idea" not in rows[0] or name in IDEA or name.endswith("default")]
     cells = [
         [CHANGE.sub(r"**\g<0>**", str(row[name])) for name in head] for row in rows if row.get("idea") != "default"
     ]
-    origin = f"Record: `results/ideas/{path.name}`. Script: `{script['path']}` at commit `{script['commit'][:8]}`"
+    origin = f"Record: `results/ideas/{path.name}`. Made by `{made.get('path') or made['command']}` at commit `{made['commit'][:8]}`"
     dirty = ", run with uncommitted changes" if record.get("provenance", record).get("dirty") else ""
     return f"{table(head, cells)}\n\n{origin}{dirty}."
 

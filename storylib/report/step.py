@@ -34,7 +34,9 @@ def main(threads: str, name: str, text: str, *command: str) -> int:
     seconds = round(time.perf_counter() - began)
     if code:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        print(f"FAILED: {text}. The end of {log}:", *(f"  | {line}" for line in lines[-END:]), sep="\n", file=sys.stderr)
+        print(
+            f"FAILED: {text}. The end of {log}:", *(f"  | {line}" for line in lines[-END:]), sep="\n", file=sys.stderr
+        )
         return code
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     memory = used.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)  # MB, of the largest process

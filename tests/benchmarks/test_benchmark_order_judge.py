@@ -63,16 +63,19 @@ def test_a_judge_that_knows_the_answer_ranks_it_first_where_it_is_among_the_near
 
     monkeypatch.setattr(order_judge, "ratios", oracle)
     targets = Targets(held_out)
-    scores = order_judge.predict(targets, {"oracle": None}, 48)
+    scores = order_judge.predict(targets, None, 48)
     parts = {"validation": (targets, scores), "test": (targets, scores)}
-    rows = {(row["windows"], row["scored by"]): row for row in order_judge.measure(parts, "text_in_story")
-            if "recall@1" in row["metric"]}  # fmt: skip
-    assert rows["test", "oracle"]["value"] == rows["test", "oracle, per piece"]["value"] == 100
+    found, kept = order_judge.measure(parts, "text_in_story")
+    rows = {(row["windows"], row["scored by"]): row for row in found}
+    recall = next(title for title in found[0] if "recall@1" in title)
+    assert rows["test", "language model"][recall] == rows["test", "language model, per piece"][recall]
+    assert rows["test", "language model"][recall].startswith("100.0")
     best = next(name for _, name in rows if "×" in name)
-    assert rows["validation", best]["value"] == 100 and rows["validation", best]["gain over"] == "recency"
-    assert rows["test", "chance"]["value"] == 50  # of two texts outside the context
+    assert rows["validation", best][recall].startswith("100.0") and kept
+    assert rows["validation", best]["gain of the last"].endswith("over recency")
+    assert rows["test", "chance"][recall].startswith("50")  # of two texts outside the context
 
-    candidates, mixed = targets.candidates["text"], scores["text"]["recency + 1.0 × oracle"]
+    candidates, mixed = targets.candidates["text"], scores["text"]["recency + 1.0 × language model"]
     before, after = (candidates.ranks(values) for values in (scores["text"]["recency"], mixed))
     assert (before > 1).any() and (after[before <= 8] == 1).all()  # ten nearest, of which some are copies
     assert (after[before > 11] == before[before > 11]).all()
@@ -87,11 +90,11 @@ def test_the_command_on_a_small_world(tiny_data, cache, tmp_path, monkeypatch):
     monkeypatch.setattr(order_judge, "EVERY", 2)
     order_judge.main()
     load_language_model.cache_clear()
-    record = json.loads((tmp_path / "results" / "ideas" / "language_model_order.json").read_text())
-    assert record["command"] == "python -m benchmarks.order_judge" and record["every n-th window"] == 2
-    assert (record["validation windows"], record["test windows"]) == (2, 4)
-    assert {row["windows"] for row in record["rows"]} == {"validation", "test"}
-    assert {"chance", "copy-last", "recency", "language model, per piece"} <= {
-        row["scored by"] for row in record["rows"]
-    }
-    assert record["verdict"].count("kept") == 4 and len({tuple(row) for row in record["rows"]}) == 1
+    for part in ("in_story", "split"):
+        path = tmp_path / "results" / "ideas" / f"language_model_order_{part}.json"
+        record = json.loads(path.read_text())
+        assert record["command"] == "python -m benchmarks.order_judge" and record["every n-th window"] == 2
+        assert (record["validation windows"], record["test windows"]) == (2, 4)
+        predictors = {row["scored by"] for row in record["rows"]}
+        assert {"chance", "copy-last", "recency"} <= predictors and sum("×" in name for name in predictors) == 1
+        assert isinstance(record["reranking kept"], bool) and len({tuple(row) for row in record["rows"]}) == 1
