@@ -90,7 +90,8 @@ def ideas(root: Path, name: str) -> str:
     cells = [
         [CHANGE.sub(r"**\g<0>**", str(row[name])) for name in head] for row in rows if row.get("idea") != "default"
     ]
-    origin = f"Record: `results/ideas/{path.name}`. Made by `{made.get('path') or made['command']}` at commit `{made['commit'][:8]}`"
+    script = made.get("path") or made["command"]
+    origin = f"Record: `results/ideas/{path.name}`. Script: `{script}` at commit `{made['commit'][:8]}`"
     dirty = ", run with uncommitted changes" if record.get("provenance", record).get("dirty") else ""
     return f"{table(head, cells)}\n\n{origin}{dirty}."
 
