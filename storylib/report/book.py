@@ -162,6 +162,9 @@ REPAIRS = (
 
 
 IMAGE = re.compile(r'<img [^>]*src="\.\./_images/([^"]*)"[^>]*>')
+MINUS = re.compile(r"(<(pre|code|script|style)\b.*?</\2>|<[^>]*>)|(?<![\w.)-])-(?=\.?\d)", re.DOTALL)
+TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+WIDE = 5  # columns; on a phone, each row of a table with so many is a block of lines
 
 
 def polish(html: Path, tree: Path) -> None:
@@ -183,6 +186,8 @@ def polish(html: Path, tree: Path) -> None:
         for pattern, repaired in REPAIRS:
             text = re.sub(pattern, repaired, text, flags=re.DOTALL)
         text = IMAGE.sub(lambda image: f"{opening.get(image[1], '<picture>')}{image[0]}</picture>", text)
+        text = MINUS.sub(lambda found: found[1] or "\N{MINUS SIGN}", text)
+        text = TABLE.sub(lambda table: label_cells(table[0]), text)
         if 'class="math' not in text:
             text = re.sub(r"<script[^>]*mathjax/startup\.js[^>]*></script>", "", text)
         page.write_text(text, encoding="utf-8")
@@ -191,6 +196,23 @@ def polish(html: Path, tree: Path) -> None:
     options.write_text(text.replace("SEARCH_SUMMARY: true", 'SEARCH_SUMMARY: location.protocol !== "file:"'))
     for sheet in html.rglob("fontawesome/*/css/all.min.css"):
         sheet.write_text(inline_fonts(sheet))
+
+
+def label_cells(table: str) -> str:
+    """A wide table whose cells name their columns, which a phone shows beside them."""
+    from bs4 import BeautifulSoup  # the theme of the book brings it
+
+    soup: Any = BeautifulSoup(table, "html.parser")
+    first, *rows = soup.find_all("tr")
+    names = [head.get_text(" ", strip=True) for head in first.find_all("th")]
+    if len(names) < WIDE:
+        return table
+    for row in rows:
+        cells = row.find_all(["th", "td"])
+        for cell, name in zip(reversed(cells), reversed(names), strict=False):  # a cell of several rows is on the left
+            if name and cell.name == "td":
+                cell["data-column"] = name
+    return str(soup)
 
 
 def inline_fonts(sheet: Path) -> str:

@@ -63,7 +63,7 @@ def go(page, path):
     page.evaluate("window.MathJax?.startup?.promise")  # until its equations are drawn
 
 
-# What a page shows at one width. A table that is wider than its box scrolls there, and its first column must stay.
+# What a page shows at one width.
 LAYOUT = """() => {
   const page = document.documentElement.clientWidth, all = selector => [...document.querySelectorAll(selector)];
   const at = e => e.getBoundingClientRect(), style = e => getComputedStyle(e);
@@ -71,18 +71,13 @@ LAYOUT = """() => {
   const boxed = e => e !== document.body && (cuts(e) || boxed(e.parentElement));
   const show = elements => elements.map(e => e.outerHTML.slice(0, 200));
   const tables = all("main table").filter(t => t.offsetWidth > t.parentElement.clientWidth + 1);
-  const loose = tables.filter(table => {
-    const box = table.closest(".output, .pst-scrollable-table-container") || table.parentElement;
-    box.scrollLeft = 9999;
-    return box.scrollLeft === 0 || Math.abs(at(table.rows[0].cells[0]).left - at(box).left) > 2;
-  });
   const drawn = all(".storylib-drawing svg").flatMap(svg => [...svg.querySelectorAll("text")].map(text =>
     [text.textContent, parseFloat(style(text).fontSize) * svg.clientWidth / svg.viewBox.baseVal.width]));
   const words = all("h1, h2, h3, p, li, td, th, figcaption, dt, dd, summary").filter(e => !e.closest("pre"));
   const texts = words.flatMap(e => [...e.childNodes].filter(n => n.nodeType === 3).map(n => n.data));
   return {
     wide: show(all("body *").filter(e => at(e).right > page + 1 && !boxed(e))),
-    tables: show(tables), loose: show(loose), drawn,
+    tables: show(tables), drawn,
     cut: show(all("main pre").filter(code => code.scrollWidth > code.clientWidth + 1)),
     figures: all("main img").filter(i => i.currentSrc.endsWith(".svg")).map(i =>
       [i.currentSrc, i.clientWidth, style(i).backgroundColor]),
@@ -185,7 +180,7 @@ def test_every_page_fits_and_is_readable(visits, drawn, width):
     faults, titles, figures = [], {}, set()
     for name, visit in visits.items():
         seen = visit["layout"][width]
-        for fault in ("wide", "loose", "cut", "left", *(["tables"] if width >= 1400 else [])):
+        for fault in ("wide", "tables", "cut", "left"):
             faults += [f"{name}, {fault}: {what}" for what in seen[fault]]
         if seen["heads"] != 1:
             faults.append(f"{name} has {seen['heads']} titles of the first level")
