@@ -34,7 +34,8 @@ def claims(record: Mapping[str, Any], ablation: Mapping[str, Any] | None = None)
     for system, metric in ((system, metric) for system, scores in CLAIMED.items() for metric in scores):
         claimed, first = CLAIMED[system][metric], record["ladders"][system][0]["mean"]
         scores = headline(record, system, metric)
-        same = "yes" if abs(scores["published"] - claimed) <= WITHIN else "no"
+        more = scores["published"] - claimed
+        same = "yes" if abs(more) <= WITHIN else "higher" if more > 0 else "lower"
         control = next(name for name in CONTROLS if f"{metric}_{name}" in first)
         rows.append((f"{system.upper()}: {TITLES.get(metric, metric)}", f"{claimed:.2f}",
                      f"{same}, {scores['published']:.2f}",

@@ -220,7 +220,7 @@ def test_each_claim_stands_beside_what_the_imitation_finds():
     assert found["claimed"].tolist()[:3] == ["1.00", "1.00", "0.78"]  # theirs, never the imitation's
     assert found["reproduced?"].tolist() == [
         *("yes, 1.00", "yes, 1.00", "yes, 0.69", "no"),
-        *("no, 0.68", "yes, 0.68", "yes, 0.74", "better on 1 of 3 endpoints"),
+        *("higher, 0.68", "yes, 0.68", "yes, 0.74", "better on 1 of 3 endpoints"),
     ]
     assert found.loc["A: top-1"].tolist()[2:] == [
         "1.00 with constant tokens",
