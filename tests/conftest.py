@@ -78,6 +78,13 @@ def noise(seed: int, size: tuple[int, int] = (96, 64)) -> Image.Image:
     return Image.fromarray(blobs).resize(size, Image.Resampling.BICUBIC)
 
 
+def pictures(*seeds: int) -> Any:
+    """(N, 3, 32, 32) pictures of ``noise``, from 0 to 1."""
+    import torch
+
+    return torch.from_numpy(np.stack([noise(seed, (32, 32)) for seed in seeds])).permute(0, 3, 1, 2).float() / 255
+
+
 def flip(path: Path, place: int = -1) -> None:
     """Change one byte of a file to another digit, as a failing disk might."""
     content = bytearray(path.read_bytes())

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import noise
+from conftest import pictures
 
 from storylib.config import TrainConfig
 from storylib.data.perceptual import perceptual_distance
@@ -225,12 +225,6 @@ def test_text_loss_is_the_mean_over_real_tokens():
 
 def test_image_loss_by_hand():
     assert image_loss(torch.tensor([0.0, 1.0]), torch.tensor([0.25, 0.5])).item() == pytest.approx(0.375)
-
-
-def pictures(*numbers):
-    from torchvision.transforms.functional import to_tensor
-
-    return torch.stack([to_tensor(noise(n, (32, 32))) for n in numbers])
 
 
 def test_the_image_loss_is_the_weighted_sum_of_its_parts():

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import torch
-from conftest import noise
-from torchvision.transforms.functional import to_tensor
+from conftest import pictures
 
 from storylib.data.perceptual import first_stages, perceptual_distance
-
-
-def pictures(*numbers):
-    return torch.stack([to_tensor(noise(n, (32, 32))) for n in numbers])
 
 
 def test_it_is_zero_for_equal_pictures_and_grows_with_blur():
