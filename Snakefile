@@ -36,7 +36,8 @@ PLAN = experiments()
 ARMS = list(PLAN["arms"])
 COMPARED = list(PLAN["ablation"]["arms"].values())  # the two arms of the ablation; 02, 03 and 05 show the first
 SEEDS = seeds(PROFILE)
-SWEEPS = {slug(name): name for name in PLAN.get("sweeps", {})}
+POINTS = PLAN.get("sweeps", {}) | PLAN.get("sweeps_of", {}).get(SOURCE, {})  # of each sweep
+SWEEPS = {slug(name): name for name in POINTS}
 TRAININGS = {arm: [arm] for arm in ARMS} if config.get("cluster") else {"arms": ARMS}  # the arms of one job
 
 # The modules that a stage runs, with all that they import. A stage names those of the stages before it too: after a
@@ -202,7 +203,7 @@ rule sweep:
         touch(f"{ROOT}/published/sweep-{{sweep}}"),
     params:
         name=lambda w: shlex.quote(SWEEPS[w.sweep]),
-        points=lambda w: PLAN["sweeps"][SWEEPS[w.sweep]],
+        points=lambda w: POINTS[SWEEPS[w.sweep]],
         code=code_fingerprint("experiments.sweeps", *RUNS_CODE),
     log:
         f"{ROOT}/logs/publish-sweep-{{sweep}}.log",

@@ -1,4 +1,4 @@
-"""Predictors that learned nothing from stories. A score means something only beside theirs.
+"""Predictors without a trained storyteller, with whose scores a model's are compared.
 
 ``Prediction`` is what any predictor, trained or not, predicts; evaluation scores all of them with the same code.
 """

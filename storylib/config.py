@@ -41,7 +41,7 @@ class DataConfig:
     train_stories: float | None = None  # at most this many training stories; below 1, this share
     split_seed: int = 0  # which stories are held out; independent of the training seed
     split_by: str = "group"  # "group": leak-free; "story": random, leaks; "source": the largest one trains
-    image_encoder: str = "efficientnet_lite0"  # "a or b": the first whose weights this machine can get
+    image_encoder: str = "efficientnet_lite0"  # "a or b" tries a first, and takes b if its weights cannot be had
     text_encoder: str = "minilm"
 
     @property
@@ -55,7 +55,7 @@ class ModelConfig:
     """The trainable part; the encoders are frozen and run once, before training."""
 
     width: int = 256  # shared space, fused state and temporal state
-    inputs: str = "both"  # what the story state reads; "target ...": an oracle's, in place of the last frame's
+    inputs: str = "both"  # of the story state; "target picture", "target text": oracle, in place of the last frame's
     fusion: str = "concat"  # "concat", "gate" or "cross_attention"
     temporal: str = "gru"  # "gru", "lstm" or "transformer"
     next_embedding: str = "mixture"  # of the context plus a correction; or "linear": from the story state alone

@@ -79,7 +79,7 @@ def check(
 
 
 def check_reported(scores: Mapping[str, float]) -> pd.DataFrame:
-    """Two questions to reported scores, 0 to 1, whose texts are not at hand: one row each, like ``check``.
+    """Two checks on reported scores (0 to 1) for which no texts are available: one row each, like ``check``.
 
     Where METEOR is 1, texts differ only by synonyms and inflections in place, and ROUGE-L is the share of words that
     agree. One other word breaks at most n n-grams of length n: BLEU-4 is as high, unless ROUGE-L ignores inflections.

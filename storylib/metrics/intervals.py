@@ -60,7 +60,7 @@ class Difference(NamedTuple):
     parts: Spread
 
     def detectable(self, tests: int = 1) -> float:
-        """The smallest true difference that is found with 80 % power, corrected for ``tests`` tests (Bonferroni)."""
+        """The smallest true difference found with 80 % power, corrected for this many tests (Bonferroni)."""
         return self.parts.error * (self.parts.quantile(1 - LEVEL / tests / 2) + self.parts.quantile(POWER))
 
 

@@ -95,7 +95,7 @@ def verdict(metric: Metric, difference: Difference, p_holm: float, matters: floa
     """The verdict on a primary endpoint, one of VERDICTS, for the first arm of a difference.
 
     "equivalent": the change is smaller than the smallest that would matter, whether or not it is zero. "better" and
-    "worse" need the interval and the test corrected among the primary endpoints. "undetermined": neither is known.
+    "worse" need the interval and the test corrected among the primary endpoints. "undetermined": none of these.
     """
     if -matters < difference.low90 and difference.high90 < matters:
         return "equivalent"

@@ -35,7 +35,8 @@ def ladders(record: dict[str, Any]) -> Figure:
     alt = f"Two ladders of protocols on {source}, from as published to repaired. {'; '.join(parts)}."
     caption = f"Our re-implementations of Systems A and B on {source} ({stories['train']} training stories, "
     caption += f"{stories['test']} held out; {len(record['settings']['seeds'])} seeds; encoders "
-    caption += f"{' and '.join(record['encoders'])}). Each row repairs one more flaw. Scores from 0 to 1. "
+    caption += f"{' and '.join(record['encoders'])}). Each row repairs one more flaw; System B's last one "
+    caption += "switches the contrastive loss off. Scores from 0 to 1. "
     caption += "Triangles: claimed scores. Hollow: baselines, or the same model with the context of another story."
     return describe(figure, alt, caption)
 
