@@ -2,9 +2,10 @@
 
     python -m benchmarks.oracle [--source picture_books] [--profile full] [--seeds 3]
 
-An oracle reads the target's own picture, and is judged by the words; another reads the target's own text, and is judged
-by the picture. Where even that does not help, no loss between pictures and texts can. Both are compared with the same
-model without the contrastive loss, paired by seed and window. Nothing is written, which would take most of the time.
+An oracle is trained and tested with the target's own picture, and is judged by the words; another with the target's own
+text, and is judged by the picture. Where it gains nothing, this model cannot use the other modality. Both are compared
+with the same model without the contrastive loss, paired by seed and window. Nothing is written, which would take most
+of the time.
 """
 
 from __future__ import annotations

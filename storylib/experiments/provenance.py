@@ -49,7 +49,7 @@ def origin(record: Mapping[str, Any] | None = None) -> str:
     """A line of Markdown: whether what follows was executed in this build or comes from a published record."""
     if record is None:
         return "● *Executed in this build.*"
-    facts = [str(record[key]) for key in ("source", "profile") if key in record]
+    facts = [record[key] for key in ("source", "profile", "preset") if key in record and record[key] != "storyteller"]
     if "seeds" in record:
         facts.append(f"{len(record['seeds'])} seed" + "s" * (len(record["seeds"]) != 1))
     if "commit" in record:

@@ -72,7 +72,7 @@ def answer(records: Mapping[str, Mapping[str, Any]], factor: Factor) -> Figure:
     records: published ablations by what their stories are called.
     """
     names = [name for name in factor.endpoints if all(name in r["scores"][factor.arms[0]] for r in records.values())]
-    figure, axes = panels(len(records) * len(names), max(1, len(names)), (2.7, 1.7))
+    figure, axes = panels(len(records) * len(names), max(1, len(names)), (2.5, 1.7))
     alt = []
     for axis, (source, name) in zip(axes, itertools.product(records, names), strict=True):
         metric, arms = METRICS[name], [records[source]["scores"][arm][name] for arm in factor.arms]
@@ -111,7 +111,8 @@ def endpoints(comparisons: Mapping[str, Comparison]) -> Figure:
     """
     tables = [comparison.primary.frame.assign(source=source) for source, comparison in comparisons.items()]
     rows = pd.concat(tables)
-    names = rows["metric"].unique()
+    endpoints = next(iter(comparisons.values())).factor.endpoints
+    names = [name for name in endpoints if name in set(rows["metric"])]
     figure, axes = panels(len(names), 2, (4.5, 1.2 + 0.5 * len(tables)))
     for axis, name in zip(axes, names, strict=True):
         here, metric = rows[rows["metric"] == name].reset_index(drop=True), METRICS[name]

@@ -81,7 +81,8 @@ LAYOUT = """() => {
     cut: show(all("main pre").filter(code => code.scrollWidth > code.clientWidth + 1)),
     figures: all("main img").filter(i => i.currentSrc.endsWith(".svg")).map(i =>
       [i.currentSrc, i.clientWidth, style(i).backgroundColor]),
-    heads: all("h1").length, title: document.title, left: texts.filter(text => /[$][{]?[a-z]{2}|(^|[\\s(])-\\.?\\d/.test(text)),
+    heads: all("h1").length, title: document.title,
+    left: texts.filter(text => /[$][{]?[a-z]{2}|(^|[\\s(])-\\.?\\d/.test(text)),
   };
 }"""
 DRAWN = """() => ({
