@@ -18,11 +18,13 @@ from storylib.metrics.registry import METRICS, VERDICTS
 SAID = ("change", "difference", "verdict", "detectable", "baseline")
 
 
-def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: str) -> tuple[dict[str, Any], str]:
+def load_records(
+    studies: Sequence[Study], sources: Sequence[str], *profiles: str, also: Sequence[str] = ()
+) -> tuple[dict[str, Any], str]:
     """Published records by kind and source, and a list in Markdown of their origins and of what is missing of ours.
 
     The ablation of another preset is at "source, preset", if there is one. profiles: in order of preference; of each
-    record the first that is published is taken.
+    record the first that is published is taken. also: further profiles, whose records are at "source, profile".
     """
     records: dict[str, Any] = {study.kind: {} for study in studies}
     lines = []
@@ -37,13 +39,17 @@ def load_records(studies: Sequence[Study], sources: Sequence[str], *profiles: st
                 lines.append(f"- {study.kind}: {origin(record)}")
             except RunError as error:
                 lines += [f"- {study.kind}: {error}"] if preset == OURS else []
+        for source, profile in itertools.product(sources, also):
+            if record := published(study.name(source, profile)):
+                records[study.kind][f"{source}, {profile}"] = record
+                lines.append(f"- {study.kind}: {origin(record)}")
     return records, "\n".join(lines)
 
 
 def label(name: str) -> str:
-    """A source, or "source, preset", as figures and tables call it: picture books, System A."""
-    source, _, preset = name.partition(", ")
-    return ", ".join(filter(None, [source.replace("_", " ").capitalize(), preset.replace("_", " ").title()]))
+    """A source, "source, preset" or "source, profile", as figures and tables call it: Picture books, System A."""
+    source, _, variant = name.partition(", ")
+    return ", ".join(filter(None, [source.replace("_", " ").capitalize(), variant.replace("_", " ").title()]))
 
 
 def systems(records: Mapping[str, Mapping[str, Any]], source: str, metrics: Sequence[str]) -> pd.DataFrame:
@@ -51,9 +57,10 @@ def systems(records: Mapping[str, Mapping[str, Any]], source: str, metrics: Sequ
     factor = ablation_factor()
     rows: dict[str, dict[str, str]] = {"chance": {}, "best baseline": {}}
     for name, record in records.items():
-        if name.partition(", ")[0] != source:
+        preset = record.get("preset", OURS)
+        if name not in (source, f"{source}, {preset}"):
             continue
-        system = label(f", {record.get('preset', OURS)}")
+        system = label(f", {preset}")
         for arm, words in zip(factor.arms, factor.labels, strict=True):
             scores = record.get("scores", {}).get(arm, {})
             row = rows[f"{system}, {words}"] = dict.fromkeys(metrics, "not predicted")

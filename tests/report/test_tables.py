@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 
@@ -79,3 +81,15 @@ def test_a_sentence_says_what_changed_or_that_it_was_not_measured():
         == {"not measured"}
         == set(tables.sentence(None, METRIC).values())
     )
+
+
+def test_records_of_further_profiles_have_names_of_their_own(monkeypatch):
+    def found(source, profile, preset=""):
+        return {"source": source, "profile": profile}
+
+    study = SimpleNamespace(kind="sweeps", name=lambda source, profile, *_: f"{source}-{profile}", load=found)
+    published = {"drawn-quick": found("drawn", "quick"), "drawn-small": found("drawn", "small")}
+    monkeypatch.setattr(tables, "published", published.get)
+    records, origins = tables.load_records([study], ["drawn"], "full", "quick", also=["small", "large"])
+    assert records == {"sweeps": {"drawn": published["drawn-quick"], "drawn, small": published["drawn-small"]}}
+    assert [line.split(": ")[0] for line in origins.splitlines()] == ["- sweeps"] * 2 and "drawn, small" in origins
