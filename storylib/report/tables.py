@@ -40,9 +40,9 @@ def load_records(
             except RunError as error:
                 lines += [f"- {study.kind}: {error}"] if preset == OURS else []
         for source, profile in itertools.product(sources, also):
-            if record := published(study.name(source, profile)):
-                records[study.kind][f"{source}, {profile}"] = record
-                lines.append(f"- {study.kind}: {origin(record)}")
+            if further := published(study.name(source, profile)):
+                records[study.kind][f"{source}, {profile}"] = further
+                lines.append(f"- {study.kind}: {origin(further)}")
     return records, "\n".join(lines)
 
 
