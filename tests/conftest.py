@@ -295,6 +295,7 @@ ablation:
   only_with: [contrastive_weight]
   endpoints:
     {cross_modal_recall@10: 5, frame_in_story_mrr: 0.03, nats_per_word: 0.05, picture_distance: 2 % of copy-last}
+# sweeps: none
 audit:
   quick: {seeds: [0], stories: 10, epochs_a: 1, epochs_b: 1}
 """
