@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -87,10 +89,12 @@ def sentence(comparison: Comparison | None, metric: str) -> dict[str, str]:
     if not found:
         return dict.fromkeys(SAID, "not measured")
     row, text = found[0], METRICS[metric].text
+    finest = 1 - math.floor(math.log10(row.get("matters") or 1))  # a digit more than the margin has
+    precise = replace(METRICS[metric], digits=max(METRICS[metric].digits, finest))
     digits = METRICS[metric].digits + bool(row["detectable"] < 10 ** -METRICS[metric].digits)  # not rounded to zero
     return {
         "change": f"{text(row['b'])} → {text(row['a'])}",
-        "difference": METRICS[metric].interval_text(row["difference"], row["low"], row["high"], "+"),
+        "difference": precise.interval_text(row["difference"], row["low"], row["high"], "+"),
         "verdict": row["verdict"] or "not judged",
         "detectable": f"{row['detectable']:.{digits}f}",
         "baseline": f"{text(row['baseline_value'])} ({row['baseline']})",
