@@ -164,7 +164,7 @@ REPAIRS = (
 IMAGE = re.compile(r'<img [^>]*src="\.\./_images/([^"]*)"[^>]*>')
 MINUS = re.compile(r"(<(pre|code|script|style)\b.*?</\2>|<[^>]*>)|(?<![\w.)-])-(?=\.?\d)", re.DOTALL)
 TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
-WIDE = 5  # columns; on a phone, each row of a table with so many is a block of lines
+WIDE = 4  # columns; on a phone, each row of a table with so many is a block of lines
 
 
 def polish(html: Path, tree: Path) -> None:
