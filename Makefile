@@ -25,7 +25,7 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 # The source travels in the environment: neither make nor a shell reads anything into its name.
 book runs: export STORYLIB_SOURCE := $(value SOURCE)
 
-book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (5 to 10 minutes on two cores; seconds when nothing changed)
+book: .venv/.installed  ## train, evaluate, execute the notebooks and build the book (4 to 10 minutes on two cores; seconds when nothing changed)
 	@$(BIN)/storylib book $(OPTIONS); $(call finish)
 
 runs: .venv/.installed  ## train and evaluate only, without the book
