@@ -29,6 +29,7 @@ _scratch = tempfile.mkdtemp(prefix="storylib-tests-")
 atexit.register(shutil.rmtree, _scratch, ignore_errors=True)
 os.environ["STORYLIB_CACHE"] = os.path.join(_scratch, "cache")
 os.environ["STORYLIB_RUNS"] = os.path.join(_scratch, "runs")
+os.environ["OMP_NUM_THREADS"] = "1"  # two tests at a time; and a copy of a process with more threads would hang
 
 gc.set_threshold(100_000, 50, 100)  # what stays until the end is not searched again and again
 
@@ -328,7 +329,6 @@ def at_home(home: Path) -> Iterator[None]:
         patch.setenv("STORYLIB_HOME", str(home))
         patch.setenv("STORYLIB_CACHE", str(home / "cache"))
         patch.setenv("STORYLIB_RUNS", str(home / "runs"))
-        patch.setenv("OMP_NUM_THREADS", "1")
         yield
     forget_prepared_data()
 

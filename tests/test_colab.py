@@ -108,7 +108,6 @@ def test_a_notebook_runs_alone_on_a_bare_machine_with_the_parameters_of_the_read
     words = command.replace("picture_books", "storyworld").split()  # a test downloads nothing
     notebook = tmp_path / Path(words[1]).name
     papermill.main([str(ROOT / words[1]), str(notebook), *words[3:], "--prepare-only"], standalone_mode=False)
-    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "1")
     repository = tmp_path / "repository"
     address = publish(repository)
     (repository / "experiments.yml").write_text(PLAN.replace("stories: 10", "stories: 8"))

@@ -2,62 +2,76 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-import socket
-from multiprocessing import get_context
-from pathlib import Path
-
-import numpy as np
 import pandas as pd
 import pytest
 import torch
+from accelerate import debug_launcher
 from conftest import tiny_config
 from safetensors.torch import load_file
-from two_processes import CASES, WINDOWS, losses_and_gradients, train_tiny_run
 
 from storylib import training
-from storylib.config import ConfigError, project_root
+from storylib.config import ConfigError
 from storylib.experiments.records import Run
-from storylib.losses import ALONE
+from storylib.experiments.runs import train
+from storylib.losses import ALONE, Group
+from storylib.training import Objective, accelerator
 
-FOLDER = Path(__file__).parent
+WINDOWS = [3, 0, 7, 9, 12, 5, 14]  # an odd number: the shares differ in size, and their texts in length
+PER_WINDOW = ("image", "text", "image_id", "text_id", "story_id", "target", "image_excluded", "text_excluded")
+PER_WINDOW += ("same_story", "tokens", "context_tokens", "picture", "context_pictures")
+CASES = {
+    "infonce": {"contrastive_weight": 0.5},
+    "siglip": {"contrastive_loss": "siglip", "image_weight": 0.0},
+    "off": {"contrastive_weight": 0.0, "text_weight": 2.0},
+}
+
+
+def losses_and_gradients(model, batch, config, engine=None, group=ALONE):
+    """The mean losses over the processes, and the gradient of each parameter, by name."""
+    model.eval()  # two processes would drop out other units than one
+    network = Objective(model, config, group)
+    network = engine.prepare(network).eval() if engine else network
+    losses = network(batch)
+    sum(losses.values()).backward()
+    results = {f"loss/{name}": group.total(value.detach()) / group.size for name, value in losses.items()}
+    return results | {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def train_tiny_run(data, folder):
+    """Two epochs without dropout, with batches that two processes cannot share evenly."""
+    calm = {"dropout": 0.0, "feature_dropout": 0.0, "state_dropout": 0.0, "batch_size": 7, "seed": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORYLIB_RUNS", str(folder))
+        train(tiny_config(**calm), data)
+
+
+def one_of_two(cases, data, folder):
+    """What each of two processes does: its share of each batch, and a training."""
+    torch.set_num_threads(1)
+    engine = accelerator(tiny_config().train)
+    group = Group(engine.process_index, engine.num_processes)
+    assert group.size == 2 and torch.distributed.get_backend() == "gloo"
+    first, last = (len(WINDOWS) * rank // 2 for rank in (group.rank, group.rank + 1))
+    for name, (model, batch) in cases.items():
+        share = {key: value[first:last] if key in PER_WINDOW else value for key, value in batch.items()}
+        results = losses_and_gradients(model, share, tiny_config(**CASES[name]).train, engine, group)
+        if group.rank == 0:
+            torch.save(results, folder / f"{name}.two")
+    train_tiny_run(data, folder / "two")
 
 
 @pytest.fixture(scope="module")
 def results(build, tiny_data, tiny_sets, tmp_path_factory):
     """What one process and two processes compute, in a folder each: losses and gradients, and a whole training.
 
-    The two are started by the documented command's function; they talk through gloo, which needs no GPU.
+    The two are copies of this process; they talk through gloo, which needs no GPU.
     """
-    from accelerate.commands.launch import launch_command, launch_command_parser
-
     folder = tmp_path_factory.mktemp("shared")
-    for name, changes in CASES.items():
-        model = build(**changes)
-        batch = tiny_sets["train"].__getitems__(WINDOWS)
-        torch.save({"model": model, "batch": batch}, folder / f"{name}.case")
-        torch.save(losses_and_gradients(model, batch, tiny_config(**changes).train), folder / f"{name}.one")
-    features = tiny_data.features
-    arrays = {name: np.array(getattr(features, name)) for name in ("image_vectors", "text_vectors", "thumbnails")}
-    torch.save(dataclasses.replace(tiny_data, features=dataclasses.replace(features, **arrays)), folder / "data")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("STORYLIB_RUNS", str(folder / "one"))
-        train_tiny_run(tiny_data)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    options = ["--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    options += ["--dynamo_backend", "no", "--main_process_port", str(port)]
-    options += [str(FOLDER / "two_processes.py"), str(folder)]
-    # As a copy of this process, the launcher need not import torch; it computes nothing.
-    launcher = get_context("fork").Process(target=launch_command, args=[launch_command_parser().parse_args(options)])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(project_root()), str(FOLDER), str(FOLDER.parent)]))
-        launcher.start()
-        launcher.join()
-    assert launcher.exitcode == 0, "see what the two processes wrote"
+    cases = {name: (build(**changes), tiny_sets["train"].__getitems__(WINDOWS)) for name, changes in CASES.items()}
+    debug_launcher(one_of_two, (cases, tiny_data, folder))
+    for name, (model, batch) in cases.items():
+        torch.save(losses_and_gradients(model, batch, tiny_config(**CASES[name]).train), folder / f"{name}.one")
+    train_tiny_run(tiny_data, folder / "one")
     return folder
 
 
