@@ -25,7 +25,7 @@ from storylib.metrics.retrieval import tied_rank
 
 MODES: dict[str, dict[str, Any]] = {
     "greedy": {"do_sample": False},
-    "beam": {"do_sample": False, "num_beams": 4},
+    "beam": {"do_sample": False, "num_beams": 4, "length_penalty": 2.0},  # a sum alone prefers short texts
     "nucleus": {"do_sample": True, "top_p": 0.9, "top_k": 0},
 }
 FROM_SCRATCH = {"gpt2-shallow": (256, 1), "gpt2-small": (256, 3), "gpt2-tiny": (128, 3)}  # width and layers
@@ -46,18 +46,21 @@ class Writer(nn.Module):
 
     length: int  # word pieces of the longest text
     no_repeat: int  # so many pieces in a row are not written twice
+    mode = "greedy"  # how it writes unless it is told
     _write: Any  # (story, context, options of ``generate``) -> ids; each decoder has its own
 
     @torch.inference_mode()
     def generate(
-        self, story: Tensor, context: Tensor, mode: str = "greedy", seed: int | None = None, **options: Any
+        self, story: Tensor, context: Tensor, mode: str | None = None, seed: int | None = None, **options: Any
     ) -> Tensor:
         """(B, <= length) ids written freely, with END and padding after the last word.
 
-        mode: "greedy", "beam" (4 beams) or "nucleus" (Holtzman et al. 2020), drawn from ``seed`` if one is given.
+        mode: "greedy", "beam" (four beams) or "nucleus" (Holtzman et al. 2020), drawn from ``seed`` if one is given; by
+            default the decoder's own.
         options: of the library's ``generate``; they override the mode's. Raises ConfigError for an unknown mode, or for
         ``max_new_tokens`` beyond the length that was learned.
         """
+        mode = mode or self.mode
         if mode not in MODES:
             raise ConfigError(unknown("way to write", mode, MODES))
         wanted = options.setdefault("max_new_tokens", self.length)
@@ -195,6 +198,7 @@ class PretrainedTextDecoder(Writer):
     """
 
     no_repeat = 6  # hardly any six recur in a picture book; what the context says may
+    mode = "beam"  # greedily, it writes texts that are too short
     adaptation: Tensor  # of the language model to the training texts, see storylib.data.adaptation
 
     def __init__(self, vocabulary: Vocabulary, width: int, frames: int, config: ModelConfig) -> None:

@@ -35,13 +35,22 @@ def write(
     prompts = [torch.tensor(model.prompt(model.pieces(context), length)).flip(0) for context in contexts]
     ids = pad_sequence(prompts, batch_first=True).flip(1)  # padded on the left
     mask = pad_sequence([torch.ones_like(prompt) for prompt in prompts], batch_first=True).flip(1)
-    settings = {"max_new_tokens": length, "min_new_tokens": 1, "suppress_tokens": banned}
+    settings: dict[str, Any] = {"max_new_tokens": length, "min_new_tokens": 1, "suppress_tokens": banned}
     settings |= {"eos_token_id": ends, "pad_token_id": model.start} | options
     hook = model.output.register_forward_pre_hook(lambda _, states: (correct(*states),) if correct else None)
     try:
         device = model.network.device
-        embedded = model.network.get_input_embeddings()(ids.to(device))
-        rows = model.network.generate(inputs_embeds=embedded, attention_mask=mask.to(device), **settings)
+        prompt = {
+            "inputs_embeds": model.network.get_input_embeddings()(ids.to(device)),
+            "attention_mask": mask.to(device),
+        }
+        if (beams := settings.get("num_beams", 1)) > 1:  # the prompt is read once, not once per beam
+            options = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True}
+            read = model.network.generate(**prompt, **options, pad_token_id=model.start).past_key_values
+            read.crop(-1)  # generation begins with the last piece
+            read.batch_repeat_interleave(beams)
+            settings["past_key_values"] = read
+        rows = model.network.generate(**prompt, **settings)
     finally:
         hook.remove()
     return [text.split("\n")[0].strip() for text in model.tokenizer.batch_decode(rows, skip_special_tokens=True)]

@@ -10,7 +10,7 @@ import torch
 from tiny_language_model import END, LINE, MERGES, PIECES, WINDOWS, hub_folder, random_network, true_log_probabilities
 
 from storylib.config import ConfigError
-from storylib.data import language_model, smollm2
+from storylib.data import language_model, smollm2, writing
 from storylib.data.language_model import load_language_model, window_states
 from storylib.data.writing import write
 
@@ -216,6 +216,20 @@ def test_writing_is_the_same_alone_and_beside_a_longer_context(tiny):
     together = write(model, contexts, 12, do_sample=False)
     assert together == [write(model, [context], 12, do_sample=False)[0] for context in contexts]
     assert len(set(together)) == 3 and all(together)
+
+
+def test_beams_that_share_a_prompt_write_what_the_library_writes(tiny):
+    model = load_language_model(tiny)
+    contexts = [["The fox runs."], ["The owl is a very old and very wise bird.", "It sleeps."]]
+    ends, banned = writing._ends_and_banned(model)
+    options = {"num_beams": 3, "do_sample": False, "max_new_tokens": 12}
+    for context, text in zip(contexts, write(model, contexts, 48, **options), strict=True):
+        prompt = torch.tensor([model.prompt(model.pieces(context), 48)])
+        rules = {"min_new_tokens": 1, "suppress_tokens": banned, "eos_token_id": ends, "pad_token_id": model.start}
+        with torch.inference_mode():
+            (row,) = model.network.generate(prompt, attention_mask=torch.ones_like(prompt), **rules, **options)
+        written = model.tokenizer.decode(row[prompt.shape[1] :], skip_special_tokens=True)
+        assert text == written.split("\n")[0].strip()
 
 
 def test_greedy_writing_takes_the_likeliest_piece_that_may_be_written(gpt2):
