@@ -204,7 +204,7 @@ def forget_prepared_data() -> None:
     runs = sys.modules.get("storylib.experiments.runs")
     if runs is not None:
         runs._prepare.cache_clear()
-        runs._stories.cache_clear()
+        runs.stories_of.cache_clear()
 
 
 def tiny_config(**overrides: Any) -> Any:

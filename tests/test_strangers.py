@@ -259,7 +259,7 @@ def scores(world: World, other: str = "") -> dict[str, float]:
 def name_of_its_run(world: World) -> str:
     """Where the evaluated run of a source with this name is found again, below runs/."""
     config = tiny_config(source=f"folder:{world.given}")
-    world.patch.setattr(runs, "_stories", lambda data: ([], ()))
+    world.patch.setattr(runs, "stories_of", lambda data: ([], ()))
     world.patch.setattr(runs, "features_fingerprint", lambda *_: "x")
     folder = runs_dir() / runs.run_id(config, runs._data_fingerprint("x", ()))  # type: ignore[arg-type]
     for name in ("run.json", "metrics.json"):

@@ -53,7 +53,7 @@ def prepare(config: Config, strict: bool = False, training: bool = True) -> Data
     config = with_available_encoders(config)
     if strict:
         load_stories(config.data.source, limit=config.data.stories, strict=True, **config.data.options)
-    stories, splits = _stories(config.data)
+    stories, splits = stories_of(config.data)
     if (training or len(stories) > 2) and not all(any(windows(part, config.data.context)) for _, part in splits):
         raise ConfigError(
             f"A split has no window of {config.data.context + 1} consecutive frames: give three or more stories of "
@@ -69,7 +69,7 @@ def prepare(config: Config, strict: bool = False, training: bool = True) -> Data
 def _prepare(data: DataConfig, image_size: int, reader: tuple[str, int, int] | None, device: str, strict: bool) -> Data:
     from storylib.data.device import pick_device
 
-    stories, splits = _stories(data)
+    stories, splits = stories_of(data)
     device = pick_device(device)
     features = encode(stories, data.image_encoder, data.text_encoder, image_size, device, data.source, strict)
     if reader:
@@ -79,7 +79,8 @@ def _prepare(data: DataConfig, image_size: int, reader: tuple[str, int, int] | N
 
 
 @lru_cache(maxsize=2)
-def _stories(data: DataConfig) -> tuple[list[Story], Splits]:
+def stories_of(data: DataConfig) -> tuple[list[Story], Splits]:
+    """The stories of a configuration and their splits; nothing is encoded."""
     stories = load_stories(data.source, limit=data.stories, **data.options)
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
     if data.train_stories is None:
@@ -201,7 +202,7 @@ def find_run(config: Config) -> Run:
     if any(runs_dir().glob(f"{name}/metrics.json")):
         config = with_available_encoders(config)
         data, model = config.data, config.model
-        stories, splits = _stories(data)
+        stories, splits = stories_of(data)
         features = features_fingerprint(stories, data.image_encoder, data.text_encoder, model.image_size)
         name = run_id(config, _data_fingerprint(features, splits))
         if (runs_dir() / name / "metrics.json").exists():

@@ -75,6 +75,19 @@ def systems(records: Mapping[str, Mapping[str, Any]], source: str, metrics: Sequ
     return pd.DataFrame([*rows.values()], [*rows]).fillna("").rename(columns=lambda name: METRICS[name].title)
 
 
+def shelves(record: Mapping[str, Any]) -> pd.DataFrame:
+    """A row per source that is joined in a record's, and for the best baseline on it; a column per metric."""
+    rows: dict[str, dict[str, str]] = {}
+    for source, shelf in record.get("shelves", {}).items():
+        name = f"{label(source)}, {shelf['test_windows']} windows"
+        for metric, entry in ((METRICS[name], entry) for name, entry in shelf["scores"].items()):
+            best = entry["best_baseline"]
+            rows.setdefault(name, {})[metric.title] = metric.interval_text(entry["value"], *entry["interval"])
+            beside = f"{metric.text(entry['baselines'][best])} ({best})"
+            rows.setdefault(f"{label(source)}, best baseline", {})[metric.title] = beside
+    return pd.DataFrame([*rows.values()], [*rows])
+
+
 def sweep_rows(records: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """The points of several sweep records, as by ``sweep_frame``, with the source of each. records: by source."""
     frames = [sweep_frame(record).assign(source=label(source)) for source, record in records.items()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from conftest import TINY
 
 from storylib.experiments import runs as runs_module
-from storylib.experiments.ablation import comparison_of, load_ablation, publish_ablation
+from storylib.experiments.ablation import by_shelf, comparison_of, load_ablation, publish_ablation
 from storylib.experiments.provenance import RunError
 from storylib.experiments.studies import ABLATION, ablation_factor
+from storylib.report.tables import shelves as shelves_table
 
 PLAN = {
     "profiles": {"quick": {"seeds": [0, 1], **{k: v for k, v in TINY.items() if k != "device"}}},
@@ -46,7 +48,7 @@ def project(tiny_runs, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr("storylib.experiments.studies.publishable", lambda: {"commit": "c0ffee", "dirty": False})
     installed = tmp_path / "installed" / "storylib" / "experiments" / "studies.py"  # where no record is published
     monkeypatch.setattr("storylib.experiments.studies.__file__", str(installed))
-    monkeypatch.setattr(runs_module, "_stories", lambda data: (tiny_data.stories, tiny_data.splits))
+    monkeypatch.setattr(runs_module, "stories_of", lambda data: (tiny_data.stories, tiny_data.splits))
     monkeypatch.setattr(runs_module, "features_fingerprint", lambda *_: tiny_data.features.fingerprint)
     monkeypatch.setattr(runs_module, "with_available_encoders", lambda config: config)
     monkeypatch.setattr("storylib.experiments.ablation.run_arm", lambda arm: [runs_module.find_run(c) for c in arm])
@@ -64,6 +66,21 @@ def test_the_arms_are_found_and_compared_without_training(tiny_runs):
     comparison = comparison_of(record)
     assert comparison.frame.set_index("metric").loc["image_l1", "a"] == pytest.approx(on, abs=1e-5)
     assert comparison.factor == ablation_factor()
+
+
+def test_a_source_that_joins_several_is_scored_on_each_of_them(tiny_runs, tiny_data, monkeypatch):
+    runs = [tiny_runs[1.0, seed] for seed in (0, 1)]
+    assert by_shelf(runs) == {}
+    shelves = {story.id: "hills" if story.id == "s11" else "plains" for story in tiny_data.stories}
+    joined = [dataclasses.replace(story, source=shelves[story.id]) for story in tiny_data.stories]
+    monkeypatch.setattr(runs_module, "stories_of", lambda data: (joined, tiny_data.splits))
+    record = by_shelf(runs)
+    assert {name: shelf["test_windows"] for name, shelf in record.items()} == {"hills": 2, "plains": 6}
+    nats = {name: shelf["scores"]["nats_per_word"]["value"] for name, shelf in record.items()}
+    rows = pd.concat([run.model_rows for run in runs]).query("story == 's11'")
+    assert nats["hills"] == pytest.approx(rows["nll"].sum() / rows["scored_words"].sum(), abs=1e-6) != nats["plains"]
+    table = shelves_table({"shelves": record})
+    assert table.index.tolist()[:2] == ["Hills, 2 windows", "Hills, best baseline"] and "BLEU-4" in table
 
 
 def test_verdicts_of_records_without_primary_endpoints_are_left_out():
