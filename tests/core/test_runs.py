@@ -168,7 +168,7 @@ def findable(monkeypatch, tiny_data, tiny_runs):
     """The tiny runs as those of a source: nothing is encoded to find one."""
     run = tiny_runs[1.0, 0]
     monkeypatch.setenv("STORYLIB_RUNS", str(run.path.parent))
-    monkeypatch.setattr(module, "_stories", lambda data: (tiny_data.stories, tiny_data.splits))
+    monkeypatch.setattr(module, "stories_of", lambda data: (tiny_data.stories, tiny_data.splits))
     monkeypatch.setattr(module, "features_fingerprint", lambda *_: tiny_data.features.fingerprint)
     return run
 
@@ -197,7 +197,7 @@ def test_no_story_is_read_where_no_run_of_the_source_weight_and_seed_is_evaluate
     def never(*_):
         raise AssertionError("stories were read")
 
-    monkeypatch.setattr(module, "_stories", never)
+    monkeypatch.setattr(module, "stories_of", never)
     for change in ({"source": "african_storybook"}, {"contrastive_weight": 0.5}, {"seed": 7}):
         with pytest.raises(RunError, match=r"no evaluated run .*-\*, of these stories.*`storylib evaluate"):
             find_run(findable.config.replace(**change))
