@@ -12,10 +12,12 @@ import pandas as pd
 from storylib.config import configure, seeds
 from storylib.experiments.comparison import COLUMNS, Comparison, compare
 from storylib.experiments.provenance import RunError
-from storylib.experiments.records import Run, describe, pooled_metrics
+from storylib.experiments.records import Run, describe, pooled_metrics, pooled_rows
 from storylib.experiments.studies import ABLATION, OURS, Factor, ablation_factor, check_selection, run_arm
+from storylib.metrics.summary import summarise
 
 SCORED = ("value", "interval", "candidates", "best_baseline", "baselines", "gain", "gain_interval")  # of each arm
+ON_SHELVES = ("frame_in_story_mrr", "nats_per_word", "bleu", "meteor", "distinct_2")
 
 
 def load_ablation(
@@ -52,7 +54,7 @@ def publish_ablation(source: str, profile: str, preset: str = OURS) -> Path:
         [configure(profile, arm, preset, source=source, seed=seed) for seed in seeds(profile)] for arm in factor.arms
     ]
     first, second = map(run_arm, arms)
-    return ABLATION.save(head | measured(first, second, factor))
+    return ABLATION.save(head | measured(first, second, factor) | {"shelves": by_shelf(first)})
 
 
 def measured(first: Sequence[Run], second: Sequence[Run], factor: Factor) -> dict[str, Any]:
@@ -71,6 +73,20 @@ def measured(first: Sequence[Run], second: Sequence[Run], factor: Factor) -> dic
             for arm, metrics in scores.items()
         },
     }
+
+
+def by_shelf(runs: Sequence[Run]) -> dict[str, Any]:
+    """Some scores of an arm on the test stories of each source that is joined in its own; {} if there is but one."""
+    from storylib.experiments.runs import stories_of
+
+    source_of = {story.id: story.source for story in stories_of(runs[0].config.data)[0]}
+    rows = pooled_rows(runs)
+    shelves = {}
+    for source, own in rows.groupby(rows["story"].map(source_of)) if len({*source_of.values()}) > 1 else ():
+        scores, windows = summarise(own), own[own["tokens"].notna()][["story", "frame"]].drop_duplicates()
+        kept = {name: {key: scores[name][key] for key in SCORED} for name in ON_SHELVES if name in scores}
+        shelves[str(source)] = {"test_windows": len(windows), "scores": kept}
+    return shelves
 
 
 def comparison_of(record: Mapping[str, Any]) -> Comparison:

@@ -53,7 +53,7 @@ def prepare(config: Config, strict: bool = False, training: bool = True) -> Data
     config = with_available_encoders(config)
     if strict:
         load_stories(config.data.source, limit=config.data.stories, strict=True)
-    stories, splits = _stories(config.data)
+    stories, splits = stories_of(config.data)
     if (training or len(stories) > 2) and not all(any(windows(part, config.data.context)) for _, part in splits):
         raise ConfigError(
             f"A split has no window of {config.data.context + 1} consecutive frames: give three or more stories of "
@@ -71,7 +71,7 @@ def _prepare(
 ) -> Data:
     from storylib.data.device import pick_device
 
-    stories, splits = _stories(data)
+    stories, splits = stories_of(data)
     device = pick_device(device)
     features = encode(stories, data.image_encoder, data.text_encoder, image_size, device, layers, data.source, strict)
     if reader:
@@ -81,7 +81,7 @@ def _prepare(
 
 
 @lru_cache(maxsize=2)
-def _stories(data: DataConfig) -> tuple[list[Story], Splits]:
+def stories_of(data: DataConfig) -> tuple[list[Story], Splits]:
     stories = load_stories(data.source, limit=data.stories)
     splits = split_stories(stories, seed=data.split_seed, by=data.split_by)
     if data.train_stories is None:
@@ -203,7 +203,7 @@ def find_run(config: Config) -> Run:
     if any(runs_dir().glob(f"{name}/metrics.json")):
         config = with_available_encoders(config)
         data, model = config.data, config.model
-        stories, splits = _stories(data)
+        stories, splits = stories_of(data)
         features = features_fingerprint(stories, data.image_encoder, data.text_encoder, model.image_size)
         name = run_id(config, _data_fingerprint(features, splits))
         if (runs_dir() / name / "metrics.json").exists():
