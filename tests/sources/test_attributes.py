@@ -20,6 +20,8 @@ from storylib.sources.storyworld.attributes import (
 )
 from storylib.sources.storyworld.probe import VALUES, read_pictures
 
+pytestmark = pytest.mark.xdist_group("ceilings")  # two files that compute them: once, in one process
+
 
 @pytest.fixture(scope="module")
 def world():

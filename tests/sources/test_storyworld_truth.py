@@ -14,6 +14,7 @@ from storylib.sources.storyworld.tales import make_tale
 from storylib.sources.storyworld.world import Dice, Settings
 
 DEFAULT, TWO_CHAPTERS = Settings(), Settings(chapters=2)
+pytestmark = pytest.mark.xdist_group("ceilings")  # two files that compute them: once, in one process
 
 
 @pytest.fixture(scope="module")
