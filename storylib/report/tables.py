@@ -79,12 +79,13 @@ def shelves(record: Mapping[str, Any]) -> pd.DataFrame:
     """A row per source that is joined in a record's, and for the best baseline on it; a column per metric."""
     rows: dict[str, dict[str, str]] = {}
     for source, shelf in record.get("shelves", {}).items():
-        name = f"{label(source)}, {shelf['test_windows']} windows"
+        title = source.replace("_", " ").title()
+        name = f"{title}, {shelf['test_windows']} windows"
         for metric, entry in ((METRICS[name], entry) for name, entry in shelf["scores"].items()):
             best = entry["best_baseline"]
             rows.setdefault(name, {})[metric.title] = metric.interval_text(entry["value"], *entry["interval"])
             beside = f"{metric.text(entry['baselines'][best])} ({best})"
-            rows.setdefault(f"{label(source)}, best baseline", {})[metric.title] = beside
+            rows.setdefault(f"{title}, best baseline", {})[metric.title] = beside
     return pd.DataFrame([*rows.values()], [*rows])
 
 
