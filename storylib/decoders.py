@@ -55,9 +55,9 @@ class Writer(nn.Module):
     ) -> Tensor:
         """(B, <= length) ids written freely, with END and padding after the last word.
 
-        mode: "greedy", "beam" (four beams) or "nucleus" (Holtzman et al. 2020), drawn from ``seed`` if one is given; the
-        decoder's own by default. options: of the library's ``generate``; they override the mode's. Raises ConfigError for an unknown mode, or for
-        ``max_new_tokens`` beyond the length that was learned.
+        mode: "greedy", "beam" (four beams) or "nucleus" (Holtzman et al. 2020), drawn from ``seed`` if one is given; by
+        default the decoder's own. options: of the library's ``generate``; they override the mode's. Raises ConfigError
+        for an unknown mode, or for ``max_new_tokens`` beyond the length that was learned.
         """
         mode = mode or self.mode
         if mode not in MODES:
