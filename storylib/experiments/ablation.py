@@ -17,7 +17,7 @@ from storylib.experiments.studies import ABLATION, OURS, Factor, ablation_factor
 from storylib.metrics.summary import summarise
 
 SCORED = ("value", "interval", "candidates", "best_baseline", "baselines", "gain", "gain_interval")  # of each arm
-ON_SHELVES = ("frame_in_story_mrr", "nats_per_word", "bleu", "meteor", "distinct_2")
+ON_SHELVES = ("nats_per_word", "context_gap_per_word", "bleu", "meteor", "distinct_2")  # of the words
 
 
 def load_ablation(
