@@ -61,7 +61,7 @@ def test_stating_everything_makes_text_as_good_as_both_where_pictures_add_nothin
 def test_ceilings_agree_with_perfect_readers_of_simulated_stories(settings):
     """The perfect reader's accuracy on simulated stories, within 4.5 standard errors over stories."""
     stories, table = (
-        [make_tale(settings, number) for number in range(5000, 5000 + 600 // settings.chapters)],
+        [make_tale(settings, number) for number in range(5000, 5000 + 1500 // settings.chapters)],
         truth.ceilings(settings),
     )
     for kind in truth.READERS:
