@@ -46,7 +46,7 @@ class Writer(nn.Module):
 
     length: int  # word pieces of the longest text
     no_repeat: int  # so many pieces in a row are not written twice
-    mode = "greedy"  # how it writes unless it is told
+    mode = "greedy"  # how it writes by default
     _write: Any  # (story, context, options of ``generate``) -> ids; each decoder has its own
 
     @torch.inference_mode()

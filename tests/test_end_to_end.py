@@ -32,12 +32,12 @@ def test_the_notebooks_make_runs_and_the_book_shows_them(small_home, small_book)
 def test_every_page_of_the_book_is_there_with_what_is_generated(small_book):
     pages = {page: (small_book / f"{page}.html").read_text() for page in toc_pages(project_root())}
     answer = BeautifulSoup(pages["book/index"], "html.parser").select_one(".admonition.tip")
-    told = re.findall("|".join(VERDICTS), answer.select_one("p:not(.admonition-title)").get_text())
+    claimed = re.findall("|".join(VERDICTS), answer.select_one("p:not(.admonition-title)").get_text())
     sources = ["picture_books", "storyworld"]
     records = load_records([ABLATION], sources, "full", "quick")[0]["ablation"]
     verdicts = [{row["metric"]: row["verdict"] for row in records[source]["metrics"]} for source in sources]
     endpoints = experiments()["ablation"]["endpoints"]
-    assert told == [found[name] for found in verdicts for name in endpoints]
+    assert claimed == [found[name] for found in verdicts for name in endpoints]
     sizes = [sentence(comparison_of(records[source]), name)["difference"] for name in endpoints for source in sources]
     shown = [cell.get_text(strip=True) for row in answer.select("tbody tr") for cell in row.select("td")[2:]]
     assert shown == [size.replace("-", "\N{MINUS SIGN}") for size in sizes]

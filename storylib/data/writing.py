@@ -45,8 +45,8 @@ def write(
             "attention_mask": mask.to(device),
         }
         if (beams := settings.get("num_beams", 1)) > 1:  # the prompt is read once, not once per beam
-            options = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True}
-            read = model.network.generate(**prompt, **options, pad_token_id=model.start).past_key_values
+            one_piece = {"max_new_tokens": 1, "do_sample": False, "return_dict_in_generate": True}
+            read = model.network.generate(**prompt, **one_piece, pad_token_id=model.start).past_key_values
             read.crop(-1)  # generation begins with the last piece
             read.batch_repeat_interleave(beams)
             settings["past_key_values"] = read

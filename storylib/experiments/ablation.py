@@ -17,7 +17,7 @@ from storylib.experiments.studies import ABLATION, OURS, Factor, ablation_factor
 from storylib.metrics.summary import summarise
 
 SCORED = ("value", "interval", "candidates", "best_baseline", "baselines", "gain", "gain_interval")  # of each arm
-ON_SHELVES = ("frame_in_story_mrr", "nats_per_word", "bleu", "meteor", "distinct_2")
+ON_SHELVES = ("nats_per_word", "context_gap_per_word", "bleu", "meteor", "distinct_2")  # of the words
 
 
 def load_ablation(
@@ -76,7 +76,7 @@ def measured(first: Sequence[Run], second: Sequence[Run], factor: Factor) -> dic
 
 
 def by_shelf(runs: Sequence[Run]) -> dict[str, Any]:
-    """Some scores of an arm on the test stories of each source that is joined in its own; {} if there is but one."""
+    """Scores of an arm's words on the test stories of each source that is joined in its own; {} if there is but one."""
     from storylib.experiments.runs import stories_of
 
     source_of = {story.id: story.source for story in stories_of(runs[0].config.data)[0]}
